@@ -1,0 +1,113 @@
+"""What a method is: one pure function from real images to a few images for each budget, and the task it is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill.data.imageset import ImageSet
+from fedistill.models import Network, build
+
+Event = dict[str, Any]
+"""``stage, step, steps, seconds, message``: each optional; what a person watching would want to read."""
+
+Tensors = dict[str, Tensor]
+Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
+"""``remember(kind, settings, make)``: what `make` returns, from a store where these settings were met before."""
+
+
+def ignore(event: Event) -> None:
+    """The listener of who does not listen."""
+
+
+def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
+    """The store of who keeps nothing: always made anew."""
+    return make()
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet:
+    """What a method makes of a site's images for one budget.
+
+    Args:
+        images: float32 (N, C, H, W) as networks take them (mean 0.5 and standard deviation 0.5 taken out).
+        labels: int64 (N,), or float32 (N, L) for multi-label tasks.
+        ipc: images per class; None where the method has no budget.
+        lr: the learned step size of the training the images were made for, where there is one.
+        draw: int64 (N,), which independent draw an image belongs to, where there are several; one draw is one
+            complete set, trained on by one network.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ipc: int | None
+    lr: float | None = None
+    draw: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is asked to do.
+
+    Args:
+        images: the real images it may look at.
+        ipcs: budgets in images per class, ascending; empty for methods without one.
+        seed: everything random comes from it, spawned by name.
+        draws: independent subsets per budget, for methods whose outcome is one random draw (``random``).
+        model: name of the network to match on, and its width.
+        on_event: told of progress; methods do no input or output of their own.
+        remember: keeps what is worth keeping between calls (experts).
+    """
+
+    images: ImageSet
+    ipcs: tuple[int, ...]
+    seed: int = 0
+    draws: int = 1
+    model: str = "convnet"
+    width: int = 128
+    on_event: Callable[[Event], None] = ignore
+    remember: Remember = forget
+
+    def network(self) -> Network:
+        """The network to match on, shaped for these images."""
+        x = self.images
+        return build(self.model, channels=x.channels, classes=x.n_classes, size=x.size, width=self.width)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's entry in the registry.
+
+    Args:
+        run: ``run(task, settings) -> {ipc: SyntheticSet}`` (the key is None for a method without a budget).
+        settings: a frozen dataclass of its settings, all with defaults.
+        real: whether the images it returns are real patients' images.
+        budget: whether it works to a number of images per class.
+        drawn: whether its outcome is one random draw, so that every network should train on its own.
+        version: raised when its results change for equal settings; part of every key in the store.
+        summary: one line for people.
+    """
+
+    run: Callable[[Task, Any], dict[int | None, SyntheticSet]]
+    settings: type
+    summary: str
+    real: bool = False
+    budget: bool = True
+    drawn: bool = False
+    version: int = 1
+
+
+def classes_held(images: ImageSet) -> list[Tensor]:
+    """Positions of each class's images, for the classes that have any: a site is never asked for a class it lacks.
+
+    A multi-label set has no classes to keep apart: all its images are one group.
+    """
+    if images.multilabel:
+        return [torch.arange(len(images))]
+    labels = torch.from_numpy(images.labels)
+    return [at for c in range(images.n_classes) if len(at := torch.nonzero(labels == c).flatten())]

@@ -1,0 +1,106 @@
+"""ConvNet, the network of the dataset-distillation papers (Gidaris & Komodakis 2018; Zhao et al., arXiv 2006.05929).
+
+Blocks of conv3x3 - instance norm - ReLU - average pool 2, then one linear layer. Written as a pure function of its
+parameters, because distillation differentiates through the parameters themselves.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Params = tuple[Tensor, ...]
+
+# Depth by image size: the last feature map is about 4 x 4 at 28 pixels.
+DEPTHS = {28: 3, 32: 3, 64: 4, 128: 5, 224: 6}
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """A ConvNet's shape; its parameters are handed in, a tuple in the order of `names`.
+
+    Args:
+        channels: of the images, 1 or 3.
+        classes: number of outputs.
+        size: height and width of the images in pixels; 28 is padded to 32 in the first convolution.
+        width: channels of every block (128 in the papers).
+        depth: number of blocks.
+
+    >>> net = ConvNet(channels=1, classes=2, size=28, width=128, depth=3)
+    >>> params = net.init(torch.Generator().manual_seed(0))
+    >>> net(params, torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 2])
+    >>> sum(p.numel() for p in params)
+    301186
+    """
+
+    channels: int
+    classes: int
+    size: int
+    width: int = 128
+    depth: int = 3
+
+    @property
+    def padding(self) -> int:
+        return 3 if self.size == 28 else 1
+
+    @property
+    def features(self) -> int:
+        """Length of the embedding before the linear layer."""
+        side = self.size + 2 * (self.padding - 1)
+        return self.width * (side >> self.depth) ** 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        blocks = [
+            f"block{i}.{part}"
+            for i in range(self.depth)
+            for part in ("conv.weight", "conv.bias", "norm.weight", "norm.bias")
+        ]
+        return (*blocks, "linear.weight", "linear.bias")
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Fresh parameters: PyTorch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in)), norms at identity."""
+        device = generator.device
+
+        def uniform(*shape: int, fan_in: int) -> Tensor:
+            bound = fan_in**-0.5
+            return torch.empty(shape, dtype=dtype, device=device).uniform_(-bound, bound, generator=generator)
+
+        params: list[Tensor] = []
+        incoming = self.channels
+        for _ in range(self.depth):
+            fan_in = incoming * 9
+            params.append(uniform(self.width, incoming, 3, 3, fan_in=fan_in))
+            params.append(uniform(self.width, fan_in=fan_in))
+            params.append(torch.ones(self.width, dtype=dtype, device=device))
+            params.append(torch.zeros(self.width, dtype=dtype, device=device))
+            incoming = self.width
+        params.append(uniform(self.classes, self.features, fan_in=self.features))
+        params.append(uniform(self.classes, fan_in=self.features))
+        return tuple(params)
+
+    def embed(self, params: Params, x: Tensor) -> Tensor:
+        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+        padding = self.padding
+        for i in range(self.depth):
+            weight, bias, gain, shift = params[4 * i : 4 * i + 4]
+            x = F.conv2d(x, weight, bias, padding=padding)
+            x = F.group_norm(x, self.width, gain, shift)  # one group a channel: instance norm
+            x = F.avg_pool2d(F.relu(x), 2)
+            padding = 1
+        return x.flatten(1)
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        """Logits: (N, C, H, W) -> (N, classes)."""
+        return F.linear(self.embed(params, x), params[-2], params[-1])
+
+
+def convnet(*, channels: int, classes: int, size: int, width: int = 128) -> ConvNet:
+    """The ConvNet for images of this size, with the depth the papers use there."""
+    if size in DEPTHS:
+        depth = DEPTHS[size]
+    else:  # another size: pool until the last feature map is 4 to 7 pixels wide
+        depth = max(1, (size // 4).bit_length() - 1)
+    return ConvNet(channels=channels, classes=classes, size=size, width=width, depth=depth)
