@@ -11,15 +11,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fedistill.data import ImageSet, load_dataset
     from fedistill.distill import distill
-    from fedistill.study import run_simulation
-    from fedistill.training import evaluate
+    from fedistill.study import evaluate
 
 _HOME = {
     "ImageSet": "fedistill.data",
     "load_dataset": "fedistill.data",
     "distill": "fedistill.distill",
-    "evaluate": "fedistill.training",
-    "run_simulation": "fedistill.study",
+    "evaluate": "fedistill.study",
+    "run_simulation": "fedistill.app",
 }
 
 __all__ = ["ImageSet", "__version__", "distill", "evaluate", "load_dataset", "run_simulation"]

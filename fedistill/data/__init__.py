@@ -1,5 +1,22 @@
-"""Real and phantom image sets, and who holds what."""
+"""Real and phantom image sets, and who holds what. Importing this costs NumPy and nothing else."""
 
+from fedistill.data.deal import follow, hold_out
 from fedistill.data.imageset import MEAN, STD, ImageSet, concatenate
+from fedistill.data.load import DatasetCard, catalogue, describe, load_dataset, to_phantom
+from fedistill.data.partition import Partition, partition
 
-__all__ = ["MEAN", "STD", "ImageSet", "concatenate"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "DatasetCard",
+    "ImageSet",
+    "Partition",
+    "catalogue",
+    "concatenate",
+    "describe",
+    "follow",
+    "hold_out",
+    "load_dataset",
+    "partition",
+    "to_phantom",
+]

@@ -1,5 +1,6 @@
-"""What a method is: one pure function from real images to a few images for each budget, and the task it is given."""
+"""What a method is: one pure function from real images to a few images per class, and the task it is given."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor
 
 from fedistill.data.imageset import ImageSet
+from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
+from fedistill.training.recipe import Recipe
 
 Event = dict[str, Any]
 """``stage, step, steps, seconds, message``: each optional; what a person watching would want to read."""
@@ -25,6 +28,27 @@ def ignore(event: Event) -> None:
 def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
     """The store of who keeps nothing: always made anew."""
     return make()
+
+
+def in_memory(behind: Remember = forget) -> Remember:
+    """A store that keeps everything until it is dropped, and asks the one behind it for what it has not met.
+
+    Several budgets distilled in one call train their experts once this way, whatever the store behind.
+
+    >>> remember = in_memory()
+    >>> first = remember("experts", {"seed": 0}, lambda: {"theta": torch.zeros(1)})
+    >>> remember("experts", {"seed": 0}, lambda: {}) is first
+    True
+    """
+    kept: dict[str, Tensors] = {}
+
+    def remember(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
+        key = json.dumps([kind, dict(settings)], sort_keys=True)
+        if key not in kept:
+            kept[key] = behind(kind, settings, make)
+        return kept[key]
+
+    return remember
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +80,40 @@ class Task:
 
     Args:
         images: the real images it may look at.
-        ipcs: budgets in images per class, ascending; empty for methods without one.
+        ipc: the budget in images per class (multi-label: ipc x labels images in all); None for methods without one.
         seed: everything random comes from it, spawned by name.
-        draws: independent subsets per budget, for methods whose outcome is one random draw (``random``).
+        draws: independent subsets, for methods whose outcome is one random draw (``random``).
         model: name of the network to match on, and its width.
         on_event: told of progress; methods do no input or output of their own.
         remember: keeps what is worth keeping between calls (experts).
+
+    Raises:
+        DataError: there are no images.
+        SettingError: a budget or a number of draws below one.
     """
 
     images: ImageSet
-    ipcs: tuple[int, ...]
+    ipc: int | None
     seed: int = 0
     draws: int = 1
     model: str = "convnet"
     width: int = 128
     on_event: Callable[[Event], None] = ignore
     remember: Remember = forget
+
+    def __post_init__(self) -> None:
+        if not len(self.images):
+            raise DataError("There are no images to distil.", expected="at least one image", found=0)
+        for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
+            if value < 1:
+                raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
+
+    @property
+    def budget(self) -> int:
+        """Images per class, for methods that need to know."""
+        if self.ipc is None:
+            raise SettingError("This method works to a budget.", expected="ipc, at least 1", found=None)
+        return self.ipc
 
     def network(self) -> Network:
         """The network to match on, shaped for these images."""
@@ -84,21 +126,23 @@ class Method:
     """A method's entry in the registry.
 
     Args:
-        run: ``run(task, settings) -> {ipc: SyntheticSet}`` (the key is None for a method without a budget).
+        run: ``run(task, settings) -> SyntheticSet``, for the one budget of the task.
         settings: a frozen dataclass of its settings, all with defaults.
         real: whether the images it returns are real patients' images.
         budget: whether it works to a number of images per class.
+        native: the published recipe for networks trained on its images, where the method has one of its own.
         drawn: whether its outcome is one random draw, so that every network should train on its own.
         version: raised when its results change for equal settings; part of every key in the store.
         summary: one line for people.
     """
 
-    run: Callable[[Task, Any], dict[int | None, SyntheticSet]]
+    run: Callable[[Task, Any], SyntheticSet]
     settings: type
     summary: str
     real: bool = False
     budget: bool = True
     drawn: bool = False
+    native: Recipe | None = None
     version: int = 1
 
 

@@ -99,8 +99,6 @@ class ConvNet:
 
 def convnet(*, channels: int, classes: int, size: int, width: int = 128) -> ConvNet:
     """The ConvNet for images of this size, with the depth the papers use there."""
-    if size in DEPTHS:
-        depth = DEPTHS[size]
-    else:  # another size: pool until the last feature map is 4 to 7 pixels wide
-        depth = max(1, (size // 4).bit_length() - 1)
+    # Another size: pool until the last feature map is 4 to 7 pixels wide.
+    depth = DEPTHS.get(size, max(1, (size // 4).bit_length() - 1))
     return ConvNet(channels=channels, classes=classes, size=size, width=width, depth=depth)

@@ -1,0 +1,23 @@
+"""TOML -> frozen Simulation -> jobs; and who holds which images."""
+
+from fedistill.plan.federation import Federation, Site
+from fedistill.plan.holdings import Holdings, Share, holdings, holdings_here, test_set
+from fedistill.plan.jobs import Job, job
+from fedistill.plan.load import load_federation, load_simulation
+from fedistill.plan.simulation import CommonRecipe, Simulation
+
+__all__ = [
+    "CommonRecipe",
+    "Federation",
+    "Holdings",
+    "Job",
+    "Share",
+    "Simulation",
+    "Site",
+    "holdings",
+    "holdings_here",
+    "job",
+    "load_federation",
+    "load_simulation",
+    "test_set",
+]

@@ -1,0 +1,74 @@
+"""The two Flower apps, put together: `flwr run .` starts these. And one call that runs a simulation to its rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedistill.federation.coordinator import Coordinator
+from fedistill.federation.launch import Conduct, server_app
+from fedistill.federation.site_app import app as client
+from fedistill.plan import Simulation, load_simulation
+from fedistill.study import Finished, run, run_on
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["client", "run_simulation", "server"]
+
+
+def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
+    simulation = load_simulation(str(config["simulation"]), phantom=bool(config.get("phantom", False)))
+    out = Path(str(config.get("out") or f"runs/{simulation.name}"))
+    root = str(config.get("data-root") or "") or None
+
+    def conduct(coordinator: Coordinator) -> Finished:
+        return run_on(simulation, coordinator, out=out, data_root=root)
+
+    return simulation, conduct
+
+
+server = server_app(_prepare)
+
+
+def run_simulation(
+    name: str,
+    *,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    phantom: bool = False,
+    changes: Sequence[str] = (),
+    engine: str = "local",
+    cache: str | Path | None = None,
+    fresh: bool = False,
+    workers: int | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> "pd.DataFrame":
+    """Run a simulation by name or file; the rows of its results.csv.
+
+    Args:
+        name: from ``simulations/``, or a path to a TOML file.
+        out: the run folder, default ``runs/NAME``. An unfinished run there is resumed.
+        data_root: folder of MedMNIST files, default ``$MEDMNIST_ROOT``, else ``~/.medmnist``.
+        phantom: put every data set's phantom in its place.
+        changes: ``"key=value"`` with dotted keys of the TOML.
+        engine: ``local`` (Ray on this machine), ``inline`` (no Ray) or HOST:PORT of a Ray cluster.
+        cache: a store to share between runs.
+        fresh: set an earlier run aside instead of resuming it.
+        workers: CPUs of a local Ray; default all.
+        on_event: told of progress.
+
+    Raises:
+        UserError: something cannot be; nothing was done.
+        RunError: the run could not be finished.
+    """
+    simulation = load_simulation(name, changes=changes, phantom=phantom)
+    return run(
+        simulation,
+        out=Path(out) if out is not None else Path("runs") / simulation.name,
+        engine=engine,
+        data_root=None if data_root is None else str(data_root),
+        cache=None if cache is None else Path(cache),
+        fresh=fresh,
+        workers=workers,
+        on_event=on_event,
+    ).rows

@@ -1,0 +1,217 @@
+"""The command line. Thin: it reads words, calls the library, and prints; --help imports neither torch nor ray."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedistill import __version__
+
+cli = typer.Typer(
+    name="fedistill",
+    help="What would hospitals lose, and leak, if each shared a few synthetic images per class instead of its data?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given several times.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder of MedMNIST files. Default: $MEDMNIST_ROOT, else ~/.medmnist."),
+]
+Phantom = Annotated[bool, typer.Option("--phantom", help="Put every data set's phantom in its place: no download.")]
+
+
+@cli.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        console.print(f"fedistill {__version__}")
+        raise typer.Exit
+
+
+@cli.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A simulation.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/NAME.")] = None,
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+    changes: Set = None,
+    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
+) -> None:
+    """Run a simulation; run it again to resume."""
+    from fedistill.plan import load_simulation
+    from fedistill.report.page import write_report
+    from fedistill.report.progress import Progress
+    from fedistill.report.table import print_comparison
+    from fedistill.study import run as run_study
+
+    simulation = load_simulation(name, changes=changes or (), phantom=phantom)
+    sites = simulation.federation.sites
+    data = simulation.federation.dataset or "each site's own data"
+    console.print(f"[bold]{simulation.name}[/]: {len(sites)} sites, {escape(data)}, {', '.join(simulation.scheme)}")
+    with Progress(sites, console) as progress:
+        finished = run_study(
+            simulation,
+            out=out or Path("runs") / simulation.name,
+            engine=engine,
+            data_root=None if data_root is None else str(data_root),
+            cache=cache,
+            fresh=fresh,
+            workers=workers,
+            on_event=progress,
+        )
+    report = write_report(finished)
+    print_comparison(finished, console)
+    console.print(
+        f"{finished.seconds:.0f} s; {finished.computed} distillations and networks computed, {finished.found} found."
+    )
+    console.print(f"report: {_short(report)}", soft_wrap=True)
+
+
+@cli.command()
+def datasets(data_root: DataRoot = None) -> None:
+    """List the data sets."""
+    from rich import box
+    from rich.table import Table
+
+    from fedistill.data import catalogue
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, justify in (("name", "left"), ("classes", "right"), ("images", "right"), ("licence", "left")):
+        table.add_column(column, justify=justify, no_wrap=column == "name")  # type: ignore[arg-type]
+    table.add_column("task")
+    table.add_column("on disk")
+    for card in catalogue(data_root=data_root):
+        here = "drawn" if card.on_disk is None else ", ".join(map(str, card.on_disk)) or "no"
+        kind = f"{card.task}, {'RGB' if card.channels == 3 else 'grey'}"
+        table.add_row(card.name, str(card.n_classes), f"{sum(card.images):,}", card.licence, kind, here)
+    console.print(table)
+    console.print("A path to an .npz file in MedMNIST's layout can stand wherever a name can.", style="dim")
+
+
+@cli.command()
+def sites(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A federation.")] = None,
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+) -> None:
+    """List the federations, or show who holds what in one."""
+    from fedistill.plan import holdings, load_federation
+
+    if name is None:
+        _list("sites")
+        return
+    from fedistill.report.plan import print_holdings
+
+    federation = load_federation(name, phantom=phantom)
+    held = holdings(federation, 0, None if data_root is None else str(data_root))
+    print_holdings(federation, held, console)
+
+
+@cli.command()
+def simulations(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A simulation.")] = None,
+    changes: Set = None,
+    phantom: Phantom = False,
+) -> None:
+    """List the simulations, or show one with everything resolved."""
+    from fedistill.plan import load_simulation
+
+    if name is None:
+        _list("simulations")
+        return
+    from fedistill.study.folder import described
+
+    simulation = load_simulation(name, changes=changes or (), phantom=phantom)
+    console.print(described(simulation), markup=False, soft_wrap=True)
+
+
+@cli.command()
+def distill(
+    data: Annotated[str, typer.Argument(metavar="DATASET|FILE.npz")],
+    out: Annotated[Path, typer.Option(help="Where the Release file goes.")],
+    method: Annotated[str, typer.Option(help="dc, mtt, herding, random, ...")] = "dc",
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
+    seed: Annotated[int, typer.Option()] = 0,
+    width: Annotated[int, typer.Option(help="Of the network that is matched on.", min=1)] = 128,
+    size: Annotated[int | None, typer.Option(help="Pixels, for MedMNIST sets and phantoms.")] = None,
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+    changes: Set = None,
+) -> None:
+    """Distil one hospital's training images to a file. `--set` takes the method's settings."""
+    from fedistill.plan.literals import literals
+    from fedistill.report.progress import Progress
+    from fedistill.study.alone import distill_to_file
+
+    settings: dict[str, Any] = literals(changes or ())
+    with Progress(["site"], console) as progress:
+        written = distill_to_file(
+            data,
+            out,
+            method=method,
+            ipc=ipc,
+            seed=seed,
+            width=width,
+            size=size,
+            data_root=None if data_root is None else str(data_root),
+            phantom=phantom,
+            settings=settings,
+            on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
+        )
+    console.print(written)
+
+
+@cli.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+    """Build a run's report anew."""
+    from fedistill.report.page import rebuild
+
+    console.print(f"report: {_short(rebuild(folder))}", soft_wrap=True)
+
+
+def _list(kind: str) -> None:
+    from fedistill.plan.find import names
+
+    for name, path in sorted(names(kind).items()):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        console.print(f"[bold]{escape(name):<18}[/] {escape(first.lstrip('# ')) if first.startswith('#') else ''}")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def main() -> None:
+    """The ``fedistill`` command."""
+    from fedistill.errors import FedistillError
+
+    try:
+        cli(standalone_mode=True)
+    except FedistillError as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("stopped; run the same command again to resume")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Expert trajectories for MTT (Cazenavette et al., CVPR 2022, arXiv 2203.11932): networks trained on the real images.
+
+Plain SGD without momentum, augmented, with a snapshot of the weights after each epoch. At a hospital's size an epoch
+of 256-image batches would be a step or two, and `expert_epochs` of them less movement than `syn_steps` synthetic steps
+can make: the learned step size then collapses and nothing is learned. So an epoch here is a number of SGD steps: one
+pass over the data, as the paper means it, where the site is large, and never fewer steps than put `AHEAD` times
+`syn_steps` into a segment. Where 256-image batches give fewer, batches are smaller, down to `SMALLEST`, and where
+these still do, an epoch is several passes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fedistill import seeds
+from fedistill.distill import sgd
+from fedistill.distill.method import Task, Tensors
+from fedistill.training import augment
+
+if TYPE_CHECKING:
+    from fedistill.distill.mtt import MTTSettings
+
+VERSION = 1
+
+LARGEST, SMALLEST = 256, 32  # images in an expert's batch; LARGEST as published
+
+# Real steps for each synthetic one, at least. At 2 the step size still collapses (to a fifth within 60 iterations).
+AHEAD = 5
+
+
+def epoch_shape(n: int, settings: "MTTSettings") -> tuple[int, int]:
+    """(steps in an epoch, images in a batch) for a site with n images.
+
+    >>> from fedistill.distill.mtt import MTTSettings
+    >>> epoch_shape(60_000, MTTSettings()), epoch_shape(182, MTTSettings())
+    ((235, 256), (34, 32))
+    """
+    fewest = math.ceil(AHEAD * settings.syn_steps / settings.expert_epochs)
+    batch = settings.batch_expert or min(LARGEST, max(SMALLEST, n // fewest))
+    return max(fewest, math.ceil(n / batch)), min(batch, n)
+
+
+def train(task: Task, settings: "MTTSettings", index: int) -> Tensor:
+    """One expert's weights at the start of each epoch that can be read, float32 (max_start_epoch + expert_epochs, P).
+
+    A segment starts before `max_start_epoch`, so later epochs of the published `epochs` are never read, nor trained.
+    """
+    generator = seeds.generator(task.seed, "mtt", "expert", index)
+    net, x, y = task.network(), task.images.pixels(), task.images.targets()
+    params = sgd.fresh(net.init(generator))
+    steps, batch = epoch_shape(len(x), settings)
+    snapshots = [sgd.flatten(params)]
+    order = torch.randperm(len(x), generator=generator)
+    for _ in range(settings.max_start_epoch + settings.expert_epochs - 1):
+        for _ in range(steps):
+            if len(order) < batch:
+                order = torch.randperm(len(x), generator=generator)
+            at, order = order[:batch], order[batch:]
+            part = x[at]
+            if settings.augment:
+                drawn = augment.draw(generator, len(at), size=task.images.size, mirror=task.images.mirror)
+                part = augment.apply(part, drawn)
+            sgd.step(net, params, part, y[at], settings.lr_teacher)
+        snapshots.append(sgd.flatten(params))
+    return torch.stack(snapshots)
+
+
+def experts(task: Task, settings: "MTTSettings") -> list[Tensor]:
+    """All experts, each as `train` gives it; remembered one by one, so an interrupted run goes on where it was."""
+    clock = time.monotonic()
+    steps, batch = epoch_shape(len(task.images), settings)
+    about = {
+        "images": task.images.fingerprint(),
+        "seed": task.seed,
+        "model": task.model,
+        "width": task.width,
+        "epochs": settings.max_start_epoch + settings.expert_epochs,
+        "steps": steps,
+        "batch": batch,
+        "lr_teacher": settings.lr_teacher,
+        "augment": settings.augment,
+        "version": VERSION,
+    }
+
+    def maker(index: int) -> Callable[[], Tensors]:
+        return lambda: {"theta": train(task, settings, index)}
+
+    kept = []
+    for i in range(settings.experts):
+        kept.append(task.remember("experts", {**about, "expert": i}, maker(i))["theta"])
+        task.on_event(
+            {"stage": "mtt experts", "step": i + 1, "steps": settings.experts, "seconds": time.monotonic() - clock}
+        )
+    return kept

@@ -1,0 +1,59 @@
+"""Every method by the name that files, tables and the command line use. A new one is a line here and a file beside."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedistill.distill.dc import DCSettings, dc
+from fedistill.distill.method import Method
+from fedistill.distill.mtt import MTTSettings, mtt
+from fedistill.distill.settings import read
+from fedistill.distill.subset import HerdingSettings, NoSettings, full, herding, random
+from fedistill.errors import SettingError, nearest
+from fedistill.training.recipe import Recipe
+
+METHODS: dict[str, Method] = {
+    "full": Method(full, NoSettings, "all real images", real=True, budget=False),
+    "random": Method(random, NoSettings, "real images drawn at random", real=True, drawn=True),
+    "herding": Method(herding, HerdingSettings, "real images nearest to their class's mean embedding", real=True),
+    "dc": Method(
+        dc,
+        DCSettings,
+        "gradient matching (arXiv 2006.05929)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=300, batch=256, augment=False),
+    ),
+    "mtt": Method(
+        mtt,
+        MTTSettings,
+        "trajectory matching (arXiv 2203.11932)",
+        # Its step size is the learned one that comes with the images.
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+}
+
+
+def method_named(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if name not in METHODS:
+        raise SettingError(f"There is no method {name!r}.", mend=nearest(name, METHODS))
+    return METHODS[name]
+
+
+def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None) -> Any:
+    """A method's settings: its defaults, these values over them, and over both those for this budget.
+
+    Args:
+        name: of the method.
+        values: as a simulation's file gives them; the sub-table ``ipc`` holds values for one budget, by its number.
+        ipc: the budget.
+
+    Raises:
+        SettingError: no such method or setting, or a value of the wrong type or out of range.
+
+    >>> settings_for("dc", {"iterations": 300, "ipc": {"10": {"iterations": 40}}}, ipc=10).iterations
+    40
+    """
+    return read(method_named(name).settings, values or {}, ipc=ipc, where=name)

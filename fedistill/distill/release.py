@@ -1,0 +1,180 @@
+"""Release: synthetic sets as they leave a site, eight bits a pixel, with provenance and a privacy statement.
+
+A Release file is safetensors: for every budget K ``ipcK.images`` uint8 (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
+float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr`` and ``ipcK.draw``; schemes without a budget use
+``all.`` for ``ipcK.``. Its metadata is one JSON string. It holds no clock and no name of a machine: same seed, same
+bytes. Nothing in it is ever unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill.distill.method import SyntheticSet
+from fedistill.errors import ReleaseError
+
+FORMAT = 1
+REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and standard deviation 0.5 taken out
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """One SyntheticSet for the wire.
+
+    Args:
+        images: uint8 (N, C, H, W); a pixel's value is ``offset + scale * images`` of its channel.
+        scale, offset: float32 (C,).
+        labels: int64 (N,) or float32 (N, L).
+        lr: float32 (1,), the learned step size; or None.
+        draw: int64 (N,), which independent draw an image belongs to; or None.
+    """
+
+    images: Tensor
+    scale: Tensor
+    offset: Tensor
+    labels: Tensor
+    lr: Tensor | None = None
+    draw: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name; what is None is left out."""
+        named = {name: getattr(self, name) for name in ("images", "scale", "offset", "labels", "lr", "draw")}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def pack(synthetic: SyntheticSet, *, real: bool) -> Packed:
+    """Quantise to eight bits a channel; real images, which came from eight bits, lose nothing.
+
+    Raises:
+        ReleaseError: a pixel is not finite. Such images never leave a site.
+    """
+    x = synthetic.images
+    if not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        raise ReleaseError(
+            "Images with pixels that are not numbers do not leave a site.",
+            expected="finite pixels",
+            found=f"{bad} of {len(x)} images with NaN or infinity",
+            mend="lower the method's lr_img",
+        )
+    channels = x.shape[1]
+    if real:
+        scale, offset = torch.full((channels,), REAL_SCALE), torch.full((channels,), REAL_OFFSET)
+    else:
+        flat = x.transpose(0, 1).flatten(1)
+        offset = flat.amin(1)
+        scale = (flat.amax(1) - offset) / 255
+    step = torch.where(scale > 0, scale, torch.ones_like(scale))  # one grey value throughout: all zeros, all offset
+    levels = (x - offset[:, None, None]) / step[:, None, None]
+    lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
+    images = levels.round().clamp(0, 255).to(torch.uint8).contiguous()
+    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw)
+
+
+def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
+    """The SyntheticSet a server trains on."""
+    images = packed.images.float() * packed.scale[:, None, None] + packed.offset[:, None, None]
+    lr = None if packed.lr is None else float(packed.lr[0])
+    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw)
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """What one site sends for one scheme and seed.
+
+    Args:
+        site, scheme, seed: whose, made how, in which repeat; ``partition``: in which redraw of who holds what.
+        real: whether these are real patients' images.
+        sets: by budget in images per class, None for schemes without one.
+        provenance: settings, method version, network; what it takes to repeat it.
+        privacy: the statement of what protects the patients, in words.
+    """
+
+    site: str
+    scheme: str
+    seed: int
+    real: bool
+    sets: Mapping[int | None, Packed]
+    partition: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    privacy: str = ""
+
+    def only(self, ipc: int | None, *, draw: int | None = None) -> "Release":
+        """This Release with one budget, and one draw of it, alone: what sharing just that would take."""
+        packed = self.sets[ipc]
+        if draw is not None and packed.draw is not None:
+            at = packed.draw == draw
+            packed = replace(packed, images=packed.images[at], labels=packed.labels[at], draw=None)
+        return replace(self, sets={ipc: packed})
+
+    def to_bytes(self) -> bytes:
+        """The Release file's bytes."""
+        from safetensors.torch import save
+
+        tensors = {f"{_prefix(i)}.{name}": t for i, packed in self.sets.items() for name, t in packed.tensors().items()}
+        described = {
+            "format": FORMAT,
+            "site": self.site,
+            "scheme": self.scheme,
+            "seed": self.seed,
+            "partition": self.partition,
+            "real": self.real,
+            "provenance": dict(self.provenance),
+            "privacy": self.privacy,
+        }
+        return save(tensors, metadata={"fedistill": json.dumps(described, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Release":
+        """Read a Release file, trusting nothing in it but its form.
+
+        Raises:
+            ReleaseError: it is no Release file, or of another format.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            length = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+            described = json.loads(metadata["fedistill"])
+            tensors = load(data)
+            if described["format"] != FORMAT:
+                raise ReleaseError("This Release has another format.", expected=FORMAT, found=described["format"])
+            grouped: dict[int | None, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                prefix, _, part = name.partition(".")
+                ipc = None if prefix == "all" else int(prefix.removeprefix("ipc"))
+                grouped.setdefault(ipc, {})[part] = value
+            order = sorted(grouped, key=lambda ipc: -1 if ipc is None else ipc)
+            return cls(
+                site=str(described["site"]),
+                scheme=str(described["scheme"]),
+                seed=int(described["seed"]),
+                partition=int(described["partition"]),
+                real=bool(described["real"]),
+                sets={ipc: Packed(**grouped[ipc]) for ipc in order},
+                provenance=dict(described["provenance"]),
+                privacy=str(described["privacy"]),
+            )
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ReleaseError(
+                "This is no Release.", expected="a Release file, format 1", found=f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def sha256(data: bytes) -> str:
+    """The name by which a Release is known in ledgers and pools."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _prefix(ipc: int | None) -> str:
+    return "all" if ipc is None else f"ipc{ipc}"

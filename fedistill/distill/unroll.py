@@ -1,0 +1,88 @@
+"""The exact gradient of trajectory matching's loss, in memory that does not grow with the number of steps.
+
+The loss (Cazenavette et al., CVPR 2022, arXiv 2203.11932) is taken after N steps of SGD on synthetic images,
+theta_{i+1} = theta_i - lr g_i with g_i = grad loss(theta_i, x[batch_i]). Keeping the whole graph costs N networks'
+activations. Here only the weights theta_0..theta_N are kept, and the chain rule is walked backwards by hand, with one
+step's graph alive at a time (the adjoint method). With lambda_N = dL/dtheta_N and s_i = <g_i, lambda_{i+1}>:
+
+    dL/dx[batch_i] += -lr ds_i/dx[batch_i]        lambda_i = lambda_{i+1} - lr ds_i/dtheta_i        dL/dlr += -s_i
+
+Nothing is approximated: later steps' dependence on earlier images is in lambda.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedistill.models import Network, Params, objective
+from fedistill.training.augment import Draw, apply
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryGradient:
+    """Args: the loss (), its gradient in the images (N, C, H, W), and in the step size (); all detached."""
+
+    loss: Tensor
+    images: Tensor
+    lr: Tensor
+
+
+def trajectory_gradient(
+    net: Network,
+    start: Params,
+    target: Params,
+    images: Tensor,
+    labels: Tensor,
+    lr: float,
+    *,
+    batches: Sequence[Tensor],
+    draws: Sequence[Draw | None],
+) -> TrajectoryGradient:
+    """Loss |theta_N - target|^2 / |start - target|^2 after one step of SGD per batch, and its exact gradient.
+
+    Args:
+        net: the network.
+        start, target: the expert's weights where the steps begin, and where they should lead.
+        images, labels: the synthetic set.
+        lr: the step size.
+        batches: positions of the images of each step, int64; an image may come back in later steps.
+        draws: the augmentation of each step, or None; the backward sweep replays the same one.
+    """
+    path = [tuple(p.detach() for p in start)]
+    for batch, draw in zip(batches, draws, strict=True):
+        params = _leaves(path[-1])
+        grads = torch.autograd.grad(_loss(net, params, images[batch], labels[batch], draw), params)
+        path.append(tuple(torch._foreach_add(path[-1], grads, alpha=-lr)))
+
+    scale = _square(path[0], target)
+    adjoint = tuple(2 * (p - t) / scale for p, t in zip(path[-1], target, strict=True))
+    by_image, by_lr = torch.zeros_like(images), torch.zeros((), dtype=images.dtype, device=images.device)
+    for i in reversed(range(len(batches))):
+        params, x = _leaves(path[i]), images[batches[i]].detach().requires_grad_()
+        grads = torch.autograd.grad(
+            _loss(net, params, x, labels[batches[i]], draws[i]), params, create_graph=True, materialize_grads=True
+        )
+        s = torch.stack([(g * a).sum() for g, a in zip(grads, adjoint, strict=True)]).sum()
+        # Before the first step there is nothing left to carry the adjoint to.
+        wanted = [x, *params] if i else [x]
+        by_x, *by_params = torch.autograd.grad(s, wanted, materialize_grads=True)
+        by_image.index_add_(0, batches[i], by_x, alpha=-lr)
+        by_lr -= s.detach()
+        if i:
+            adjoint = tuple(torch._foreach_add(adjoint, by_params, alpha=-lr))
+    return TrajectoryGradient(_square(path[-1], target) / scale, by_image, by_lr)
+
+
+def _leaves(params: Params) -> Params:
+    return tuple(p.detach().requires_grad_() for p in params)
+
+
+def _loss(net: Network, params: Params, x: Tensor, y: Tensor, draw: Draw | None) -> Tensor:
+    return objective(net(params, x if draw is None else apply(x, draw)), y)
+
+
+def _square(one: Params, other: Params) -> Tensor:
+    """Squared distance of two sets of parameters."""
+    return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()

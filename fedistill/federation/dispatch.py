@@ -1,0 +1,174 @@
+"""A queue of jobs in front of Ray: how many are out at once, who is next, and when a job is given up.
+
+Ray itself would take any number of tasks, but a task it holds cannot be reordered, has no deadline, and keeps its
+message in memory.
+"""
+
+import os
+import sys
+import time
+import uuid
+from collections import deque
+from typing import Any
+
+import ray
+
+from fedistill.errors import PlanError
+from fedistill.federation.events import KEPT, Event, Mailbox
+from fedistill.federation.failure import DEADLINE, SILENT, Failure, from_exception
+from fedistill.federation.task import RETRIES, Task, result_of
+from fedistill.federation.worker import Order, work
+
+LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs about a millisecond
+
+
+class Dispatcher:
+    """Hands jobs to Ray, never more than twice as many at once as there are CPUs, so that each finds its successor
+    ready while the queue stays here. Everything happens in ``step``; there are no threads.
+    """
+
+    def __init__(self, *, workers: int) -> None:
+        self.workers = workers
+        self._limit = 2 * workers
+        self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._waiting: dict[str, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
+        self._turns = deque(self._waiting)
+        self._out: dict[Any, Task] = {}
+        self._work = ray.remote(work)
+        self._path = tuple(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
+        # A name of its own, for two runs may share a cluster. It takes no CPU, so it never keeps a job waiting.
+        self._mailbox: Any = (
+            ray.remote(Mailbox)
+            .options(name=f"fedistill-events-{uuid.uuid4().hex}", num_cpus=0, max_restarts=-1)
+            .remote()
+        )
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._listened = 0.0
+
+    def require_room(self, who: str, options: dict[str, Any]) -> None:
+        """Raise PlanError when no single machine could ever run such a job: Ray would wait for one without end."""
+        needs = {"CPU": options["num_cpus"], "GPU": options["num_gpus"], "memory": options.get("memory", 0)}
+        for machine in self._machines:
+            if all(machine.get(kind, 0) >= amount for kind, amount in needs.items()):
+                return
+        found = {kind: max((machine.get(kind, 0) for machine in self._machines), default=0) for kind in needs}
+        raise PlanError(
+            f"{who} asks for more than any machine has",
+            expected=", ".join(f"{kind} up to {amount:g}" for kind, amount in found.items()),
+            found=", ".join(f"{kind} {amount:g}" for kind, amount in needs.items()),
+            mend="ask for less in the federation file, or start with more workers",
+        )
+
+    def submit(self, task: Task) -> None:
+        """Put a job at the end of its lane. ``step`` starts it."""
+        self._waiting[task.lane].append(task)
+
+    def cancel(self, task: Task) -> None:
+        """Forget a job, and kill the process that runs it. ``done`` is not called."""
+        if task.ref is None:
+            self._waiting[task.lane].remove(task)
+        elif self._out.pop(task.ref, None) is not None:
+            # force ends the process at once; Ray does not retry what was cancelled.
+            ray.cancel(task.ref, force=True)
+
+    def step(self, wait: float = 0.05) -> None:
+        """Start what may start, take in what is done (waiting at most ``wait`` seconds), enforce the limits."""
+        self._launch()
+        ready: list[Any] = []
+        if self._out:
+            ready, _ = ray.wait(list(self._out), num_returns=1, timeout=wait)
+        if ready:
+            ready, _ = ray.wait(list(self._out), num_returns=len(self._out), timeout=0)
+        self._listen(now=bool(ready))  # before the results: a job's events come first
+        for ref in ready:
+            task = self._out.pop(ref)
+            task.done(result_of(ref))
+        self._enforce()
+        self._launch()
+
+    def events(self) -> list[Event]:
+        """All events since the last call, oldest first."""
+        self._listen(now=True)
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def close(self) -> None:
+        """Cancel everything."""
+        for lane in self._waiting.values():
+            lane.clear()
+        for task in list(self._out.values()):
+            self.cancel(task)
+
+    def _launch(self) -> None:
+        while len(self._out) < self._limit and (task := self._next()) is not None:
+            try:
+                payload = task.payload()
+            except Exception as error:  # what cannot be sent spoils no other job
+                task.done(from_exception(error))
+                continue
+            order = Order(task.job, uuid.uuid4().hex, task.threads, self._path, task.about)
+            task.token, task.started = order.token, None
+            remote = self._work.options(**task.options, max_retries=RETRIES, name=task.job)
+            task.ref = remote.remote(order, self._mailbox, payload, *task.shared)
+            self._out[task.ref] = task
+
+    def _next(self) -> Task | None:
+        busy = {task.alone for task in self._out.values() if task.alone is not None}
+        for _ in range(len(self._turns)):
+            lane = self._waiting[self._turns[0]]
+            self._turns.rotate(-1)
+            for task in lane:
+                if task.alone not in busy:
+                    lane.remove(task)
+                    return task
+        return None
+
+    def _listen(self, *, now: bool) -> None:
+        if not now and time.monotonic() - self._listened < LISTEN_EVERY:
+            return
+        try:
+            posted = ray.get(self._mailbox.drain.remote(), timeout=10)
+        except ray.exceptions.RayError:
+            posted = []  # the mailbox is being restarted; progress is lost, no result is
+        self._listened = time.monotonic()
+        tasks = {task.token: task for task in self._out.values()}
+        for token, event in posted:
+            self._events.append(event)
+            if token in tasks:
+                task = tasks[token]
+                # The driver's clock, for those of other machines may differ. Ray starting a job again after its
+                # process died is a start like the first.
+                task.heard = self._listened
+                if task.started is None or event.get("stage") == "started":
+                    task.started = task.heard
+
+    def _enforce(self) -> None:
+        now = time.monotonic()
+        for task in list(self._out.values()):
+            if task.started is None:
+                continue
+            if task.deadline_s is not None and now - task.started > task.deadline_s:
+                self._give_up(
+                    task, Failure(DEADLINE, f"cancelled: it ran longer than deadline_s = {task.deadline_s:g}")
+                )
+            elif task.silence_s is not None and now - task.heard > task.silence_s:
+                line = f"no event for silence_s = {task.silence_s:g}"
+                task.silences += 1
+                if task.silences > 1:
+                    self._give_up(task, Failure(SILENT, f"cancelled twice: {line}"))
+                else:
+                    self._note(task, f"cancelled and tried again: {line}")
+                    self.cancel(task)
+                    task.ref = None
+                    self._waiting[task.lane].appendleft(task)
+
+    def _give_up(self, task: Task, failure: Failure) -> None:
+        self._note(task, failure.line)
+        self.cancel(task)
+        task.done(failure)
+
+    def _note(self, task: Task, message: str) -> None:
+        self._events.append(
+            {**task.about, "stage": "cancelled", "message": message, "time": time.time(), "job": task.job}
+        )

@@ -1,0 +1,44 @@
+"""What went wrong with one job, as data: it crosses process borders where an exception might not."""
+
+import re
+import traceback
+from dataclasses import dataclass
+
+RAISED = 2
+"""Flower's own code for a handler that raised. The codes below are FeDistill's."""
+DEADLINE = 100
+"""The job was cancelled because it ran longer than ``deadline_s``."""
+SILENT = 101
+"""The job was cancelled, twice, because it sent no event for ``silence_s``."""
+DIED = 102
+"""The process that ran the job died, and so did those that tried again."""
+CANCELLED = 103
+"""The job was given up by whoever had asked for it."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that gave no result: a code, one readable line, and the full traceback where there is one."""
+
+    code: int
+    line: str
+    trace: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The readable line first, then the traceback."""
+        return f"{self.line}\n\n{self.trace}" if self.trace else self.line
+
+
+def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
+    """Describe an exception.
+
+    >>> from_exception(ValueError("two\\n  lines")).line
+    'ValueError: two; lines'
+    """
+    parts = [part.strip() for part in _ANSI.sub("", str(error)).splitlines() if part.strip()]
+    line = f"{type(error).__name__}: {'; '.join(parts)}" if parts else type(error).__name__
+    trace = _ANSI.sub("", "".join(traceback.format_exception(error)))
+    return Failure(code, line, trace.rstrip())

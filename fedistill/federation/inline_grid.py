@@ -1,0 +1,53 @@
+"""Sites in the driver's own process, one job at a time: ``--engine inline``. The readable twin of the Ray grid."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flwr.clientapp import ClientApp
+
+from fedistill.federation.events import Sink, delivered_to, emitter
+from fedistill.federation.grid import SimulatedGrid
+from fedistill.federation.job import answer, attempt, job_name
+from fedistill.federation.nodes import Node
+
+
+class InlineGrid(SimulatedGrid):
+    """Runs the oldest waiting message whenever somebody pulls: one job per pull, so the driver can report and train
+    in between.
+
+    A job cannot be interrupted from within its own process, so there are no deadlines here: a handler that hangs,
+    hangs the run. GPUs and memory are not set aside.
+
+    Args:
+        client_app: the sites' ClientApp, or "module:attribute".
+        sink: called with each event as it happens, while the job runs.
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp | str,
+        nodes: Sequence[Node],
+        run_config: Mapping[str, Any],
+        *,
+        sink: Sink = lambda event: None,
+        run_id: int = 1,
+    ) -> None:
+        super().__init__(nodes, run_config, run_id=run_id)
+        self._app = client_app
+        self._sink = sink
+
+    def _queue(self, message_id: str) -> None:
+        pass  # what was sent and not answered is the queue
+
+    def _drop(self, message_id: str) -> None:
+        pass
+
+    def _advance(self, message_ids: Sequence[str]) -> None:
+        message_id = min(self._unanswered(message_ids), key=int)
+        message = self._sent[message_id]
+        node = self.nodes[message.metadata.dst_node_id]
+        state = self._states[node.node_id]
+        with delivered_to(self._sink):
+            emitter(job_name(message, node))({"stage": "started", "site": node.name})
+            outcome = attempt(answer, self._app, message, node, self.run_config, self._run.run_id, state)
+        self._finish(message_id, outcome)

@@ -1,0 +1,95 @@
+"""The server's look at every Release on arrival. It trusts nothing a site sends."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fedistill.distill import METHODS
+from fedistill.distill.release import Packed, Release
+from fedistill.errors import ReleaseError
+from fedistill.plan import Job
+
+OVERHEAD_BYTES = 1 << 20
+FULL_BYTES = 2 << 30
+"""The most a scheme without a budget may send."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The label space and image shape of a simulation, from the server's own test split."""
+
+    channels: int
+    size: int
+    classes: int
+    multilabel: bool
+
+
+def size_limit(job: Job, expected: Expected) -> int:
+    """Bytes a reply to this job may have at most: every image of every budget, its label, and some overhead."""
+    if not METHODS[job.scheme].budget:
+        return FULL_BYTES
+    image = expected.channels * expected.size**2 + 4 * max(2, expected.classes) + 8
+    return OVERHEAD_BYTES + sum(job.ipcs) * expected.classes * job.draws * image
+
+
+def inspect(data: bytes, job: Job, expected: Expected) -> Release:
+    """Read and check the Release a site sent for a job.
+
+    Raises:
+        ReleaseError: what is wrong with it.
+    """
+    limit = size_limit(job, expected)
+    if len(data) > limit:
+        raise ReleaseError("The Release is too large.", expected=f"at most {limit} bytes", found=len(data))
+    release = Release.from_bytes(data)
+    asked = {"site": job.site, "scheme": job.scheme, "seed": job.seed, "partition": job.partition}
+    told = {name: getattr(release, name) for name in asked}
+    if asked != told:
+        raise ReleaseError("The Release answers another request.", expected=asked, found=told)
+    if release.real and not METHODS[job.scheme].real:
+        raise ReleaseError(f"The Release says it holds real images; {job.scheme!r} shares none.")
+    budgets = job.ipcs or (None,)
+    if set(release.sets) != set(budgets):
+        raise ReleaseError("The Release has other budgets.", expected=list(budgets), found=list(release.sets))
+    for ipc, packed in release.sets.items():
+        _check(packed, ipc, job, expected)
+    return release
+
+
+def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> None:
+    where = "all" if ipc is None else f"ipc {ipc}"
+    n = len(packed.images)
+    most = None if ipc is None else ipc * expected.classes * job.draws
+    labels_shape = (n, expected.classes) if expected.multilabel else (n,)
+    wanted = {
+        "images": (torch.uint8, (n, expected.channels, expected.size, expected.size)),
+        "scale": (torch.float32, (expected.channels,)),
+        "offset": (torch.float32, (expected.channels,)),
+        "labels": (torch.float32 if expected.multilabel else torch.int64, labels_shape),
+        "lr": (torch.float32, (1,)),
+        "draw": (torch.int64, (n,)),
+    }
+    for name, (dtype, shape) in wanted.items():
+        value = getattr(packed, name)
+        if value is None and name in ("lr", "draw"):
+            continue
+        found = (value.dtype, tuple(value.shape))
+        if found != (dtype, shape):
+            raise ReleaseError(f"{name} of {where} cannot be so.", expected=(dtype, shape), found=found)
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ReleaseError(f"{name} of {where} holds NaN or infinity.", expected="finite numbers")
+    if n == 0 or (most is not None and n > most):
+        raise ReleaseError(f"The number of images of {where} cannot be so.", expected=f"1 to {most}", found=n)
+    top = 1 if expected.multilabel else expected.classes - 1
+    if packed.labels.min() < 0 or packed.labels.max() > top:
+        found_range = f"{packed.labels.min().item()}..{packed.labels.max().item()}"
+        raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
+    if (packed.scale < 0).any() or packed.scale.max() > 1e3 or packed.offset.abs().max() > 1e5:
+        raise ReleaseError(f"The pixel range of {where} cannot be so.", expected="scale 0..1e3, |offset| to 1e5")
+    if packed.lr is not None and not 0 < float(packed.lr[0]) < 1e3:
+        raise ReleaseError(f"The step size of {where} cannot be so.", expected="above 0", found=float(packed.lr[0]))
+    if packed.draw is not None:
+        if packed.draw.min() < 0 or packed.draw.max() >= job.draws:
+            raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")
+        if ipc is not None and torch.bincount(packed.draw).max() > ipc * expected.classes:
+            raise ReleaseError(f"A draw of {where} has too many images.", expected=ipc * expected.classes)

@@ -1,0 +1,199 @@
+"""Opens what a run computes on: sites and server work on Ray, or both in this process. Nothing else starts Ray."""
+
+import logging
+import os
+import socket
+import uuid
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fedistill.errors import RunError, UserError
+from fedistill.federation.events import KEPT, Event, Sink
+from fedistill.federation.executor import Executor, InlineExecutor
+from fedistill.federation.grid import SimulatedGrid
+from fedistill.federation.inline_grid import InlineGrid
+from fedistill.federation.nodes import Node
+
+if TYPE_CHECKING:
+    from fedistill.federation.dispatch import Dispatcher
+
+_log = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 512 * 1024**2
+"""Shared memory Ray may take for messages and results under way; beyond it Ray moves them to disk."""
+
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Under `uv run` Ray would otherwise pack up the working directory and build the environment anew in each worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+"""Nothing is sent anywhere, and nothing is looked up. A variable the user has set is left alone."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A grid for the sites and an executor for the server, on the same machines.
+
+    Args:
+        workers: CPUs they share; 1 inline.
+        events: a function that returns the events since its last call, oldest first. Each has ``time`` and ``job``.
+    """
+
+    grid: SimulatedGrid
+    executor: Executor
+    workers: int
+    events: Callable[[], list[Event]]
+
+
+@contextmanager
+def open_runtime(
+    engine: str,
+    nodes: Sequence[Node],
+    client_app_loader: str,
+    run_config: Mapping[str, Any],
+    *,
+    workers: int | None = None,
+    deadline_s: float | None = None,
+    silence_s: float | None = 600.0,
+    serial_nodes: bool = False,
+    on_event: Sink | None = None,
+) -> Iterator[Runtime]:
+    """Open a runtime; on leaving, however that happens, everything still running is cancelled and Ray is stopped.
+
+    Args:
+        engine: "local" for Ray on this machine, "HOST:PORT" for a Ray cluster that is running, "inline" for no Ray.
+        client_app_loader: "module:attribute" of the sites' ClientApp.
+        workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
+        deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
+        silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.
+        serial_nodes: on Ray, run the messages of one site one after the other. Inline they always are.
+        on_event: inline only: called with each event as it happens, since nobody can ask while a job runs here.
+
+    Raises:
+        RunError: when Ray cannot be started or reached.
+        PlanError: when a site asks for more than any machine has.
+    """
+    if engine == "inline":
+        events: deque[Event] = deque(maxlen=KEPT)
+
+        def sink(event: Event) -> None:
+            events.append(event)
+            if on_event is not None:
+                on_event(event)
+
+        def drain() -> list[Event]:
+            drained = list(events)
+            events.clear()
+            return drained
+
+        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink)
+        yield Runtime(grid, InlineExecutor(sink=sink), 1, drain)
+        return
+
+    with _ray(engine, workers) as dispatcher:
+        from fedistill.federation.ray_executor import RayExecutor
+        from fedistill.federation.ray_grid import Limits, RayGrid
+
+        ray_grid = RayGrid(
+            client_app_loader,
+            nodes,
+            run_config,
+            dispatcher=dispatcher,
+            limits=Limits(deadline_s, silence_s),
+            serial_nodes=serial_nodes,
+            run_id=uuid.uuid4().int >> 65,
+        )
+        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events)
+
+
+@contextmanager
+def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if engine != "local":
+        _require_listener(engine)
+    import ray
+
+    if ray.is_initialized():
+        raise RunError(
+            "this process already uses Ray",
+            mend="call ray.shutdown() first, or pass the address of your cluster as the engine",
+        )
+    options: dict[str, Any] = {"address": engine}
+    if engine == "local":
+        # Without an address Ray would attach to whatever cluster last left its name in /tmp/ray.
+        options |= {
+            "num_cpus": workers,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+    try:
+        with warnings.catch_warnings():
+            # It announces that jobs without a GPU will one day see all of them. We rely on today's way: they see none.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        ray.shutdown()
+        raise RunError(
+            "Ray did not start" if engine == "local" else f"cannot use the Ray cluster at {engine}",
+            found=" ".join(str(error).split())[:500] or type(error).__name__,
+            mend="free some memory and some space in /tmp and /dev/shm, or run without Ray: --engine inline"
+            if engine == "local"
+            else "a cluster needs the same Python and Ray as here; `ray status` on its head says whether it is up",
+        ) from error
+    try:
+        from fedistill.federation.dispatch import Dispatcher
+
+        dispatcher = Dispatcher(workers=max(1, int(ray.cluster_resources().get("CPU", 1))))
+        try:
+            with _log_instead_of_print():
+                yield dispatcher
+        finally:
+            dispatcher.close()
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _log_instead_of_print() -> Iterator[None]:
+    """Send Ray's notices of dead workers and retries to the log: even with log_to_driver=False it prints them.
+
+    Ray has no setting for it, so this replaces a private function of Ray's. Should a new Ray not have it, the notices
+    are printed again and the Ray test says so.
+    """
+    import ray._private.worker as ray_worker
+
+    printer = getattr(ray_worker, "print_to_stdstream", None)
+
+    def note(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        for line in data.get("lines", []):
+            _log.info("Ray: %s", line)
+
+    if printer is not None:
+        ray_worker.print_to_stdstream = note
+    try:
+        yield
+    finally:
+        if printer is not None:
+            ray_worker.print_to_stdstream = printer
+
+
+def _require_listener(engine: str) -> None:
+    """Look whether anything answers at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = engine.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError("no such engine", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine))
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise RunError(
+            f"no Ray cluster answers at {engine}",
+            found=error,
+            mend="start one there with `ray start --head --port PORT`, or use --engine local",
+        ) from error

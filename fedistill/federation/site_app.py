@@ -1,0 +1,197 @@
+"""The site's Flower app: a hospital that makes a Release of its own images, and scores networks on them.
+
+Who it is and where its data lie, it knows from its own configuration; a request cannot name a file. In a simulation the
+grid gives each site its configuration; in Flower's own simulation runtime it follows from the run's.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedistill.distill import METHODS, Task, distill_budgets, in_memory, settings_for
+from fedistill.distill.release import Packed, Release, pack
+from fedistill.errors import PlanError, PolicyError
+from fedistill.federation.events import emitter
+from fedistill.federation.failure import from_exception
+from fedistill.federation.messages import (
+    Outcome,
+    pack_outcomes,
+    pack_tallies,
+    unpack_jobs,
+    unpack_question,
+)
+from fedistill.models import build
+from fedistill.plan import Federation, Job, Share, holdings_here, load_simulation
+from fedistill.privacy.policy import check_release, check_request
+from fedistill.store import Store, key_of
+from fedistill.training.fit import predict, probabilities, unstack
+from fedistill.training.metrics import tally
+
+app = ClientApp()
+
+PRIVACY = {
+    True: "These are real patients' images.",
+    False: "Synthetic images without a differential-privacy bound; what they leak must be measured by attack.",
+}
+
+
+@dataclass(frozen=True)
+class Here:
+    """This site: its federation and place in it, its data folder, its store."""
+
+    federation: Federation
+    place: int
+    data_root: str | None
+    store: Store
+
+    @property
+    def name(self) -> str:
+        return self.federation.sites[self.place]
+
+    def share(self, partition: int) -> Share:
+        return holdings_here(self.federation, partition, self.data_root, self.store.remember).shares[self.place]
+
+
+def here(context: Context) -> Here:
+    """The site's own configuration."""
+    own, run = context.node_config, context.run_config
+    place = int(str(own["partition-id"]))
+    if "federation" in own:
+        federation = Federation.model_validate_json(str(own["federation"]), strict=False)
+        root, store = str(own.get("data-root", "")), str(own["store"])
+    else:
+        simulation = load_simulation(str(run["simulation"]), phantom=bool(run.get("phantom", False)))
+        federation = simulation.federation
+        root, out = str(run.get("data-root", "")), str(run.get("out", "")) or f"runs/{simulation.name}"
+        store = str(Path(out) / "work")
+    if place >= len(federation.sites):
+        raise PlanError(
+            f"Federation {federation.name!r} has no site number {place + 1}.",
+            expected=f"at most {len(federation.sites)} nodes",
+            found=f"partition-id={place}",
+        )
+    return Here(federation, place, root or None, Store(Path(store)))
+
+
+@app.query("who")
+def who(message: Message, context: Context) -> Message:
+    """Which site this node is."""
+    return Message(RecordDict({"who": ConfigRecord({"site": here(context).name})}), reply_to=message)
+
+
+@app.query("release")
+def release(message: Message, context: Context) -> Message:
+    """Carry out jobs, one after another, each stored before the next."""
+    site = here(context)
+    outcomes = []
+    for job in unpack_jobs(message.content):
+        try:
+            outcomes.append(carry_out(job, site, emitter(job.name)))
+        except PolicyError as refusal:
+            outcomes.append(Outcome(job.name, site.name, refused=str(refusal)))
+        except Exception as error:
+            failure = from_exception(error)
+            outcomes.append(Outcome(job.name, site.name, error=failure.line, trace=failure.trace))
+    return Message(pack_outcomes(outcomes), reply_to=message)
+
+
+def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+    """One job: distil, pack, check against the site's own policy, keep.
+
+    Raises:
+        PolicyError: the site's policy forbids it.
+    """
+    method = METHODS[job.scheme]
+    policy = site.federation.policy
+    check_request(policy, scheme=job.scheme, real=method.real)
+    share = site.share(job.partition)
+    train = share.train
+    task = Task(
+        train,
+        None,
+        seed=job.random_seed,
+        draws=job.draws,
+        model=job.model,
+        width=job.width,
+        on_event=on_event,
+        remember=in_memory(site.store.remember),
+    )
+    done = {ipc: _budget(job, ipc, task, site.store) for ipc in job.budgets}
+    sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
+    answer = Release(
+        site=job.site,
+        scheme=job.scheme,
+        seed=job.seed,
+        partition=job.partition,
+        real=method.real,
+        sets=sets,
+        provenance={
+            "settings": job.settings,
+            "version": method.version,
+            "model": job.model,
+            "width": job.width,
+            "source": train.source,
+            "licence": train.licence,
+            "class_names": list(train.class_names),
+        },
+        privacy=PRIVACY[method.real],
+    )
+    check_release(policy, answer)
+    data = answer.to_bytes()
+    seconds = tuple(taken for _, taken, _ in done.values())
+    on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
+    found = sum(kept for _, _, kept in done.values())
+    return Outcome(job.name, site.name, release=data, seconds=seconds, found=found)
+
+
+def _budget(job: Job, ipc: int | None, task: Task, store: Store) -> tuple[Packed, float, bool]:
+    """One budget of a job, from the store where it was computed before: (images, seconds it took, whether found).
+
+    Real images are not kept a second time: to draw them again takes no time.
+    """
+    method = METHODS[job.scheme]
+    key = key_of(
+        {
+            **job.detail(ipc),
+            "settings": asdict(settings_for(job.scheme, job.settings, ipc=ipc)),
+            "images": task.images.fingerprint(),
+            "version": method.version,
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+            "dtype": "float32",
+        }
+    )
+    found = None if method.real else store.get("distilled", key)
+    if found is not None:
+        tensors, note = found
+        return Packed(**tensors), float(note["seconds"]), True
+    start = time.perf_counter()
+    [made] = distill_budgets(task, job.scheme, [] if ipc is None else [ipc], job.settings).values()
+    seconds = time.perf_counter() - start
+    packed = pack(made, real=method.real)
+    if not method.real:
+        store.put("distilled", key, packed.tensors(), {"seconds": seconds})
+    return packed, seconds, False
+
+
+@app.evaluate("score")
+def score(message: Message, context: Context) -> Message:
+    """Counts of the networks' predictions on this site's validation images; no prediction leaves the site."""
+    site = here(context)
+    question = unpack_question(message.content)
+    emitter(question.name)({"stage": "scoring"})
+    val = site.share(question.partition).val
+    network = build(question.model, channels=val.channels, classes=val.n_classes, size=val.size, width=question.width)
+    x = val.pixels()
+    stacked = tuple(question.params[name] for name in network.names)
+    tallies = []
+    for params in unstack(stacked):
+        scores = predict(network, params, x) if len(x) else x.new_zeros((0, val.n_classes))
+        tallies.append(tally(val.labels, probabilities(scores, multilabel=val.multilabel).numpy()))
+    return Message(pack_tallies(site.name, tallies), reply_to=message)

@@ -1,0 +1,104 @@
+"""A federation: the sites of one file in ``sites/``, and the data they divide or bring."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fedistill.privacy.policy import Policy
+
+_NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
+
+
+class Frozen(BaseModel):
+    """What every table of our TOML files is: no unknown keys, no silent conversions, no change afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Site(Frozen):
+    """One hospital's own settings.
+
+    Args:
+        cpus, gpus: what each of its jobs may use.
+        memory_gb: memory Ray sets aside for each of its jobs.
+        threads: torch threads a job; they change the last bits of sums, so they belong to the site.
+        dataset: its own data set, where sites do not divide one.
+    """
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+    dataset: str | None = None
+
+
+class Federation(Frozen):
+    """Who holds what.
+
+    Args:
+        name: for people; the file's name unless given.
+        dataset: the data set that the sites divide: ``breastmnist``, ``phantom:blood``, or a path to an .npz.
+        size: image height and width in pixels, for MedMNIST sets (28, 64, 128, 224) and phantoms.
+        images, data_seed: of a phantom: training images and seed.
+        partition: ``by`` and that rule's options and ``seed``; see `fedistill.data.partition`.
+        sites: their names; a number N stands for site-1 to site-N.
+        site: settings of single sites, by name.
+        held_out: share of each site's training images set aside before anything is made of them.
+        policy: what every site lets out.
+    """
+
+    name: str
+    dataset: str | None = None
+    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    images: Annotated[int, Field(ge=2)] | None = None
+    data_seed: int | None = None
+    partition: dict[str, Any] = Field(default_factory=lambda: {"by": "iid"})
+    sites: tuple[str, ...]
+    site: dict[str, Site] = Field(default_factory=dict)
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    policy: Policy = Policy()
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return tuple(f"site-{i + 1}" for i in range(value))
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("sites")
+    @classmethod
+    def _fit_for_files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("a federation needs at least one site")
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot name a site: letters, digits, spaces, '-', '_' and '.' only, at most 64, "
+                    "starting with a letter or digit"
+                )
+        folded = [name.casefold() for name in value]
+        twice = sorted({name for name in value if folded.count(name.casefold()) > 1})
+        if twice:
+            raise ValueError(f"every site needs a name of its own (case aside); more than one is called {twice}")
+        return value
+
+    @model_validator(mode="after")
+    def _whose_data(self) -> "Federation":
+        strangers = sorted(set(self.site) - set(self.sites))
+        if strangers:
+            raise ValueError(f"[site.{strangers[0]}] is none of the sites {list(self.sites)}")
+        own = [name for name in self.sites if self.of(name).dataset is not None]
+        if self.dataset is None and len(own) < len(self.sites):
+            lacking = [name for name in self.sites if name not in own]
+            raise ValueError(f"no data for {lacking}: give `dataset` for all, or one in each site's table")
+        if self.dataset is not None and own:
+            raise ValueError(f"{own} have a dataset of their own beside the one all divide: give one or the other")
+        brought = [self.of(name).dataset for name in own]
+        if len(set(brought)) < len(brought):
+            raise ValueError("two sites bring the same data set: let them divide it with `dataset` and `partition`")
+        return self
+
+    def of(self, name: str) -> Site:
+        """A site's settings."""
+        return self.site.get(name, Site())

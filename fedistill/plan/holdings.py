@@ -1,0 +1,138 @@
+"""Who holds which images: a federation's data, divided; the same on every machine that asks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.data import ImageSet, concatenate, follow, hold_out, load_dataset, partition
+from fedistill.errors import DataError
+from fedistill.plan.federation import Federation
+from fedistill.seeds import spawn
+from fedistill.store import key_of
+
+Remember = Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One site's data.
+
+    Args:
+        train: what it may make a Release of.
+        val: its own validation images, by the same rule; may be empty.
+        held_out: training images set aside before anything is made of them; may be empty.
+    """
+
+    train: ImageSet
+    val: ImageSet
+    held_out: ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """All sites' data, in the order of the federation's sites; and how many train and val images nobody holds."""
+
+    shares: tuple[Share, ...]
+    unheld: tuple[int, int]
+
+
+def holdings(federation: Federation, redraw: int, data_root: str | None, remember: Remember | None = None) -> Holdings:
+    """Divide the federation's data.
+
+    Args:
+        redraw: which partition; 0 is the federation file's own seed.
+        data_root: folder of MedMNIST files.
+        remember: a store that keeps who holds what, for the partitioners' import alone takes seconds.
+
+    Raises:
+        DataError: data that cannot be had, or a rule that does not fit them.
+    """
+    whole = [_load(federation, name, split, data_root) for name in _sources(federation) for split in ("train", "val")]
+    if federation.dataset is None:
+        pairs = list(zip(whole[::2], whole[1::2], strict=True))
+        concatenate([train for train, _ in pairs])  # raises where the sites' label spaces differ
+        unheld = (0, 0)
+    else:
+        train, val = whole
+        rule = dict(federation.partition)
+        seed = rule.pop("seed", 0)
+        seed = seed if redraw == 0 else spawn(seed, "redraw", redraw)
+        sites = len(federation.sites)
+
+        def make() -> dict[str, Tensor]:
+            held = partition(train, rule, sites, seed=seed)
+            val_held = follow(held, train, val, seed=spawn(seed, "val"))
+            named = {f"train.{i}": part for i, part in enumerate(held.parts)}
+            named |= {f"val.{i}": part for i, part in enumerate(val_held.parts)}
+            named |= {"train.unheld": held.unheld, "val.unheld": val_held.unheld}
+            return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in named.items()}
+
+        detail = {
+            "rule": rule,
+            "seed": seed,
+            "sites": sites,
+            "train": train.fingerprint(),
+            "val": val.fingerprint(),
+            "version": 1,
+        }
+        at = {name: part.numpy() for name, part in (remember or _forget)("partition", detail, make).items()}
+        pairs = [(train.take(at[f"train.{i}"]), val.take(at[f"val.{i}"])) for i in range(sites)]
+        unheld = (len(at["train.unheld"]), len(at["val.unheld"]))
+    shares = []
+    for name, (train, val) in zip(federation.sites, pairs, strict=True):
+        kept, aside = hold_out(train, federation.held_out, seed=spawn(redraw, "held out", name))
+        shares.append(Share(train.take(kept), val, train.take(aside)))
+    return Holdings(tuple(shares), unheld)
+
+
+def test_set(federation: Federation, data_root: str | None) -> ImageSet:
+    """The official test split, which stays at the server; of all sets where sites bring their own."""
+    return concatenate([_load(federation, name, "test", data_root) for name in _sources(federation)])
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest think it a test
+
+
+def _sources(federation: Federation) -> list[str]:
+    if federation.dataset is not None:
+        return [federation.dataset]
+    return [str(federation.of(name).dataset) for name in federation.sites]
+
+
+def _load(federation: Federation, name: str, split: str, data_root: str | None) -> ImageSet:
+    phantom = name.startswith("phantom:")
+    if not phantom and (federation.images is not None or federation.data_seed is not None):
+        # Under --phantom they would mean something; on real data they would be passed over in silence.
+        raise DataError(
+            f"Federation {federation.name!r} sets images or data_seed, which only phantoms have.",
+            found=name,
+            mend="leave them out",
+        )
+    return load_dataset(
+        name,
+        split,
+        size=federation.size,
+        data_root=data_root,
+        images=federation.images if phantom else None,
+        seed=federation.data_seed if phantom else None,
+    )
+
+
+def _forget(kind: str, detail: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    return make()
+
+
+_kept: dict[str, Holdings] = {}
+
+
+def holdings_here(federation: Federation, redraw: int, data_root: str | None, remember: Remember) -> Holdings:
+    """`holdings`, kept in this process: a worker serves many sites' jobs one after another."""
+    key = key_of({"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root})
+    if key not in _kept:
+        _kept.clear()  # one federation and partition at a time; real sets are large
+        _kept[key] = holdings(federation, redraw, data_root, remember)
+    return _kept[key]

@@ -1,0 +1,119 @@
+"""TOML -> frozen Simulation or Federation, with errors that say what stands where and how to mend it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fedistill.data import to_phantom
+from fedistill.errors import PlanError, nearest
+from fedistill.plan.federation import Federation
+from fedistill.plan.find import find, read_toml
+from fedistill.plan.literals import assign
+from fedistill.plan.simulation import Simulation
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_federation(name: str, *, beside: Path | None = None, phantom: bool = False) -> Federation:
+    """The federation of this NAME or path.
+
+    Args:
+        beside: a folder that a relative path may also start from.
+        phantom: put every data set's phantom in its place.
+
+    Raises:
+        PlanError: no such file, or something in it cannot be.
+    """
+    path = find("sites", name, beside=beside)
+    return _federation(_from_file(path), source=str(path), phantom=phantom)
+
+
+def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Simulation:
+    """The simulation of this NAME or path.
+
+    Args:
+        changes: ``key=value`` with dotted keys of the TOML and TOML literals, as ``--set`` takes them. Keys of the
+            federation start with ``federation.``.
+        phantom: put every data set's phantom in its place.
+
+    Raises:
+        PlanError: no such file, or something in it cannot be.
+    """
+    path = find("simulations", name)
+    content = {"name": path.stem, **read_toml(path)}
+    federation = content.get("federation")
+    if isinstance(federation, str):
+        content["federation"] = _from_file(find("sites", federation, beside=path.parent))
+    elif isinstance(federation, dict):
+        content["federation"] = _absolute({"name": path.stem, **federation}, path.parent)
+    else:
+        raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
+    for change in changes:
+        assign(content, change)
+    content["federation"] = _federation(content["federation"], source=str(path), phantom=phantom)
+    return _checked(Simulation, content, str(path))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    return _absolute({"name": path.stem, **read_toml(path)}, path.parent)
+
+
+def _absolute(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths inside a TOML are relative to it."""
+    site = content.get("site", {})
+    tables = [content, *(site.values() if isinstance(site, dict) else ())]
+    for table in tables:
+        data = table.get("dataset") if isinstance(table, dict) else None
+        if isinstance(data, str) and data.endswith(".npz"):
+            table["dataset"] = str((folder / Path(data).expanduser()).resolve())
+    return content
+
+
+def _federation(content: dict[str, Any], *, source: str, phantom: bool) -> Federation:
+    checked = _checked(Federation, content, source)
+    if not phantom:
+        return checked
+    changed = {name: site.model_copy(update=_phantoms(site.dataset)) for name, site in checked.site.items()}
+    return checked.model_copy(update={**_phantoms(checked.dataset), "site": changed})
+
+
+def _phantoms(dataset: str | None) -> dict[str, str]:
+    if dataset is None or dataset.startswith("phantom:"):
+        return {}
+    return {"dataset": to_phantom(dataset)}
+
+
+def _checked(model: type[M], content: dict[str, Any], source: str) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explained(error, model, source) from error
+
+
+def _explained(error: ValidationError, model: type[BaseModel], source: str) -> PlanError:
+    """The first problem in words; the rest follow when it is mended."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        *path, last = first["loc"]
+        known = _keys(model, path)
+        return PlanError(f"{source}: there is no setting {where!r}.", mend=nearest(str(last), known))
+    if first["type"] == "missing":
+        return PlanError(f"{source}: {where!r} is missing.", expected=f"a value for {where}", found="none")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return PlanError(f"{source}{': ' + where if where else ''}: {message}")
+    return PlanError(f"{source}: {where} cannot be so.", expected=message, found=repr(first["input"])[:200])
+
+
+def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
+    """The known keys of the table an error's path leads to."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue  # a name inside a table of tables, such as a site's
+        kinds = [field.annotation, *get_args(field.annotation)]
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), model)
+    return list(model.model_fields)

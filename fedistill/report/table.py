@@ -1,0 +1,109 @@
+"""The comparison as a table for a terminal, narrow or wide."""
+
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fedistill.study import Finished
+
+HEADLINE = (("auc", "AUC"), ("balanced_accuracy", "balanced"), ("accuracy", "accuracy"))
+
+
+def print_comparison(finished: Finished, console: Console) -> None:
+    """The table, what it means, and what is missing from it."""
+    frame = finished.comparison
+    several = differing(frame)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in several:
+        table.add_column(name, no_wrap=True)
+    table.add_column("scheme", no_wrap=True)
+    table.add_column("ipc", justify="right")
+    for _, label in HEADLINE:
+        table.add_column(label, justify="right", no_wrap=True)
+    # A narrow terminal shows what the question is about and leaves the rest to comparison.csv.
+    wide = console.width >= 100
+    if wide:
+        table.add_column("AUC less random's", justify="right", no_wrap=True)
+        table.add_column("images", justify="right")
+    table.add_column("shared", justify="right", no_wrap=True)
+    for line in lines_of(frame):
+        cells = [word(line[c]) for c in several]
+        cells += [line["scheme"], "" if pd.isna(line["ipc"]) else str(line["ipc"])]
+        cells += [metric_of(line, metric) for metric, _ in HEADLINE]
+        if wide:
+            cells += [interval_of(line, "auc"), f"{line['images_shared']:,.0f}"]
+        table.add_row(*cells, size_of(line["bytes_shared"]))
+    console.print(table)
+    seeds = finished.simulation.seeds
+    spread = "±: between networks of one seed" + ("; (): between seeds" if seeds > 1 else "")
+    base = f"{spread}. All in %, on the official test split of {finished.rows['dataset'].iloc[0]}."
+    console.print(base, style="dim")
+    if wide and "auc_vs_random_low" in frame:
+        console.print(
+            "AUC less random's: 95 % interval in points, paired by seed, over "
+            + ("seeds, " if seeds > 1 else "")
+            + "networks and test images.",
+            style="dim",
+        )
+    _print_missing(finished, console)
+
+
+def _print_missing(finished: Finished, console: Console) -> None:
+    failed = finished.sites[finished.sites["status"] != "shared"]
+    for why, group in failed.groupby(["site", "scheme", "why"], sort=False):
+        site, scheme, cause = why
+        seeds = ", ".join(str(s) for s in sorted(group["seed"].unique()))
+        console.print(f"missing: {site} has no {scheme} (seed {seeds}): {cause}", style="yellow", markup=False)
+    for count, split in zip(finished.holdings.unheld, ("training", "validation"), strict=True):
+        if count:
+            console.print(f"{count} {split} images are held by no site under this partition.", style="yellow")
+
+
+def lines_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows by column name."""
+    return [{str(k): v for k, v in line.items()} for line in frame.to_dict("records")]
+
+
+def differing(frame: pd.DataFrame) -> list[str]:
+    """Which of partition, recipe and model tell lines apart."""
+    return [c for c in ("partition", "recipe", "model") if len(frame[c].dropna().unique()) > 1]
+
+
+def word(value: Any) -> str:
+    """A cell; blank where there is nothing."""
+    return "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def metric_of(line: dict[str, Any], metric: str) -> str:
+    """Mean, spread within and (between) seeds, in %."""
+    text = f"{100 * line[metric]:.1f}"
+    within, between = line.get(f"{metric}_within"), line.get(f"{metric}_between")
+    if not pd.isna(within):
+        text += f" ±{100 * within:.1f}"
+    if not pd.isna(between):
+        text += f" ({100 * between:.1f})"
+    return text
+
+
+def interval_of(line: dict[str, Any], metric: str) -> str:
+    """The interval of the difference to random, in points."""
+    low, high = (float(line.get(f"{metric}_vs_random_{end}", float("nan"))) for end in ("low", "high"))
+    return "" if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def size_of(count: float) -> str:
+    """Bytes for people.
+
+    >>> size_of(0), size_of(950), size_of(48_200), size_of(3_700_000)
+    ('0', '950 B', '48 kB', '3.7 MB')
+    """
+    if not count:
+        return "0"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            value = count / scale
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,84 @@
+"""Content-addressed store: what was computed once from the same settings, images and seed is not computed again.
+
+``ROOT/KIND/KEY.safetensors``, KEY being the SHA-256 of the canonical JSON of all that determines the result. Every file
+carries a checksum over its content: a damaged one is set aside and made anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill.files import write_atomic
+
+Tensors = dict[str, Tensor]
+
+
+def key_of(detail: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of all that determines a result.
+
+    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(detail, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Store:
+    """A folder of results. Safe for several processes: files appear whole, and equal keys mean equal content."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / f"{key}.safetensors"
+
+    def put(self, kind: str, key: str, tensors: Tensors, note: Mapping[str, Any] | None = None) -> None:
+        """Keep tensors, with a note (JSON) about them that is no part of what they are, such as seconds taken."""
+        from safetensors.torch import save
+
+        described = json.dumps(dict(note or {}), sort_keys=True)
+        tensors = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+        metadata = {"note": described, "sha256": _checksum(tensors, described)}
+        write_atomic(self.path(kind, key), save(tensors, metadata=metadata))
+
+    def get(self, kind: str, key: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """The tensors and their note; None where there are none or the file is damaged."""
+        path = self.path(kind, key)
+        if not path.exists():
+            return None
+        try:
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if metadata["sha256"] == _checksum(tensors, metadata["note"]):
+                return tensors, json.loads(metadata["note"])
+        except Exception:
+            # Whatever is wrong with the file (truncated, overwritten, unreadable), the answer is the same.
+            pass
+        path.replace(path.with_suffix(".damaged"))
+        return None
+
+    def remember(self, kind: str, detail: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
+        """What ``make`` returns, from the store where this detail was met before."""
+        key = key_of(detail)
+        found = self.get(kind, key)
+        if found is not None:
+            return found[0]
+        made = make()
+        self.put(kind, key, made)
+        return made
+
+
+def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
+    digest = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""The common recipe's step size, and for schemes without an image budget its number of steps, chosen at the sites.
+
+The server has no validation data. It sends pilot networks to the sites; each counts concordant pairs on its own
+validation images and returns counts only; added up they give one AUC per candidate. Test data have no part in it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fedistill.distill import METHODS
+from fedistill.federation.coordinator import Coordinator
+from fedistill.federation.messages import Question
+from fedistill.plan import Simulation
+from fedistill.study.pool import Pool
+from fedistill.study.rows import Arm
+from fedistill.study.trainer import Trained, Trainer
+from fedistill.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recipe that is used, and the validation AUC (mean over pilots) of every (step size, steps) tried."""
+
+    recipe: Recipe
+    tried: dict[tuple[float, int | None], float]
+
+
+async def choose(simulation: Simulation, coordinator: Coordinator, trainer: Trainer, arm: Arm, pool: Pool) -> Choice:
+    """Choose a recipe for an arm's pool.
+
+    First the step size, at the recipe's number of steps. A scheme with an image budget keeps that number, so that all
+    budgets and schemes take equally many; for one without, it is doubled as long as validation gains.
+    """
+    common = simulation.recipe
+    base = Recipe(steps=common.steps, batch=common.batch, augment=common.augment)
+    candidates = [base.with_lr(lr) for lr in common.lr]
+    grows = not METHODS[arm.scheme].budget
+    if len(candidates) == 1 and not grows:
+        return Choice(candidates[0], {})
+    tried = dict(zip(candidates, await _validate(simulation, coordinator, trainer, arm, pool, candidates), strict=True))
+    best = _best(tried, candidates[len(candidates) // 2])
+    while grows and best.steps is not None and best.steps * 2 <= common.max_steps:
+        longer = replace(best, steps=best.steps * 2)
+        [tried[longer]] = await _validate(simulation, coordinator, trainer, arm, pool, [longer])
+        if not tried[longer] > tried[best]:
+            break
+        best = longer
+    return Choice(best, {(recipe.lr, recipe.steps): value for recipe, value in tried.items()})
+
+
+def _best(tried: dict[Recipe, float], otherwise: Recipe) -> Recipe:
+    """The recipe with the highest AUC; without any (no site has validation images of two classes) the grid's middle."""
+    known = {recipe: value for recipe, value in tried.items() if not np.isnan(value)}
+    return max(known, key=lambda recipe: known[recipe]) if known else otherwise
+
+
+async def _validate(
+    simulation: Simulation,
+    coordinator: Coordinator,
+    trainer: Trainer,
+    arm: Arm,
+    pool: Pool,
+    candidates: Sequence[Recipe],
+) -> list[float]:
+    """Validation AUC of each candidate, mean over its pilots; NaN where no site could say."""
+    pilots = range(min(simulation.recipe.pilots, simulation.networks))
+    trained = await asyncio.gather(*[trainer.networks(arm, pool, recipe, pilots) for recipe in candidates])
+    networks: list[Trained] = [network for each in trained for network in each]
+    stacked = trainer.stacked(networks, arm.model)
+    steps = ", ".join(dict.fromkeys(str(recipe.steps) for recipe in candidates))
+
+    def question(site: str) -> Question:
+        return Question(
+            f"{site} validation {arm.name} {steps} steps", arm.model, simulation.width, arm.partition, stacked
+        )
+
+    replies = await asyncio.gather(*[coordinator.score(site, question(site)) for site in pool.sites])
+    tallies = [reply for reply in replies if not isinstance(reply, str) and len(reply) == len(networks)]
+    if not tallies:
+        return [float("nan")] * len(candidates)
+    totals = [sum(per_site[1:], start=per_site[0]) for per_site in zip(*tallies, strict=True)]
+    aucs = np.array([total.auc for total in totals]).reshape(len(candidates), len(pilots))
+    return [float(value) for value in aucs.mean(1)]

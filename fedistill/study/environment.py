@@ -1,0 +1,71 @@
+"""environment.json: what a run ran on, as far as it can matter to who repeats it."""
+
+import hashlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fedistill.plan import Federation, Simulation
+
+PACKAGES = (
+    "fedistill", "torch", "flwr", "ray", "numpy", "pandas", "scikit-learn", "medmnist", "flwr-datasets", "safetensors"
+)  # fmt: skip
+
+
+def environment(simulation: Simulation, data_root: str | None, *, engine: str, workers: int) -> dict[str, Any]:
+    """Versions, machine, seeds, precision, and what the data are."""
+    import torch
+
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        },
+        "engine": engine,
+        "workers": workers,
+        "precision": "float32",
+        "device": "cpu",
+        "seed": simulation.seed,
+        "data": _data(simulation.federation, data_root),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _data(federation: Federation, data_root: str | None) -> dict[str, str]:
+    """The MD5 of every data file; of phantoms the words that draw them again."""
+    from fedistill.data import medmnist
+
+    sets = [federation.dataset] if federation.dataset else [federation.of(name).dataset for name in federation.sites]
+    found = {}
+    for name in filter(None, sets):
+        if name.startswith("phantom:"):
+            found[name] = f"drawn, seed {federation.data_seed or 0}, {federation.images or 'default'} images"
+        elif name.endswith(".npz"):
+            found[Path(name).name] = _md5(Path(name))
+        else:
+            found[name] = medmnist.entry(name, federation.size or 28).md5
+    return found
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

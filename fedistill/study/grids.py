@@ -1,0 +1,44 @@
+"""grids/*.png: the synthetic images that left each site, a row a class. Real images are never drawn."""
+
+from functools import partial
+
+import numpy as np
+
+from fedistill.data import MEAN, STD, ImageSet
+from fedistill.distill.release import Release, unpack
+from fedistill.files import write_atomic
+from fedistill.study.folder import RunFolder
+
+COLUMNS = 10
+GAP = 2
+
+
+def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet) -> None:
+    """One picture a site, scheme and budget, of the first repeat."""
+    from matplotlib.image import imsave
+
+    for release in releases:
+        if release.real or release.seed or release.partition:
+            continue
+        for ipc in release.sets:
+            made = unpack(release.sets[ipc], ipc)
+            pixels = (made.images * STD + MEAN).clamp(0, 1).numpy().transpose(0, 2, 3, 1)
+            labels = made.labels.numpy()
+            rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
+            picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
+            name = f"{release.site}-{release.scheme}-ipc{ipc}.png"
+            grey = picture.shape[2] == 1
+            shown = np.repeat(picture, 3, 2) if grey else picture
+            write_atomic(folder.root / "grids" / name, partial(imsave, arr=shown, format="png"))
+
+
+def _tiled(rows: list[np.ndarray], size: int, channels: int) -> np.ndarray:
+    """Rows of images on white; a class the site does not hold leaves its row empty."""
+    wide = max(1, max(len(row) for row in rows))
+    side = size + GAP
+    canvas = np.ones((len(rows) * side + GAP, wide * side + GAP, channels), np.float32)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            top, left = i * side + GAP, j * side + GAP
+            canvas[top : top + size, left : left + size] = image
+    return canvas

@@ -1,0 +1,108 @@
+"""How sure a difference is: a paired bootstrap over seeds, networks and test images at once.
+
+Two schemes are compared seed by seed on the same test images. Every replicate draws seeds (the same for both), networks
+within a seed, and test images (the same for both), each with replacement; the middle 95 % of the replicates' mean
+differences are the interval. A test split of 156 images alone moves an AUC by points: leaving it out would flatter.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+REPLICATES = 1000
+_BLOCK = 4_000_000  # numbers in one intermediate array: 32 MB
+
+
+def image_weights(n: int, generator: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
+    """How often each of n test images is drawn in each replicate, float32 (replicates, n)."""
+    return generator.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float32)
+
+
+def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One network's AUC (as `training.metrics.score` defines it) in each replicate, float64 (replicates,).
+
+    Args:
+        labels: int64 (N,), or (N, L) of 0 and 1.
+        probabilities: (N, K).
+        weights: of `image_weights`.
+
+    >>> w = np.ones((1, 3), np.float32)
+    >>> auc_replicates(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), w).tolist()
+    [1.0]
+    """
+    k = probabilities.shape[1]
+    truth = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(k)
+    classes = [1] if labels.ndim == 1 and k == 2 else range(k)
+    columns = []
+    for c in classes:
+        order = np.argsort(probabilities[:, c], kind="stable")
+        values, positive = probabilities[order, c], truth[order, c]
+        if positive.all() or not positive.any():
+            continue
+        # Images of equal score form one step: a pair within it counts half.
+        step = np.concatenate([[0], np.cumsum(values[1:] != values[:-1])])
+        starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+        parts = []
+        rows = max(1, _BLOCK // len(order))
+        for at in range(0, len(weights), rows):
+            w = weights[at : at + rows, order].astype(np.float64)
+            yes, no = w * positive, w * ~positive
+            no_steps = np.add.reduceat(no, starts, axis=1)
+            below = np.cumsum(no_steps, axis=1) - no_steps / 2
+            pairs = yes.sum(1) * no.sum(1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                parts.append((yes * below[:, step]).sum(1) / pairs)
+        columns.append(np.concatenate(parts))
+    if not columns:
+        return np.full(len(weights), np.nan)
+    with np.errstate(invalid="ignore"):
+        return _nanmean(np.stack(columns), 0)
+
+
+def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One network's accuracy in each replicate, float64 (replicates,)."""
+    if labels.ndim == 2:
+        right = ((probabilities > 0.5) == labels.astype(bool)).mean(1)
+    else:
+        right = (probabilities.argmax(1) == labels).astype(np.float64)
+    return (weights @ right) / weights.sum(1)
+
+
+def difference(
+    one: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], generator: np.random.Generator
+) -> tuple[float, float]:
+    """The 95 % interval of the mean difference.
+
+    Args:
+        one, other: by seed, each network's metric in every replicate, (networks, replicates). A scheme asked only
+            once is held against every seed of the other.
+
+    Returns:
+        (low, high); NaN where nothing can be said.
+    """
+    if len(one) == 1 or len(other) == 1:
+        pairs = [(a, b) for a in one.values() for b in other.values()]
+    else:
+        pairs = [(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
+    replicates = pairs[0][0].shape[1] if pairs else 0
+    means = np.empty(replicates)
+    for r in range(replicates):
+        drawn = generator.integers(len(pairs), size=len(pairs))
+        values = []
+        for i in drawn:
+            a, b = pairs[i][0][:, r], pairs[i][1][:, r]
+            values.append(
+                a[generator.integers(len(a), size=len(a))].mean() - b[generator.integers(len(b), size=len(b))].mean()
+            )
+        means[r] = np.mean(values)
+    known = means[~np.isnan(means)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    count = (~np.isnan(values)).sum(axis)
+    total = np.nansum(values, axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,46 @@
+"""Recipes: how a network is trained on a pool. Accuracy depends on the recipe, so every scheme gets the same one."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum; the step size falls to a tenth at half time.
+
+    Args:
+        name: ``common`` (the same for every scheme, step size chosen on validation data) or ``native`` (the
+            method's own).
+        lr: step size.
+        steps: SGD steps; or None to count in epochs.
+        epochs: passes over the pool, where steps is None.
+        batch: images a step, at most the pool's.
+        momentum, weight_decay: of SGD.
+        augment: whether each batch takes one drawn augmentation (the DSA family).
+    """
+
+    name: str = "common"
+    lr: float = 0.01
+    steps: int | None = 300
+    epochs: int = 300
+    batch: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: bool = True
+
+    def with_lr(self, lr: float) -> "Recipe":
+        return replace(self, lr=lr)
+
+    def steps_for(self, images: int) -> int:
+        """SGD steps on a pool of this many images.
+
+        >>> Recipe(steps=None, epochs=300, batch=256).steps_for(600)
+        900
+        """
+        if self.steps is not None:
+            return self.steps
+        return self.epochs * -(-images // min(self.batch, images))
+
+    def detail(self) -> dict[str, Any]:
+        """What a store's key takes of it."""
+        return asdict(self)

@@ -1,0 +1,19 @@
+"""Fixtures for every room."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def medmnist_root() -> Path:
+    """The folder of real MedMNIST files; a test that needs them is skipped where they are not."""
+    named = os.environ.get("MEDMNIST_ROOT")
+    root = Path(named) if named else Path(__file__).parents[2] / "shared" / "medmnist"
+    if not root.is_dir():
+        pytest.skip("no folder of real MedMNIST files: set MEDMNIST_ROOT")
+    return root

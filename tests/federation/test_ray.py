@@ -1,0 +1,135 @@
+"""The Ray grid and executor. One test, since starting Ray takes longer than all that is asked of it here."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apps import count_threads, fail, total
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from fedistill.errors import PlanError, RunError
+from fedistill.federation.failure import DEADLINE, RAISED, SILENT
+from fedistill.federation.nodes import Node
+from fedistill.federation.ray_grid import Limits, RayGrid
+from fedistill.federation.runtime import Runtime, open_runtime
+
+SITES = 4
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_everything_that_needs_ray(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        Node(i + 1, f"site{i}", {"partition-id": i, "num-partitions": SITES}, num_cpus=0.5, threads=2 if i else 1)
+        for i in range(SITES)
+    ]
+    with open_runtime("local", nodes, "apps:app", {}, workers=2) as runtime:
+        assert runtime.workers == 2
+        many_messages_come_back_sorted(runtime)
+        named_jobs_report_and_keep_to_their_threads(runtime)
+        failures_spoil_no_other(runtime, tmp_path)
+        results_come_beside(runtime)
+        serial_sites_see_their_last_state(runtime)
+        deadlines_count_from_the_start(runtime)
+        too_much_is_refused(runtime)
+    out, err = capfd.readouterr()
+    assert out + err == "", "Ray or its workers wrote to the terminal"
+
+
+def ask(node_id: int, action: str = "echo", job: str = "", **request: object) -> Message:
+    content = RecordDict({"ask": ConfigRecord(request)})
+    if job:
+        content["job"] = ConfigRecord({"name": job})
+    return Message(content, node_id, f"query.{action}")
+
+
+def many_messages_come_back_sorted(runtime: Runtime) -> None:
+    messages = [ask(1 + number % SITES, number=number) for number in range(100)]
+    replies = runtime.grid.send_and_receive(messages, timeout=60)
+    said = [(reply.content["said"]["partition"], reply.content["said"]["number"]) for reply in replies]
+    assert said == sorted((number % SITES, number) for number in range(100))
+    # Not one process per message: the workers are reused.
+    assert len({reply.content["said"]["pid"] for reply in replies}) <= 4
+
+
+def named_jobs_report_and_keep_to_their_threads(runtime: Runtime) -> None:
+    runtime.events()
+    replies = runtime.grid.send_and_receive([ask(1, "threads", "one"), ask(2, "threads", "two")], timeout=60)
+    assert [(reply.content["said"]["torch"], reply.content["said"]["omp"]) for reply in replies] == [(1, "1"), (2, "2")]
+    events = runtime.events()
+    for name, site in (("one", "site0"), ("two", "site1")):
+        mine = [event for event in events if event["job"] == name]
+        assert mine[0]["stage"] == "started" and mine[0]["site"] == site
+        assert mine[1]["step"] == 0 and mine[-1]["final"] and len(mine) == 3
+
+
+def failures_spoil_no_other(runtime: Runtime, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+    messages = [ask(1, number=1), ask(2, "spoil", number=2), ask(3, "die_once", marker=str(marker)), ask(4, number=4)]
+    first, spoilt, died, last = runtime.grid.send_and_receive(messages, timeout=60)
+    assert (first.content["said"]["number"], last.content["said"]["number"]) == (1, 4)
+    assert spoilt.error.code == RAISED and "\x1b" not in spoilt.error.reason
+    assert spoilt.error.reason.splitlines()[0] == "ValueError: the images are; not there"
+    assert marker.exists() and died.has_content()
+
+
+def results_come_beside(runtime: Runtime) -> None:
+    array = np.ones(400_000, dtype=np.float32)
+    shared = runtime.executor.share(array)
+    runtime.executor.submit("given", total, array, 2.0)
+    for key in ("once", "again"):
+        runtime.executor.submit(key, total, shared, 3.0)
+    runtime.executor.submit("bad", fail)
+    runtime.executor.submit("threads", count_threads, threads=2)
+    ids = runtime.grid.push_messages([ask(1 + number % SITES, number=number) for number in range(20)])
+    replies: list[Message] = []
+    results: dict[str, object] = {}
+    end = time.monotonic() + 60
+    while (len(replies) < 20 or runtime.executor.pending) and time.monotonic() < end:
+        replies += runtime.grid.pull_messages(ids)
+        results |= runtime.executor.poll()
+    assert len(replies) == 20 and not any(reply.has_error() for reply in replies)
+    error = results.pop("bad")
+    assert results == {"given": 800_000.0, "once": 1_200_000.0, "again": 1_200_000.0, "threads": 2}
+    assert isinstance(error, RunError) and str(error) == "ArithmeticError: no sum" and "in fail" in error.__notes__[0]
+
+
+def serial_sites_see_their_last_state(runtime: Runtime) -> None:
+    grid = runtime.grid
+    assert isinstance(grid, RayGrid)
+    grid._serial = True
+    replies = grid.send_and_receive([ask(1 + number % 2) for number in range(12)], timeout=60)
+    grid._serial = False
+    for site in (replies[:6], replies[6:]):
+        seen = [reply.content["said"]["seen"] for reply in site]
+        assert seen == list(range(seen[0], seen[0] + 6))
+
+
+def deadlines_count_from_the_start(runtime: Runtime) -> None:
+    grid = runtime.grid
+    assert isinstance(grid, RayGrid)
+    # One job hangs but talks, one hangs in silence and is tried twice; eight more would be late if their time in the
+    # queue counted.
+    grid._limits = Limits(deadline_s=4, silence_s=None)
+    ids = grid.push_messages([ask(1, "hang", "loud", aloud=True)])
+    grid._limits = Limits(deadline_s=None, silence_s=2)
+    ids += grid.push_messages([ask(2, "hang", "silent", aloud=False)])
+    grid._limits = Limits()
+    ids += grid.push_messages([ask(3 + number % 2, number=number) for number in range(8)])
+    replies: dict[str, Message] = {}
+    end = time.monotonic() + 60
+    while len(replies) < len(ids) and time.monotonic() < end:
+        replies |= {reply.metadata.reply_to_message_id: reply for reply in grid.pull_messages(ids)}
+    loud, silent, *others = (replies[message_id] for message_id in ids)
+    assert (loud.error.code, loud.error.reason) == (DEADLINE, "cancelled: it ran longer than deadline_s = 4")
+    assert (silent.error.code, silent.error.reason) == (SILENT, "cancelled twice: no event for silence_s = 2")
+    assert all(reply.has_content() for reply in others)
+    assert list(replies)[-2:] == [ids[0], ids[1]] or list(replies)[-2:] == [ids[1], ids[0]]
+    cancelled = [event["job"] for event in runtime.events() if event.get("stage") == "cancelled"]
+    assert sorted(cancelled) == ["loud", "silent", "silent"]
+
+
+def too_much_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(PlanError, match="more than any machine has"):
+        runtime.executor.submit("big", total, num_cpus=64)
