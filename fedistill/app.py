@@ -8,6 +8,7 @@ from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import Conduct, server_app
 from fedistill.federation.site_app import app as client
 from fedistill.plan import Simulation, load_simulation
+from fedistill.report.page import write_report
 from fedistill.study import Finished, run, run_on
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
     root = str(config.get("data-root") or "") or None
 
     def conduct(coordinator: Coordinator) -> Finished:
-        return run_on(simulation, coordinator, out=out, data_root=root)
+        finished = run_on(simulation, coordinator, out=out, data_root=root)
+        write_report(finished)
+        return finished
 
     return simulation, conduct
 
@@ -62,7 +65,7 @@ def run_simulation(
         RunError: the run could not be finished.
     """
     simulation = load_simulation(name, changes=changes, phantom=phantom)
-    return run(
+    finished = run(
         simulation,
         out=Path(out) if out is not None else Path("runs") / simulation.name,
         engine=engine,
@@ -71,4 +74,6 @@ def run_simulation(
         fresh=fresh,
         workers=workers,
         on_event=on_event,
-    ).rows
+    )
+    write_report(finished)
+    return finished.rows

@@ -69,5 +69,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     match = get_close_matches(name, known, n=1, cutoff=0.5)
-    everything = ", ".join(known)
+    everything = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
     return f"did you mean {match[0]!r}? Known: {everything}" if match else f"choose one of: {everything}"

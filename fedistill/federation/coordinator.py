@@ -29,6 +29,10 @@ from fedistill.federation.messages import (
 from fedistill.plan import Job
 from fedistill.training.metrics import Tally
 
+NOBODY = (
+    "no node says it is this site; with `flwr run .` start as many nodes as there are sites: "
+    "--federation-config 'num-supernodes=N'"
+)
 IDLE_SECONDS = 0.02
 WAIT_FOR_SITES_SECONDS = 60.0
 
@@ -121,7 +125,7 @@ class Coordinator:
     async def release(self, job: Job) -> Outcome:
         """What became of a job. Whatever goes wrong becomes an Outcome that says so, never an exception."""
         if job.site not in self._nodes:
-            return Outcome(job.name, job.site, error="no node of this federation says it is this site")
+            return Outcome(job.name, job.site, error=NOBODY)
         reply = await self._send(Message(pack_jobs([job]), self._nodes[job.site], RELEASE))
         if reply.has_error():
             line, _, trace = (reply.error.reason or "no reason given").partition("\n\n")
@@ -138,7 +142,7 @@ class Coordinator:
     async def score(self, site: str, question: Question) -> list[Tally] | str:
         """A tally a network of a site's validation images; or one line on why there is none."""
         if site not in self._nodes:
-            return "no node of this federation says it is this site"
+            return NOBODY
         reply = await self._send(Message(pack_question(question), self._nodes[site], SCORE))
         if reply.has_error():
             return (reply.error.reason or "no reason given").partition("\n\n")[0]

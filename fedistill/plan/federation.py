@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fedistill.errors import nearest
 from fedistill.privacy.policy import Policy
 
 _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
@@ -87,7 +88,7 @@ class Federation(Frozen):
     def _whose_data(self) -> "Federation":
         strangers = sorted(set(self.site) - set(self.sites))
         if strangers:
-            raise ValueError(f"[site.{strangers[0]}] is none of the sites {list(self.sites)}")
+            raise ValueError(f"[site.{strangers[0]}] is none of the sites: {nearest(strangers[0], self.sites)}")
         own = [name for name in self.sites if self.of(name).dataset is not None]
         if self.dataset is None and len(own) < len(self.sites):
             lacking = [name for name in self.sites if name not in own]

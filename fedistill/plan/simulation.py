@@ -118,10 +118,9 @@ class Simulation(Frozen):
                 settings_for(name, settings)
             except SettingError as error:
                 raise ValueError(str(error)) from error
-            real = [s for s in self.federation.sites if not self.federation.policy.allow_real_images]
-            if METHODS[name].real and real:
+            if METHODS[name].real and not self.federation.policy.allow_real_images:
                 raise ValueError(
-                    f"scheme {name!r} sends real images, which the policy of {real} forbids: leave the scheme out, "
+                    f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
                     "or write `[policy]` with `allow_real_images = true` into the federation file"
                 )
         if self.min_sites is not None and self.min_sites > len(self.federation.sites):
