@@ -26,8 +26,9 @@ __all__ = ["ImageSet", "__version__", "distill", "evaluate", "load_dataset", "ru
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
-        # `import fedistill.distill` binds the package of that name here; the function of the same name takes its place.
+        home = import_module(_HOME[name])
+        # The package `fedistill.distill` can be called: it is the function, whichever way it came to be bound here.
+        value = home if name == "distill" else getattr(home, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'fedistill' has no attribute {name!r}")

@@ -202,7 +202,9 @@ def _short(path: Path) -> str:
 def main() -> None:
     """The ``fedistill`` command."""
     from fedistill.errors import FedistillError
+    from fedistill.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         cli(standalone_mode=True)
     except FedistillError as error:

@@ -19,7 +19,7 @@ ROWS = [
     ["distill"],
     ["training"],
     ["models", "data"],
-    ["errors", "seeds", "files"],
+    ["errors", "seeds", "files", "memory"],
 ]
 FLOOR = {name: len(ROWS) - row for row, names in enumerate(ROWS) for name in names}
 

@@ -119,7 +119,12 @@ class Release:
         """The Release file's bytes."""
         from safetensors.torch import save
 
-        tensors = {f"{_prefix(i)}.{name}": t for i, packed in self.sets.items() for name, t in packed.tensors().items()}
+        # Clones, because two budgets may share a tensor, which safetensors refuses to write.
+        tensors = {
+            f"{_prefix(ipc)}.{name}": tensor.clone()
+            for ipc, packed in self.sets.items()
+            for name, tensor in packed.tensors().items()
+        }
         described = {
             "format": FORMAT,
             "site": self.site,

@@ -14,6 +14,7 @@ import ray
 
 from fedistill.federation.events import Event, delivered_to, emitter
 from fedistill.federation.failure import from_exception
+from fedistill.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> bytes:
     """Run one pickled (function, arguments); return its pickled result, or the pickled Failure."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(order.threads)
+    keep_freed_memory()
     sys.path.extend(entry for entry in order.path if entry not in sys.path)
     last_post: list[Any] = []
 

@@ -1,0 +1,91 @@
+"""The server's look at a Release: everything a faulty or hostile site could send is refused by name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fedistill.distill.release import Packed, Release
+from fedistill.errors import ReleaseError
+from fedistill.federation.intake import Expected, inspect, size_limit
+from fedistill.plan import Job
+
+JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, 1)
+EXPECTED = Expected(channels=1, size=8, classes=3, multilabel=False)
+
+
+def packed(n, **more):
+    values = {
+        "images": torch.zeros(n, 1, 8, 8, dtype=torch.uint8),
+        "scale": torch.ones(1),
+        "offset": torch.zeros(1),
+        "labels": torch.arange(n) % 3,
+    }
+    return Packed(**{**values, **more})
+
+
+def release(one=None, **more):
+    values = {"site": "north", "scheme": "dc", "seed": 0, "real": False, "sets": {1: packed(3) if one is None else one, 2: packed(6)}}
+    return Release(**{**values, **more})
+
+
+def test_a_good_one_is_taken():
+    assert set(inspect(release().to_bytes(), JOB, EXPECTED).sets) == {1, 2}
+
+
+def test_a_site_without_some_class_is_fine():
+    assert len(inspect(release(packed(2)).to_bytes(), JOB, EXPECTED).sets[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (release(site="south"), "another request"),
+        (release(seed=1), "another request"),
+        (release(scheme="full"), "another request"),
+        (release(partition=1), "another request"),
+        (release(real=True), "shares none"),
+        (release(sets={1: packed(3)}), "other budgets"),
+        (release(packed(4)), "number of images"),
+        (release(packed(0)), "number of images"),
+        (release(packed(3, images=torch.zeros(3, 1, 8, 8))), "images of ipc 1"),
+        (release(packed(3, images=torch.zeros(3, 3, 8, 8, dtype=torch.uint8))), "images of ipc 1"),
+        (release(packed(3, images=torch.zeros(3, 1, 9, 8, dtype=torch.uint8))), "images of ipc 1"),
+        (release(packed(3, labels=torch.tensor([0, 1, 3]))), "label of ipc 1"),
+        (release(packed(3, labels=torch.tensor([0, 1, -1]))), "label of ipc 1"),
+        (release(packed(3, labels=torch.zeros(3, 1, dtype=torch.int64))), "labels of ipc 1"),
+        (release(packed(3, labels=torch.zeros(3))), "labels of ipc 1"),
+        (release(packed(3, scale=torch.tensor([float("nan")]))), "NaN"),
+        (release(packed(3, offset=torch.tensor([float("inf")]))), "NaN or infinity"),
+        (release(packed(3, scale=torch.tensor([-1.0]))), "pixel range"),
+        (release(packed(3, scale=torch.tensor([1e9]))), "pixel range"),
+        (release(packed(3, lr=torch.tensor([-0.1]))), "step size"),
+        (release(packed(3, lr=torch.tensor([0.0]))), "step size"),
+        (release(packed(3, draw=torch.tensor([0, 0, 1]))), "draw of ipc 1"),
+    ],
+)
+def test_what_is_refused(made, message):
+    with pytest.raises(ReleaseError, match=message):
+        inspect(made.to_bytes(), JOB, EXPECTED)
+
+
+def test_too_large_is_refused_before_it_is_read():
+    with pytest.raises(ReleaseError, match="too large"):
+        inspect(b"\0" * (size_limit(JOB, EXPECTED) + 1), JOB, EXPECTED)
+
+
+def test_draws_of_random():
+    job = replace(JOB, scheme="random", draws=2, ipcs=(1,))
+    draw = torch.tensor([0, 0, 0, 1, 1, 1])
+    good = release(scheme="random", real=True, sets={1: packed(6, draw=draw)})
+    assert len(inspect(good.to_bytes(), job, EXPECTED).sets[1]) == 6
+    lopsided = release(scheme="random", real=True, sets={1: packed(6, draw=torch.zeros(6, dtype=torch.int64))})
+    with pytest.raises(ReleaseError, match="too many images"):
+        inspect(lopsided.to_bytes(), job, EXPECTED)
+
+
+def test_multilabel():
+    expected = replace(EXPECTED, multilabel=True)
+    labels = torch.tensor([[0.0, 1.0, 1.0]] * 3)
+    made = release(packed(3, labels=labels), sets={1: packed(3, labels=labels), 2: packed(3, labels=labels)})
+    assert len(inspect(made.to_bytes(), JOB, expected).sets[1]) == 3

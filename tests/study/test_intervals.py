@@ -1,0 +1,50 @@
+"""Intervals: the bootstrap's AUC is scikit-learn's with weights, and an interval covers what it should."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_auc_replicates_are_the_weighted_auc(k):
+    generator = np.random.default_rng(0)
+    labels, p = generator.integers(k, size=80), generator.dirichlet(np.ones(k), size=80).round(1)
+    weights = image_weights(80, generator, replicates=7)
+    found = auc_replicates(labels, p, weights)
+    for r, w in enumerate(weights):
+        classes = [1] if k == 2 else range(k)
+        wanted = np.mean([roc_auc_score(labels == c, p[:, c], sample_weight=w) for c in classes])
+        assert found[r] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_accuracy_replicates():
+    labels, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    weights = np.array([[1, 1, 1], [0, 3, 0], [2, 0, 1]], np.float32)
+    assert accuracy_replicates(labels, p, weights).tolist() == pytest.approx([2 / 3, 0.0, 1.0])
+
+
+def test_weights_draw_as_many_images_as_there_are():
+    weights = image_weights(50, np.random.default_rng(0), replicates=20)
+    assert (weights.sum(1) == 50).all() and weights.std() > 0.5
+
+
+def test_an_interval_holds_the_difference():
+    generator = np.random.default_rng(0)
+    one = {s: 0.8 + 0.01 * generator.standard_normal((5, 400)) for s in range(3)}
+    other = {s: 0.7 + 0.01 * generator.standard_normal((5, 400)) for s in range(3)}
+    low, high = difference(one, other, generator)
+    assert 0.08 < low < 0.1 < high < 0.12
+    assert difference(one, one, generator)[0] < 0 < difference(one, one, generator)[1]
+
+
+def test_a_scheme_asked_once_is_held_against_every_seed():
+    generator = np.random.default_rng(0)
+    low, high = difference({0: np.full((1, 50), 0.9)}, {0: np.full((2, 50), 0.5), 1: np.full((2, 50), 0.7)}, generator)
+    assert 0.2 <= low <= high <= 0.4 + 1e-12
+
+
+def test_nothing_known_is_blank():
+    nothing = {0: np.full((2, 10), np.nan)}
+    assert np.isnan(difference(nothing, nothing, np.random.default_rng(0))).all()
