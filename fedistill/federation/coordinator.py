@@ -88,13 +88,9 @@ class Coordinator:
     def _poll(self) -> None:
         if self._replies:
             for reply in self._grid.pull_messages(list(self._replies)):
-                self._replies.pop(reply.metadata.reply_to_message_id).set_result(reply)
+                _settle(self._replies.pop(reply.metadata.reply_to_message_id), reply)
         for key, result in self._executor.poll():
-            future = self._results.pop(key)
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            _settle(self._results.pop(key), result)
         self._poll_events()
 
     def _poll_events(self) -> None:
@@ -167,3 +163,13 @@ class Coordinator:
     def share(self, value: Any) -> Any:
         """A large value that many computations take, handed over once."""
         return self._executor.share(value)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    """Hand an answer to who awaits it; nobody may, once another arm has failed."""
+    if future.done():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

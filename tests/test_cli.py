@@ -1,0 +1,119 @@
+"""The command line, as a person meets it: exit codes, one clear message, nothing done before it."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tiny import write_tiny
+
+from fedistill import cli
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys, tmp_path):
+    """Type a command in a narrow terminal in an empty folder; (exit code, what was printed)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "medmnist"))
+
+    def run(*words, width=60):
+        monkeypatch.setattr(cli, "console", Console(width=width, highlight=False))
+        monkeypatch.setattr(cli, "errors", Console(width=width, stderr=True, highlight=False))
+        monkeypatch.setattr("sys.argv", ["fedistill", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr()
+        return ended.value.code or 0, out.out + out.err
+
+    return run
+
+
+def test_a_run_in_a_narrow_terminal(typed, tmp_path):
+    code, text = typed("run", write_tiny(tmp_path), "--engine", "inline", "--out", "out")
+    assert code == 0
+    assert "majority" in text and "report: out/report.html" in text
+    lines = text.split("majority")[1].splitlines()[:8]
+    assert all(len(line) <= 60 for line in lines)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<table>" in page and "http" not in page.replace("https://flower", "")
+    code, text = typed("report", "out")
+    assert code == 0
+
+
+def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
+    path = write_tiny(tmp_path, name="x", more="name = '<script>alert(1)</script>'")
+    assert typed("run", path, "--engine", "inline", "--out", "out")[0] == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "quikstart"], "did you mean 'quickstart'"),
+        (["run", "quickstart", "--set", "scheme.dc.iteratons=1"], "did you mean 'iterations'"),
+        (["run", "quickstart", "--set", "federation.dataset='nowhere'"], "no data set 'nowhere'"),
+        (["run", "quickstart", "--set", "federation.dataset='a.npz'"], "a.npz"),
+        (["run", "quickstart", "--set", "federation.partition.by='iidd'"], "did you mean 'iid'"),
+        (["run", "quickstart", "--set", "ipc=[0]"], "ipc"),
+        (["sites", "fuor"], "did you mean 'four'"),
+        (["distill", "phantom:blood", "--method", "dcc", "--out", "x"], "did you mean 'dc'"),
+        (["distill", "phantom:blood", "--ipc", "0", "--out", "x"], "ipc"),
+        (["report", "."], "no finished run"),
+    ],
+)
+def test_a_mistake_ends_with_two_before_any_work(typed, tmp_path, words, message):
+    code, text = typed(*words, width=200)
+    assert code == 2 and message in text
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "x").exists()
+
+
+def test_data_that_cannot_be_had_name_file_address_folder_and_phantom(typed, tmp_path, monkeypatch):
+    from fedistill.data import medmnist
+
+    def unreachable(*args, **kwargs):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", unreachable)
+    code, text = typed("run", "breast", width=200)
+    wanted = medmnist.entry("breastmnist", 28)
+    assert code == 2
+    for word in (wanted.url, "breastmnist.npz", str(tmp_path / "medmnist"), "--phantom"):
+        assert word in text
+
+
+def test_a_folder_of_another_simulation(typed, tmp_path):
+    one, other = write_tiny(tmp_path), write_tiny(tmp_path, name="other")
+    assert typed("run", one, "--engine", "inline", "--out", "out")[0] == 0
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    code, text = typed("run", other, "--engine", "inline", "--out", "out")
+    assert code == 2 and "belongs to another simulation" in text
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["datasets"], ["sites"], ["simulations"], ["sites", "four"], ["simulations", "breast"]])
+def test_lists(typed, words):
+    code, text = typed(*words, width=80)
+    assert code == 0 and len(text.splitlines()) > 2
+
+
+def test_the_plan_of_a_federation_shows_every_image(typed):
+    code, text = typed("sites", "breast-three", "--phantom", width=80)
+    assert code == 0 and "546" in text and "university" in text and "held by one site" in text
+
+
+def test_one_hospital_alone(typed, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 20), ("val", 6), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n, dtype=np.uint8)[:, None] % 2
+    np.savez(tmp_path / "mine.npz", **arrays)
+    words = ["distill", "mine.npz", "--ipc", 1, "--width", 4, "--set", "iterations=1", "--out", "x.safetensors"]
+    code, text = typed(*words, width=200)
+    assert code == 0 and "2 images of 2 classes from 20" in text
+    import fedistill as fd
+
+    rows = fd.evaluate(tmp_path / "x.safetensors", fd.load_dataset(tmp_path / "mine.npz", "test"), width=4, seeds=1)
+    assert rows["accuracy"].between(0, 1).all()
+    code, text = typed(*words, width=200)
+    assert code == 2 and "nothing of yours is overwritten" in text
