@@ -90,7 +90,9 @@ def test_a_folder_of_another_simulation(typed, tmp_path):
     assert (tmp_path / "out" / "results.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("words", [["datasets"], ["sites"], ["simulations"], ["sites", "four"], ["simulations", "breast"]])
+@pytest.mark.parametrize(
+    "words", [["datasets"], ["sites"], ["simulations"], ["sites", "four"], ["simulations", "breast"]]
+)
 def test_lists(typed, words):
     code, text = typed(*words, width=80)
     assert code == 0 and len(text.splitlines()) > 2

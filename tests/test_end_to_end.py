@@ -40,7 +40,9 @@ def test_the_installed_command_on_ray_killed_and_resumed(tmp_path):
     path = write_tiny(tmp_path, more="seeds = 2")
     wanted = run(load_simulation(path), out=tmp_path / "inline", engine="inline")
     out = tmp_path / "out"
-    first = subprocess.Popen(command(path, "--out", out, "--workers", 2), stdout=subprocess.DEVNULL, start_new_session=True)
+    first = subprocess.Popen(
+        command(path, "--out", out, "--workers", 2), stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 90
         while len(list((out / "work").glob("network/*.safetensors"))) < 6 and time.monotonic() < deadline:
@@ -101,7 +103,9 @@ def test_the_wheel_installed_elsewhere_runs_a_simulation_by_name(tmp_path):
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
-    small = "networks=1 width=4 ipc=[1] recipe.steps=2 recipe.max_steps=2 scheme.dc.iterations=1 scheme.mtt.iterations=1"
+    small = (
+        "networks=1 width=4 ipc=[1] recipe.steps=2 recipe.max_steps=2 scheme.dc.iterations=1 scheme.mtt.iterations=1"
+    )
     words = [w for change in [*small.split(), "federation.images=100"] for w in ("--set", change)]
     where = tmp_path / "elsewhere"
     where.mkdir()
@@ -119,5 +123,7 @@ def test_the_wheel_installed_elsewhere_runs_a_simulation_by_name(tmp_path):
     assert not (site / "sites").exists() and (site / "fedistill" / "content" / "sites" / "four.toml").exists()
     code = "import fedistill; print(fedistill.__file__)"
     env = {**os.environ, "PYTHONPATH": str(site)}
-    used = subprocess.run([sys.executable, "-P", "-c", code], cwd=where, env=env, capture_output=True, text=True, check=True)
+    used = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=where, env=env, capture_output=True, text=True, check=True
+    )
     assert str(site) in used.stdout, "it is the wheel that ran, not the checkout"

@@ -31,8 +31,9 @@ class Choice:
 async def choose(simulation: Simulation, coordinator: Coordinator, trainer: Trainer, arm: Arm, pool: Pool) -> Choice:
     """Choose a recipe for an arm's pool.
 
-    First the step size, at the recipe's number of steps. A scheme with an image budget keeps that number, so that all
-    budgets and schemes take equally many; for one without, it is doubled as long as validation gains.
+    A scheme with an image budget keeps the recipe's number of steps, so that all budgets and schemes take equally many.
+    For one without, the number is doubled as long as validation gains, every step size tried each time: what all images
+    together can do must not be understated.
     """
     common = simulation.recipe
     base = Recipe(steps=common.steps, batch=common.batch, augment=common.augment)
@@ -42,12 +43,14 @@ async def choose(simulation: Simulation, coordinator: Coordinator, trainer: Trai
         return Choice(candidates[0], {})
     tried = dict(zip(candidates, await _validate(simulation, coordinator, trainer, arm, pool, candidates), strict=True))
     best = _best(tried, candidates[len(candidates) // 2])
-    while grows and best.steps is not None and best.steps * 2 <= common.max_steps:
-        longer = replace(best, steps=best.steps * 2)
-        [tried[longer]] = await _validate(simulation, coordinator, trainer, arm, pool, [longer])
-        if not tried[longer] > tried[best]:
+    steps = common.steps * 2
+    while grows and steps <= common.max_steps:
+        longer = [replace(candidate, steps=steps) for candidate in candidates]
+        values = await _validate(simulation, coordinator, trainer, arm, pool, longer)
+        tried |= dict(zip(longer, values, strict=True))
+        if _best(tried, best) not in longer:
             break
-        best = longer
+        best, steps = _best(tried, best), steps * 2
     return Choice(best, {(recipe.lr, recipe.steps): value for recipe, value in tried.items()})
 
 

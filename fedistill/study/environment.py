@@ -14,8 +14,8 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def environment(simulation: Simulation, data_root: str | None, *, engine: str, workers: int) -> dict[str, Any]:
-    """Versions, machine, seeds, precision, and what the data are."""
+def environment(simulation: Simulation, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
+    """Versions, machine, seeds, precision, and what the data are; ``workers`` is null where all cores were used."""
     import torch
 
     return {

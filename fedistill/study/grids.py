@@ -22,7 +22,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet) -> N
             continue
         for ipc in release.sets:
             made = unpack(release.sets[ipc], ipc)
-            pixels = (made.images * STD + MEAN).clamp(0, 1).numpy().transpose(0, 2, 3, 1)
+            pixels = _visible(made.images.numpy().transpose(0, 2, 3, 1))
             labels = made.labels.numpy()
             rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
             picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
@@ -30,6 +30,15 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet) -> N
             grey = picture.shape[2] == 1
             shown = np.repeat(picture, 3, 2) if grey else picture
             write_atomic(folder.root / "grids" / name, partial(imsave, arr=shown, format="png"))
+
+
+def _visible(images: np.ndarray) -> np.ndarray:
+    """Pixels in 0..1. Distilled images go far beyond what a scanner can record: black and white are set at the ends of
+    the middle 98 % of all pixels, and never closer than real images have them.
+    """
+    low, high = np.quantile(images, [0.01, 0.99])
+    low, high = min(float(low), -MEAN / STD), max(float(high), (1 - MEAN) / STD)
+    return np.asarray(((images - low) / (high - low)).clip(0, 1), np.float32)
 
 
 def _tiled(rows: list[np.ndarray], size: int, channels: int) -> np.ndarray:

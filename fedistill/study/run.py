@@ -87,7 +87,7 @@ def run(
             on_event=listen,
         )
 
-    return _framed(simulation, work, out, engine, data_root, cache, fresh, workers or 0)
+    return _framed(simulation, work, out, engine, data_root, cache, fresh, workers)
 
 
 def run_on(simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None) -> Finished:
@@ -96,7 +96,7 @@ def run_on(simulation: Simulation, coordinator: Coordinator, *, out: Path, data_
     def work(folder: RunFolder, store: Store, test: ImageSet) -> Study:
         return _conducted(simulation, coordinator, folder, store, test, on_event=folder.event)
 
-    return _framed(simulation, work, out, "flower", data_root, None, False, 0)
+    return _framed(simulation, work, out, "flower", data_root, None, False, None)
 
 
 def _conducted(
@@ -121,7 +121,7 @@ def _framed(
     data_root: str | None,
     cache: Path | None,
     fresh: bool,
-    workers: int,
+    workers: int | None,
 ) -> Finished:
     """Checks before, tables after."""
     start = time.perf_counter()

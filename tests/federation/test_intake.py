@@ -25,7 +25,13 @@ def packed(n, **more):
 
 
 def release(one=None, **more):
-    values = {"site": "north", "scheme": "dc", "seed": 0, "real": False, "sets": {1: packed(3) if one is None else one, 2: packed(6)}}
+    values = {
+        "site": "north",
+        "scheme": "dc",
+        "seed": 0,
+        "real": False,
+        "sets": {1: packed(3) if one is None else one, 2: packed(6)},
+    }
     return Release(**{**values, **more})
 
 
