@@ -185,7 +185,7 @@ def test_too_few_sites_end_the_run_and_keep_what_is_done(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         Fault(patch, "dc", raises)
         simulation = load_simulation(write_tiny(tmp_path))
-        with pytest.raises(RunError, match="Too few sites answered for 'dc'[\\s\\S]*on fire") as raised:
+        with pytest.raises(RunError, match=r"Too few sites answered for 'dc'[\s\S]*on fire") as raised:
             run(simulation, out=tmp_path / "out", engine="inline")
         assert raised.value.exit_code == 1
     done = run(simulation, out=tmp_path / "out", engine="inline")
