@@ -11,7 +11,6 @@ these still do, an epoch is several passes.
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,10 +18,8 @@ from torch import Tensor
 from fedistill import seeds
 from fedistill.distill import sgd
 from fedistill.distill.method import Task, Tensors
+from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.training import augment
-
-if TYPE_CHECKING:
-    from fedistill.distill.mtt import MTTSettings
 
 VERSION = 1
 
@@ -32,10 +29,9 @@ LARGEST, SMALLEST = 256, 32  # images in an expert's batch; LARGEST as published
 AHEAD = 5
 
 
-def epoch_shape(n: int, settings: "MTTSettings") -> tuple[int, int]:
+def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
     """(steps in an epoch, images in a batch) for a site with n images.
 
-    >>> from fedistill.distill.mtt import MTTSettings
     >>> epoch_shape(60_000, MTTSettings()), epoch_shape(182, MTTSettings())
     ((235, 256), (34, 32))
     """
@@ -44,7 +40,7 @@ def epoch_shape(n: int, settings: "MTTSettings") -> tuple[int, int]:
     return max(fewest, math.ceil(n / batch)), min(batch, n)
 
 
-def train(task: Task, settings: "MTTSettings", index: int) -> Tensor:
+def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
     """One expert's weights at the start of each epoch that can be read, float32 (max_start_epoch + expert_epochs, P).
 
     A segment starts before `max_start_epoch`, so later epochs of the published `epochs` are never read, nor trained.
@@ -69,7 +65,7 @@ def train(task: Task, settings: "MTTSettings", index: int) -> Tensor:
     return torch.stack(snapshots)
 
 
-def experts(task: Task, settings: "MTTSettings") -> list[Tensor]:
+def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
     """All experts, each as `train` gives it; remembered one by one, so an interrupted run goes on where it was."""
     clock = time.monotonic()
     steps, batch = epoch_shape(len(task.images), settings)

@@ -8,7 +8,6 @@ learned itself, it can turn negative.
 
 import math
 import time
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,10 +16,10 @@ from fedistill import seeds
 from fedistill.distill import sgd
 from fedistill.distill.experts import experts
 from fedistill.distill.method import SyntheticSet, Task
-from fedistill.distill.settings import setting
+from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.distill.start import start
 from fedistill.distill.unroll import trajectory_gradient
-from fedistill.errors import RunError, SettingError
+from fedistill.errors import RunError
 from fedistill.training import augment
 
 # One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
@@ -28,52 +27,6 @@ FASTEST, FARTHEST = 1.5, 100.0
 
 # So many segments in a row without a finite gradient are no accident.
 PATIENCE = 20
-
-
-@dataclass(frozen=True)
-class MTTSettings:
-    """Settings of MTT, named as in its paper.
-
-    Args:
-        iterations: steps on the images.
-        experts: networks trained on the real images.
-        epochs: length of an expert's training; of it, only max_start_epoch + expert_epochs epochs are needed.
-        expert_epochs: epochs of an expert that one segment covers.
-        max_start_epoch: segments start before this epoch.
-        syn_steps: steps of training on the synthetic images in a segment.
-        batch_syn: synthetic images in such a step; None takes all of them.
-        lr_img, momentum_img: of the SGD on the images.
-        lr_lr: of the SGD on the step size, as published; the step size's logarithm takes lr_lr / lr_teacher^2.
-        lr_teacher: of the experts' SGD; the learned step size starts there.
-        start: ``real`` for images drawn from the real ones (as published; it gives these away), or ``noise``.
-        batch_expert: real images in an expert's step; None fits it to the site's size (`experts.epoch_shape`).
-        augment: whether experts and segments are trained with DSA augmentation.
-    """
-
-    iterations: int = setting(5000, at_least=1)
-    experts: int = setting(100, at_least=1)
-    epochs: int = setting(50, at_least=1)
-    expert_epochs: int = setting(3, at_least=1)
-    max_start_epoch: int = setting(20, at_least=1)
-    syn_steps: int = setting(20, at_least=1)
-    batch_syn: int | None = setting(None, at_least=1)
-    lr_img: float = setting(1000.0, above=0)
-    lr_lr: float = setting(1e-5, at_least=0)
-    lr_teacher: float = setting(0.01, above=0)
-    start: str = setting("real", choices=("real", "noise"))
-    momentum_img: float = setting(0.5, at_least=0)
-    batch_expert: int | None = setting(None, at_least=1)
-    augment: bool = setting(True)
-
-    def __post_init__(self) -> None:
-        needed = self.max_start_epoch + self.expert_epochs
-        if self.epochs < needed:
-            raise SettingError(
-                "mtt: segments would run past the end of the experts' training.",
-                expected=f"epochs, at least max_start_epoch + expert_epochs = {needed}",
-                found=self.epochs,
-                mend=f"set epochs = {needed} or lower max_start_epoch (no more epochs than these are trained)",
-            )
 
 
 def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from fedistill.distill.dc import DCSettings, dc
 from fedistill.distill.method import Method
-from fedistill.distill.mtt import MTTSettings, mtt
+from fedistill.distill.mtt import mtt
+from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.distill.settings import read
 from fedistill.distill.subset import HerdingSettings, NoSettings, full, herding, random
 from fedistill.errors import SettingError, nearest

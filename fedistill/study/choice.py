@@ -6,7 +6,7 @@ validation images and returns counts only; added up they give one AUC per candid
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,18 +14,10 @@ from fedistill.distill import METHODS
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.messages import Question
 from fedistill.plan import Simulation
+from fedistill.study.arm import Arm, Choice
 from fedistill.study.pool import Pool
-from fedistill.study.rows import Arm
 from fedistill.study.trainer import Trained, Trainer
 from fedistill.training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The recipe that is used, and the validation AUC (mean over pilots) of every (step size, steps) tried."""
-
-    recipe: Recipe
-    tried: dict[tuple[float, int | None], float]
 
 
 async def choose(simulation: Simulation, coordinator: Coordinator, trainer: Trainer, arm: Arm, pool: Pool) -> Choice:

@@ -18,10 +18,11 @@ from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.intake import Expected, inspect
 from fedistill.plan import Job, Simulation, job
 from fedistill.store import Store
-from fedistill.study.choice import Choice, choose
+from fedistill.study.arm import Arm, Choice
+from fedistill.study.choice import choose
 from fedistill.study.folder import RunFolder
 from fedistill.study.pool import Pool, pooled
-from fedistill.study.rows import Arm, Scored, SiteRow
+from fedistill.study.rows import Scored, SiteRow
 from fedistill.study.trainer import Trainer
 from fedistill.training.recipe import Recipe
 

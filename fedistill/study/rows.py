@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,30 +10,9 @@ import pandas as pd
 from fedistill.distill.release import Release
 from fedistill.federation.messages import Outcome
 from fedistill.plan import Job, Simulation
+from fedistill.study.arm import Arm, Choice
 from fedistill.study.pool import Pool
 from fedistill.training.metrics import METRICS, score
-
-if TYPE_CHECKING:
-    from fedistill.study.choice import Choice
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of the comparison."""
-
-    partition: int
-    scheme: str
-    ipc: int | None
-    seed: int
-    model: str
-    recipe: str
-
-    @property
-    def name(self) -> str:
-        """For people and progress."""
-        budget = "" if self.ipc is None else f" ipc {self.ipc}"
-        redraw = f" partition {self.partition}" if self.partition else ""
-        return f"{self.scheme}{budget} seed {self.seed}{redraw} {self.model} {self.recipe}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +27,7 @@ class Scored:
 
     arm: Arm
     pool: Pool
-    choice: "Choice"
+    choice: Choice
     probabilities: np.ndarray
     distill_seconds: float
     train_seconds: Sequence[float]

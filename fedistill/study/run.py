@@ -64,6 +64,9 @@ def run(
         RunError: the run could not be finished; what was finished is kept.
     """
 
+    # Workers on this machine have a folder of their own to start from.
+    data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
+
     def work(folder: RunFolder, store: Store, test: ImageSet) -> Study:
         site_of: dict[str, str] = {}  # the grid names a job's site once, when it starts
 

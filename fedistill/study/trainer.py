@@ -14,8 +14,8 @@ from fedistill.models import Network, Params, build
 from fedistill.plan import Simulation
 from fedistill.seeds import spawn
 from fedistill.store import Store, key_of
+from fedistill.study.arm import Arm
 from fedistill.study.pool import Pool
-from fedistill.study.rows import Arm
 from fedistill.study.stages import score_networks, train_network
 from fedistill.training.fit import VERSION
 from fedistill.training.recipe import Recipe

@@ -6,7 +6,8 @@ from oracles import mtt as oracle
 
 from fedistill.distill import Task, distill, sgd
 from fedistill.distill.experts import epoch_shape, train
-from fedistill.distill.mtt import MTTSettings, batches, mtt, next_log_lr
+from fedistill.distill.mtt import batches, mtt, next_log_lr
+from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.distill.unroll import trajectory_gradient
 from fedistill.errors import RunError, SettingError
 from fedistill.models import ConvNet
