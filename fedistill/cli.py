@@ -61,7 +61,7 @@ def run(
 
     simulation = load_simulation(name, changes=changes or (), phantom=phantom)
     sites = simulation.federation.sites
-    data = simulation.federation.dataset or "each site's own data"
+    data = ", ".join(Path(name).name for name in simulation.federation.datasets())
     console.print(f"[bold]{simulation.name}[/]: {len(sites)} sites, {escape(data)}, {', '.join(simulation.scheme)}")
     with Progress(sites, console) as progress:
         finished = run_study(

@@ -8,6 +8,16 @@ from tiny import write_tiny
 from fedistill import cli
 
 
+def custom_file(path):
+    """A small data set in MedMNIST's layout."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 20), ("val", 6), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n, dtype=np.uint8)[:, None] % 2
+    np.savez(path, **arrays)
+
+
 @pytest.fixture
 def typed(monkeypatch, capsys, tmp_path):
     """Type a command in a narrow terminal in an empty folder; (exit code, what was printed)."""
@@ -40,10 +50,16 @@ def test_a_run_in_a_narrow_terminal(typed, tmp_path):
 
 
 def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
-    path = write_tiny(tmp_path, name="x", more="name = '<script>alert(1)</script>'")
-    assert typed("run", path, "--engine", "inline", "--out", "out")[0] == 0
+    custom_file(tmp_path / "<b>mine.npz")
+    path = write_tiny(tmp_path)
+    words = ["run", path, "--engine", "inline", "--out", "out", "--set", f"federation.dataset='{tmp_path}/<b>mine.npz'"]
+    code, text = typed(*words)
+    assert code == 2 and "images" in text  # of which only phantoms have a number
+    text = (tmp_path / "tiny.toml").read_text().replace("images = 60,", "")
+    (tmp_path / "tiny.toml").write_text(text)
+    assert typed(*words)[0] == 0
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "<b>" not in page and "&lt;b&gt;mine.npz" in page
 
 
 @pytest.mark.parametrize(
@@ -104,12 +120,7 @@ def test_the_plan_of_a_federation_shows_every_image(typed):
 
 
 def test_one_hospital_alone(typed, tmp_path):
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, n in (("train", 20), ("val", 6), ("test", 8)):
-        arrays[f"{split}_images"] = rng.integers(256, size=(n, 28, 28), dtype=np.uint8)
-        arrays[f"{split}_labels"] = np.arange(n, dtype=np.uint8)[:, None] % 2
-    np.savez(tmp_path / "mine.npz", **arrays)
+    custom_file(tmp_path / "mine.npz")
     words = ["distill", "mine.npz", "--ipc", 1, "--width", 4, "--set", "iterations=1", "--out", "x.safetensors"]
     code, text = typed(*words, width=200)
     assert code == 0 and "2 images of 2 classes from 20" in text

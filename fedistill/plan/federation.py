@@ -11,6 +11,16 @@ from fedistill.privacy.policy import Policy
 _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
 
+def require_name(name: str, what: str) -> str:
+    """The name, where it can be one of a file or folder as well; raises ValueError where it cannot."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name {what}: letters, digits, spaces, '-', '_' and '.' only, at most 64, "
+            "starting with a letter or digit"
+        )
+    return name
+
+
 class Frozen(BaseModel):
     """What every table of our TOML files is: no unknown keys, no silent conversions, no change afterwards."""
 
@@ -73,11 +83,7 @@ class Federation(Frozen):
         if not value:
             raise ValueError("a federation needs at least one site")
         for name in value:
-            if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} cannot name a site: letters, digits, spaces, '-', '_' and '.' only, at most 64, "
-                    "starting with a letter or digit"
-                )
+            require_name(name, "a site")
         folded = [name.casefold() for name in value]
         twice = sorted({name for name in value if folded.count(name.casefold()) > 1})
         if twice:
@@ -99,6 +105,12 @@ class Federation(Frozen):
         if len(set(brought)) < len(brought):
             raise ValueError("two sites bring the same data set: let them divide it with `dataset` and `partition`")
         return self
+
+    def datasets(self) -> list[str]:
+        """The data set that all divide, or each site's own, in the order of the sites."""
+        if self.dataset is not None:
+            return [self.dataset]
+        return [str(self.of(name).dataset) for name in self.sites]
 
     def of(self, name: str) -> Site:
         """A site's settings."""

@@ -51,7 +51,7 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
     Raises:
         DataError: data that cannot be had, or a rule that does not fit them.
     """
-    whole = [_load(federation, name, split, data_root) for name in _sources(federation) for split in ("train", "val")]
+    whole = [_load(federation, name, split, data_root) for name in federation.datasets() for split in ("train", "val")]
     if federation.dataset is None:
         pairs = list(zip(whole[::2], whole[1::2], strict=True))
         concatenate([train for train, _ in pairs])  # raises where the sites' label spaces differ
@@ -91,16 +91,10 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
 
 def test_set(federation: Federation, data_root: str | None) -> ImageSet:
     """The official test split, which stays at the server; of all sets where sites bring their own."""
-    return concatenate([_load(federation, name, "test", data_root) for name in _sources(federation)])
+    return concatenate([_load(federation, name, "test", data_root) for name in federation.datasets()])
 
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest think it a test
-
-
-def _sources(federation: Federation) -> list[str]:
-    if federation.dataset is not None:
-        return [federation.dataset]
-    return [str(federation.of(name).dataset) for name in federation.sites]
 
 
 def _load(federation: Federation, name: str, split: str, data_root: str | None) -> ImageSet:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedistill.distill import METHODS, settings_for
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
-from fedistill.plan.federation import Federation, Frozen
+from fedistill.plan.federation import Federation, Frozen, require_name
 
 
 class CommonRecipe(Frozen):
@@ -84,6 +84,11 @@ class Simulation(Frozen):
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, value: str) -> str:
+        return require_name(value, "a simulation")
 
     @field_validator("ipc", "models", "recipes", mode="before")
     @classmethod

@@ -54,9 +54,8 @@ def _data(federation: Federation, data_root: str | None) -> dict[str, str]:
     """The MD5 of every data file; of phantoms the words that draw them again."""
     from fedistill.data import medmnist
 
-    sets = [federation.dataset] if federation.dataset else [federation.of(name).dataset for name in federation.sites]
     found = {}
-    for name in filter(None, sets):
+    for name in federation.datasets():
         if name.startswith("phantom:"):
             found[name] = f"drawn, seed {federation.data_seed or 0}, {federation.images or 'default'} images"
         elif name.endswith(".npz"):

@@ -146,10 +146,8 @@ def _framed(
         folder.json("environment", environment(simulation, data_root, engine=engine, workers=workers))
         study = work(folder, store, test)
         scored: list[Scored] = study.scored
-        dataset = simulation.federation.dataset or " + ".join(
-            str(simulation.federation.of(site).dataset) for site in simulation.federation.sites
-        )
-        rows = results(simulation, Path(dataset).name, test.labels, scored)
+        dataset = " + ".join(Path(name).name for name in simulation.federation.datasets())
+        rows = results(simulation, dataset, test.labels, scored)
         by_site = sites(simulation, study.site_rows)
         compared = comparison(simulation, test.labels, scored, rows)
         folder.results(rows)

@@ -61,6 +61,7 @@ def test_federations_shipped_divide_their_phantom(name):
         ("federation.sites=['../a']", "cannot name a site"),
         ("federation.sites=['a/b']", "cannot name a site"),
         ("federation.sites=['']", "cannot name a site"),
+        ("name='../../elsewhere'", "cannot name a simulation"),
         ("federation.sites=[]", "at least one site"),
         ("federation.site.norht.cpus=2", "none of the sites"),
         ("federation.site.north.cpus=0", "greater than 0"),
