@@ -63,7 +63,10 @@ class Progress:
         return text
 
     def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True)
+        for ratio in (3, 2):  # one line each, however narrow the terminal
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
         for who, (doing, state) in self._lines.items():
             table.add_row(f"[bold]{who}[/]", doing, f"[dim]{state}[/]")
         table.add_row("", f"[dim]{time.monotonic() - self._start:.0f} s[/]", "")

@@ -109,7 +109,7 @@ class Trainer:
         if found is not None:
             return found[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
-            f"server: {arm.name} test {key[:8]}",
+            f"server: {arm.name} on the test split",
             score_networks,
             self.network(arm.model),
             [n.params for n in networks],
