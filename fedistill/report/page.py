@@ -17,13 +17,13 @@ _PAGE = """<!doctype html>
 <title>{{ name }}: FeDistill</title>
 <style>
 :root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 figure { margin: 1.5rem 0 } figure.light { background: #fff; padding: .5rem } img { max-width: 100%; height: auto }
-.grids { display: flex; flex-wrap: wrap; gap: 1rem } .grids img { image-rendering: pixelated; width: 11rem }
+.grids { display: flex; flex-wrap: wrap; gap: 1rem } .grids img { image-rendering: pixelated }
 .missing { border-left: .3rem solid #c60; padding-left: .8rem }
 </style></head><body>
 <h1>{{ name }}</h1>
@@ -36,9 +36,10 @@ seed, in parentheses between seeds; intervals are 95 %, paired, over seeds, netw
 {% endfor %}</tbody></table></div>
 <figure class="light"><img src="data:image/png;base64,{{ figure }}" alt="{{ alt }}"></figure>
 <h2>What left the sites</h2>
-<p>Synthetic images, a row a class; real images are not shown.</p>
+<p>Synthetic images of the first repeat, a row a class. Real images are not shown; but a method that starts from real
+images (<code>start = "real"</code>, the default of mtt) can leave them recognisable.</p>
 <div class="grids">{% for grid in grids %}<figure><img src="data:image/png;base64,{{ grid.data }}"
-alt="synthetic images of {{ grid.name }}"><figcaption>{{ grid.name }}</figcaption></figure>{% endfor %}</div>
+width="{{ grid.width }}" alt="synthetic images of {{ grid.name }}"><figcaption>{{ grid.name }}</figcaption></figure>{% endfor %}</div>
 <h2>Settings</h2><details><summary>simulation.toml, with everything resolved</summary><pre>{{ plan }}</pre></details>
 </body></html>
 """
@@ -77,7 +78,10 @@ def rebuild(folder: Path) -> Path:
         missing=[f"{r.site} gave no {r.scheme} (seed {r.seed}): {r.why}" for r in failed.itertuples()],
         figure=_encoded(folder / "comparison.png"),
         alt="AUC of every scheme and budget with its spread; the numbers are in the table above",
-        grids=[{"name": p.stem, "data": _encoded(p)} for p in sorted((folder / "grids").glob("*.png"))],
+        grids=[
+            {"name": p.stem, "data": _encoded(p), "width": 2 * _width(p)}
+            for p in sorted((folder / "grids").glob("*.png"))
+        ],
         plan=plan,
     )
     path = folder / "report.html"
@@ -87,6 +91,11 @@ def rebuild(folder: Path) -> Path:
 
 def _encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def _width(png: Path) -> int:
+    """Pixels, from the file's header."""
+    return int.from_bytes(png.read_bytes()[16:20], "big")
 
 
 def _table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
