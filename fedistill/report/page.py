@@ -39,7 +39,8 @@ seed, in parentheses between seeds; intervals are 95 %, paired, over seeds, netw
 <p>Synthetic images of the first repeat, a row a class. Real images are not shown; but a method that starts from real
 images (<code>start = "real"</code>, the default of mtt) can leave them recognisable.</p>
 <div class="grids">{% for grid in grids %}<figure><img src="data:image/png;base64,{{ grid.data }}"
-width="{{ grid.width }}" alt="synthetic images of {{ grid.name }}"><figcaption>{{ grid.name }}</figcaption></figure>{% endfor %}</div>
+width="{{ grid.width }}" alt="synthetic images of {{ grid.name }}">
+<figcaption>{{ grid.name }}</figcaption></figure>{% endfor %}</div>
 <h2>Settings</h2><details><summary>simulation.toml, with everything resolved</summary><pre>{{ plan }}</pre></details>
 </body></html>
 """
