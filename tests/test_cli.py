@@ -71,6 +71,8 @@ def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
         (["run", "quickstart", "--set", "federation.dataset='a.npz'"], "a.npz"),
         (["run", "quickstart", "--set", "federation.partition.by='iidd'"], "did you mean 'iid'"),
         (["run", "quickstart", "--set", "ipc=[0]"], "ipc"),
+        (["run", "quickstart", "--engine", "locla"], "did you mean 'local'"),
+        (["run", "quickstart", "--set", "federation.site.north.cpus=4000"], "asks for more CPUs"),
         (["sites", "fuor"], "did you mean 'four'"),
         (["distill", "phantom:blood", "--method", "dcc", "--out", "x"], "did you mean 'dc'"),
         (["distill", "phantom:blood", "--ipc", "0", "--out", "x"], "ipc"),

@@ -28,7 +28,9 @@ syn_steps = 2
 """
 
 
-def write_tiny(folder, *, name="tiny", title="tiny", federation="policy = { allow_real_images = true }", more=""):
+def write_tiny(
+    folder, *, name="tiny", title="tiny", federation="policy = { allow_real_images = true, start = 'real' }", more=""
+):
     path = folder / f"{name}.toml"
     path.write_text(TINY.format(title=title, federation=federation, more=more))
     return str(path)

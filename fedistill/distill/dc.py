@@ -141,6 +141,7 @@ def dc(task: Task, settings: DCSettings) -> SyntheticSet:
             velocity.mul_(settings.momentum_img).add_(gradient)  # kept across networks, as published
             images.sub_(velocity, alpha=settings.lr_img)
             if j < outer - 1:
+                task.on_event({"stage": f"dc ipc {ipc}", "step": i, "steps": settings.iterations})  # a sign of life
                 sgd.epochs(
                     net,
                     params,

@@ -51,7 +51,8 @@ def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
     steps, batch = epoch_shape(len(x), settings)
     snapshots = [sgd.flatten(params)]
     order = torch.randperm(len(x), generator=generator)
-    for _ in range(settings.max_start_epoch + settings.expert_epochs - 1):
+    epochs = settings.max_start_epoch + settings.expert_epochs
+    while len(snapshots) < epochs:
         for _ in range(steps):
             if len(order) < batch:
                 order = torch.randperm(len(x), generator=generator)
@@ -62,6 +63,10 @@ def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
                 part = augment.apply(part, drawn)
             sgd.step(net, params, part, y[at], settings.lr_teacher)
         snapshots.append(sgd.flatten(params))
+        at_epoch = (
+            f"expert {index + 1}, epoch {len(snapshots)}/{epochs}"  # a sign of life: a large site's expert takes long
+        )
+        task.on_event({"stage": "mtt experts", "step": index, "steps": settings.experts, "message": at_epoch})
     return torch.stack(snapshots)
 
 
@@ -79,6 +84,7 @@ def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
         "batch": batch,
         "lr_teacher": settings.lr_teacher,
         "augment": settings.augment,
+        "threads": torch.get_num_threads(),
         "version": VERSION,
     }
 

@@ -91,6 +91,7 @@ def embedding(task: Task, settings: HerdingSettings) -> Tensor:
         "epochs": settings.epochs,
         "batch": settings.batch,
         "lr": settings.lr,
+        "threads": torch.get_num_threads(),
         "version": VERSION,
     }
     theta = task.remember("embedding", about, make)["theta"]

@@ -6,6 +6,7 @@ both until everything has come.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -65,7 +66,12 @@ class Coordinator:
 
     def conduct(self, study: Awaitable[Any]) -> Any:
         """Run a study to its end, polling as long as it waits."""
-        return asyncio.run(self._conduct(study))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._conduct(study))
+        with ThreadPoolExecutor(1) as thread:  # called from a notebook, whose own loop is running in this thread
+            return thread.submit(asyncio.run, self._conduct(study)).result()
 
     async def _conduct(self, study: Awaitable[Any]) -> Any:
         async def whole() -> Any:

@@ -58,7 +58,7 @@ def inspect(data: bytes, job: Job, expected: Expected) -> Release:
 
 def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> None:
     where = "all" if ipc is None else f"ipc {ipc}"
-    n = len(packed.images)
+    n = len(packed.images) if packed.images.ndim else 0
     most = None if ipc is None else ipc * expected.classes * job.draws
     labels_shape = (n, expected.classes) if expected.multilabel else (n,)
     wanted = {
@@ -71,7 +71,11 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
     }
     for name, (dtype, shape) in wanted.items():
         value = getattr(packed, name)
-        if value is None and name in ("lr", "draw"):
+        if value is None and name == "lr":
+            continue
+        if name == "draw" and (value is None) != (job.draws == 1):
+            raise ReleaseError(f"The draws of {where} cannot be told apart.", expected=f"{job.draws} draws")
+        if value is None:
             continue
         found = (value.dtype, tuple(value.shape))
         if found != (dtype, shape):
@@ -86,8 +90,10 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
         raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
     if (packed.scale < 0).any() or packed.scale.max() > 1e3 or packed.offset.abs().max() > 1e5:
         raise ReleaseError(f"The pixel range of {where} cannot be so.", expected="scale 0..1e3, |offset| to 1e5")
-    if packed.lr is not None and not 0 < float(packed.lr[0]) < 1e3:
-        raise ReleaseError(f"The step size of {where} cannot be so.", expected="above 0", found=float(packed.lr[0]))
+    if packed.lr is not None and not 0 < float(packed.lr[0]) <= 10:
+        raise ReleaseError(
+            f"The step size of {where} cannot be so.", expected="above 0, at most 10", found=float(packed.lr[0])
+        )
     if packed.draw is not None:
         if packed.draw.min() < 0 or packed.draw.max() >= job.draws:
             raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")

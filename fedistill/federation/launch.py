@@ -3,6 +3,7 @@
 The same two apps serve everywhere: here on Ray tasks or in this process, with ``flwr run`` on Flower's own runtime.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.events import Event
 from fedistill.federation.executor import InlineExecutor
@@ -20,6 +22,35 @@ from fedistill.plan import Simulation
 CLIENT = "fedistill.federation.site_app:app"
 
 Conduct = Callable[[Coordinator], Any]
+
+
+def require_engine(engine: str, simulation: Simulation, workers: int | None) -> None:
+    """Refuse an engine that cannot be, or sites that ask for more than this machine has, before anything is touched.
+
+    Raises:
+        SettingError: no such engine.
+        PlanError: a site asks for more CPUs than a local Ray has.
+    """
+    if engine == "inline":
+        return
+    if engine != "local":
+        host, _, port = engine.rpartition(":")
+        if not host or not port.isdecimal():
+            known = "local, inline or HOST:PORT of a Ray cluster"
+            raise SettingError(
+                f"There is no engine {engine!r}.", expected=known, mend=nearest(engine, ("local", "inline"))
+            )
+        return  # what a cluster has it says itself, once it is reached
+    has = workers or len(os.sched_getaffinity(0))
+    for name in simulation.federation.sites:
+        asks = simulation.federation.of(name).cpus
+        if asks > has:
+            raise PlanError(
+                f"Site {name!r} asks for more CPUs than there are.",
+                expected=f"at most {has}",
+                found=f"cpus = {asks:g}",
+                mend="lower cpus in the federation file, or give more --workers",
+            )
 
 
 def launch(

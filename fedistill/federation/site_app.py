@@ -109,7 +109,9 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     """
     method = METHODS[job.scheme]
     policy = site.federation.policy
-    check_request(policy, scheme=job.scheme, real=method.real)
+    for ipc in job.budgets:
+        chosen = settings_for(job.scheme, job.settings, ipc=ipc)
+        check_request(policy, scheme=job.scheme, real=method.real, start=getattr(chosen, "start", None))
     share = site.share(job.partition)
     train = share.train
     task = Task(

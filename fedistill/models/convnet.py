@@ -32,7 +32,7 @@ class ConvNet:
     >>> net(params, torch.zeros(5, 1, 28, 28)).shape
     torch.Size([5, 2])
     >>> sum(p.numel() for p in params)
-    301186
+    301314
     """
 
     channels: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,10 @@ _kept: dict[str, Holdings] = {}
 
 def holdings_here(federation: Federation, redraw: int, data_root: str | None, remember: Remember) -> Holdings:
     """`holdings`, kept in this process: a worker serves many sites' jobs one after another."""
-    key = key_of({"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root})
+    files = [Path(name) for name in federation.datasets() if name.endswith(".npz")]
+    changed = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
+    about = {"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root, "files": changed}
+    key = key_of(about)
     if key not in _kept:
         _kept.clear()  # one federation and partition at a time; real sets are large
         _kept[key] = holdings(federation, redraw, data_root, remember)

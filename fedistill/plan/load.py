@@ -52,6 +52,7 @@ def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = F
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
     for change in changes:
         assign(content, change)
+    _absolute(content["federation"], Path.cwd())  # what `--set` has named is relative to where it was typed
     content["federation"] = _federation(content["federation"], source=str(path), phantom=phantom)
     return _checked(Simulation, content, str(path))
 

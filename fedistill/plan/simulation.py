@@ -120,13 +120,19 @@ class Simulation(Frozen):
             if name not in METHODS:
                 raise ValueError(f"there is no scheme {name!r}: {nearest(name, METHODS)}")
             try:
-                settings_for(name, settings)
+                chosen = [settings_for(name, settings, ipc=ipc) for ipc in self.budgets(name)]
             except SettingError as error:
                 raise ValueError(str(error)) from error
-            if METHODS[name].real and not self.federation.policy.allow_real_images:
+            policy = self.federation.policy
+            if METHODS[name].real and not policy.allow_real_images:
                 raise ValueError(
                     f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
                     "or write `[policy]` with `allow_real_images = true` into the federation file"
+                )
+            if policy.start == "noise" and any(getattr(each, "start", None) == "real" for each in chosen):
+                raise ValueError(
+                    f"scheme {name!r} starts from real images, which the policy of the sites forbids: set "
+                    f'scheme.{name}.start = "noise", or write `[policy]` with `start = "real"` into the federation file'
                 )
         if self.min_sites is not None and self.min_sites > len(self.federation.sites):
             raise ValueError(f"min_sites ({self.min_sites}) is more than the {len(self.federation.sites)} sites")

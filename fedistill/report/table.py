@@ -79,6 +79,8 @@ def word(value: Any) -> str:
 
 def metric_of(line: dict[str, Any], metric: str) -> str:
     """Mean, spread within and (between) seeds, in %."""
+    if pd.isna(line[metric]):
+        return "diverged"
     text = f"{100 * line[metric]:.1f}"
     within, between = line.get(f"{metric}_within"), line.get(f"{metric}_between")
     if not pd.isna(within):

@@ -34,7 +34,7 @@ def comparison(
         line: dict[str, Any] = dict(zip(keys, values, strict=True))
         for metric in METRICS:
             by_seed = group.groupby("seed")[metric]
-            line[metric] = group[metric].mean()
+            line[metric] = group[metric].mean(skipna=False)  # one network that diverged is not passed over
             line[f"{metric}_within"] = by_seed.std(ddof=1).mean() if by_seed.size().min() > 1 else np.nan
             line[f"{metric}_between"] = by_seed.mean().std(ddof=1) if group["seed"].nunique() > 1 else np.nan
         for column in ("pool_ipc", "n_sites", "images_shared", "bytes_shared", "distill_seconds", "train_seconds"):

@@ -128,7 +128,12 @@ class Study:
 
     async def _choose(self, arm: Arm) -> Choice:
         pool, _ = await self._pool(arm.partition, arm.scheme, arm.ipc, arm.seed)
-        return await choose(self.simulation, self.coordinator, self.trainer, arm, pool)
+        return await choose(self.simulation, self.coordinator, self.trainer, arm, pool, missed=self._failed)
+
+    def _failed(self, site: str, job: str, why: str, trace: str = "") -> None:
+        """Name a failure where people look: the progress, events.jsonl, and a file of its own."""
+        self.folder.failure(job, f"{why}\n\n{trace}\n")
+        self.on_event({"job": job, "site": site, "stage": "failed", "message": why})
 
     async def _pool(self, partition: int, scheme: str, ipc: int | None, seed: int) -> tuple[Pool, float]:
         """The pool, and the seconds its sites took together."""
@@ -170,8 +175,7 @@ class Study:
             except ReleaseError as error:
                 release, why, trace = None, f"refused by the server: {error.what}", str(error)
         if release is None:
-            self.folder.failure(asked.name, f"{why}\n\n{trace}\n")
-            self.on_event({"job": asked.name, "site": asked.site, "stage": "failed", "message": why})
+            self._failed(asked.site, asked.name, why, trace)
         seconds = dict(zip(asked.budgets, outcome.seconds, strict=False))
         self.site_rows.extend(SiteRow.of(asked, release, outcome, why))
         return Answer(asked, release, why, seconds)

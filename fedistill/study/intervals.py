@@ -30,6 +30,8 @@ def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
     >>> auc_replicates(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), w).tolist()
     [1.0]
     """
+    if not np.isfinite(probabilities).all():
+        return np.full(len(weights), np.nan)
     k = probabilities.shape[1]
     truth = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(k)
     classes = [1] if labels.ndim == 1 and k == 2 else range(k)
@@ -61,6 +63,8 @@ def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
 
 def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """One network's accuracy in each replicate, float64 (replicates,)."""
+    if not np.isfinite(probabilities).all():
+        return np.full(len(weights), np.nan)
     if labels.ndim == 2:
         right = ((probabilities > 0.5) == labels.astype(bool)).mean(1)
     else:
@@ -80,26 +84,29 @@ def difference(
     Returns:
         (low, high); NaN where nothing can be said.
     """
-    if len(one) == 1 or len(other) == 1:
-        pairs = [(a, b) for a in one.values() for b in other.values()]
-    else:
-        pairs = [(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
-    replicates = pairs[0][0].shape[1] if pairs else 0
+    several = [set(side) for side in (one, other) if len(side) > 1]
+    seeds = sorted(set.intersection(*several)) if several else [0]
+    if not seeds:
+        return float("nan"), float("nan")
+    replicates = next(iter(one.values())).shape[1]
     means = np.empty(replicates)
     for r in range(replicates):
-        drawn = generator.integers(len(pairs), size=len(pairs))
-        values = []
-        for i in drawn:
-            a, b = pairs[i][0][:, r], pairs[i][1][:, r]
-            values.append(
-                a[generator.integers(len(a), size=len(a))].mean() - b[generator.integers(len(b), size=len(b))].mean()
-            )
-        means[r] = np.mean(values)
+        drawn = [seeds[i] for i in generator.integers(len(seeds), size=len(seeds))]
+        means[r] = _mean_of(one, drawn, r, generator) - _mean_of(other, drawn, r, generator)
     known = means[~np.isnan(means)]
     if not len(known):
         return float("nan"), float("nan")
     low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _mean_of(side: Mapping[int, np.ndarray], seeds: list[int], r: int, generator: np.random.Generator) -> float:
+    """The mean over these seeds, networks drawn anew within each. What was asked once has its networks drawn once: the
+    same networks against every seed of the other are no new evidence.
+    """
+    chosen = [side[seed] for seed in seeds] if len(side) > 1 else list(side.values())
+    means = [values[generator.integers(len(values), size=len(values)), r].mean() for values in chosen]
+    return float(np.mean(means))
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:

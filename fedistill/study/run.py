@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from fedistill.data import ImageSet
-from fedistill.errors import RunError
+from fedistill.errors import DataError
 from fedistill.federation.coordinator import Coordinator
-from fedistill.federation.launch import launch
+from fedistill.federation.launch import launch, require_engine
 from fedistill.plan import Holdings, Simulation, holdings, test_set
 from fedistill.store import Store, Tensors, key_of
 from fedistill.study.comparison import comparison
@@ -64,6 +64,7 @@ def run(
         RunError: the run could not be finished; what was finished is kept.
     """
 
+    require_engine(engine, simulation, workers)
     # Workers on this machine have a folder of their own to start from.
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
@@ -138,7 +139,7 @@ def _framed(
 
     divided = [holdings(simulation.federation, p, data_root, note) for p in range(simulation.partitions)]
     if len(test) == 0:
-        raise RunError("The test split is empty: there is nothing to compare on.")
+        raise DataError("The test split is empty: there is nothing to compare on.")
     with opened(out, simulation, fresh=fresh) as folder:
         store = Store((cache or folder.work).resolve())
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import

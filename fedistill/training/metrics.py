@@ -19,12 +19,14 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         probabilities: float (N, K), or (N, L) for each label on its own.
 
     AUC is one class against the rest, averaged over the classes that have both sides (two classes: the second's).
-    Multi-label: every metric is the mean over labels, at a threshold of one half.
+    Multi-label: every metric is the mean over labels, at a threshold of one half. NaN where a probability is no number.
 
     >>> perfect = score(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]))
     >>> perfect["auc"], perfect["accuracy"]
     (1.0, 1.0)
     """
+    if not np.isfinite(probabilities).all():  # a network that diverged has no quality, and no number that hides it
+        return dict.fromkeys(METRICS, float("nan"))
     if labels.ndim == 2:
         parts = []
         for k in range(labels.shape[1]):

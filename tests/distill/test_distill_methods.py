@@ -103,7 +103,8 @@ def test_other_sizes(blobs, name):
 def test_events_count_up(blobs):
     events = []
     distill(blobs(), method="mtt", ipc=1, width=4, settings=QUICK["mtt"], on_event=events.append)
-    assert [(e["stage"], e["step"]) for e in events] == [("mtt experts", 1), ("mtt ipc 1", 1), ("mtt ipc 1", 2)]
+    told = [(e["stage"], e["step"]) for e in events if "seconds" in e]
+    assert told == [("mtt experts", 1), ("mtt ipc 1", 1), ("mtt ipc 1", 2)]
 
 
 def test_one_or_several_budgets(blobs):

@@ -85,6 +85,16 @@ def test_what_is_no_release(data):
         Release.from_bytes(data)
 
 
+@pytest.mark.parametrize("seed", ["Infinity", "NaN", "1e999", "[]", "null"])
+def test_numbers_that_are_none(seed):
+    from safetensors.torch import save
+
+    told = '{"format": 1, "site": "a", "scheme": "dc", "seed": %s, "partition": 0, "real": false, "provenance": {}, '
+    described = told % seed + '"privacy": ""}'
+    with pytest.raises(ReleaseError, match="no Release"):
+        Release.from_bytes(save(pack(synthetic(), real=False).tensors(), metadata={"fedistill": described}))
+
+
 def test_another_format_is_refused():
     data = release().to_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 2')
     with pytest.raises(ReleaseError, match="another format"):

@@ -67,7 +67,9 @@ def test_a_site_without_some_class_is_fine():
         (release(packed(3, scale=torch.tensor([1e9]))), "pixel range"),
         (release(packed(3, lr=torch.tensor([-0.1]))), "step size"),
         (release(packed(3, lr=torch.tensor([0.0]))), "step size"),
-        (release(packed(3, draw=torch.tensor([0, 0, 1]))), "draw of ipc 1"),
+        (release(packed(3, draw=torch.tensor([0, 0, 1]))), "draws of ipc 1"),
+        (release(packed(3, images=torch.zeros((), dtype=torch.uint8))), "images of ipc 1"),
+        (release(packed(3, labels=torch.tensor(0))), "labels of ipc 1"),
     ],
 )
 def test_what_is_refused(made, message):
@@ -85,6 +87,10 @@ def test_draws_of_random():
     draw = torch.tensor([0, 0, 0, 1, 1, 1])
     good = release(scheme="random", real=True, sets={1: packed(6, draw=draw)})
     assert len(inspect(good.to_bytes(), job, EXPECTED).sets[1]) == 6
+    for missing in (None, torch.tensor([0, 0, 0, 1, 1, 2])):
+        with pytest.raises(ReleaseError, match="draw"):
+            made = release(scheme="random", real=True, sets={1: packed(6, draw=missing)})
+            inspect(made.to_bytes(), job, EXPECTED)
     lopsided = release(scheme="random", real=True, sets={1: packed(6, draw=torch.zeros(6, dtype=torch.int64))})
     with pytest.raises(ReleaseError, match="too many images"):
         inspect(lopsided.to_bytes(), job, EXPECTED)

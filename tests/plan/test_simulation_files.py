@@ -66,6 +66,7 @@ def test_federations_shipped_divide_their_phantom(name):
         ("federation.site.norht.cpus=2", "none of the sites"),
         ("federation.site.north.cpus=0", "greater than 0"),
         ("federation.policy.allow_real_images=false", "sends real images, which the policy"),
+        ("federation.policy.start='noise'", "starts from real images, which the policy"),
         ("federation.policy.allow=true", "allow_real_images"),
         ("federation.held_out=1.0", "held_out"),
         ("scheme=3", "scheme"),

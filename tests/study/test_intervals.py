@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
+from fedistill.training.metrics import score
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -43,6 +44,23 @@ def test_a_scheme_asked_once_is_held_against_every_seed():
     generator = np.random.default_rng(0)
     low, high = difference({0: np.full((1, 50), 0.9)}, {0: np.full((2, 50), 0.5), 1: np.full((2, 50), 0.7)}, generator)
     assert 0.2 <= low <= high <= 0.4 + 1e-12
+
+
+def test_networks_asked_once_are_no_surer_for_meeting_more_seeds():
+    networks, flat = np.linspace(0.5, 0.9, 5)[:, None].repeat(2000, 1), np.full((5, 2000), 0.5)
+    widths = []
+    for seeds in (1, 5):
+        low, high = difference({0: networks}, {s: flat for s in range(seeds)}, np.random.default_rng(0))
+        widths.append(high - low)
+    assert widths[1] > 0.9 * widths[0]
+
+
+def test_a_network_that_diverged_is_blank():
+    labels, p = np.array([0, 1]), np.array([[np.nan, np.nan], [0.2, 0.8]])
+    weights = np.ones((3, 2), np.float32)
+    assert np.isnan(auc_replicates(labels, p, weights)).all()
+    assert np.isnan(accuracy_replicates(labels, p, weights)).all()
+    assert all(np.isnan(value) for value in score(labels, p).values())
 
 
 def test_nothing_known_is_blank():

@@ -200,6 +200,9 @@ def test_a_policy_refuses_at_the_site(tmp_path):
     asked = simulation.model_copy(update={"federation": strict})
     with pytest.raises(RunError, match="rule allow_real_images"):
         run(asked, out=tmp_path / "out", engine="inline")
+    only_mtt = asked.model_copy(update={"scheme": {"mtt": asked.scheme["mtt"]}})
+    with pytest.raises(RunError, match="rule start"):
+        run(only_mtt, out=tmp_path / "mtt", engine="inline")
 
 
 def test_multilabel_and_ordinal_sets(tmp_path):
@@ -214,7 +217,7 @@ def test_multilabel_and_ordinal_sets(tmp_path):
 
 
 def test_a_site_without_a_class(tmp_path):
-    more = "partition = { by = 'pathological', classes = 1 }, policy = { allow_real_images = true }"
+    more = "partition = { by = 'pathological', classes = 1 }, policy = { allow_real_images = true, start = 'real' }"
     done = run(load_simulation(write_tiny(tmp_path, federation=more)), out=tmp_path / "out", engine="inline")
     dc = done.sites[done.sites["scheme"] == "dc"]
     assert (dc["classes_shared"] == 1).all() and (dc["images_shared"] == dc["ipc"]).all()
