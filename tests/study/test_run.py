@@ -1,5 +1,6 @@
 """A whole study in this process: rows, resuming, and every way a site can fail."""
 
+import asyncio
 import json
 
 import numpy as np
@@ -13,8 +14,9 @@ from fedistill.distill import METHODS, SyntheticSet
 from fedistill.distill.release import Release
 from fedistill.errors import DataError, RunError
 from fedistill.federation import site_app
-from fedistill.plan import load_simulation
+from fedistill.plan import holdings, load_simulation
 from fedistill.study import evaluate, run
+from fedistill.training.metrics import Tally
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "
@@ -222,6 +224,30 @@ def test_a_site_without_a_class(tmp_path):
     dc = done.sites[done.sites["scheme"] == "dc"]
     assert (dc["classes_shared"] == 1).all() and (dc["images_shared"] == dc["ipc"]).all()
     assert done.rows["auc"].notna().all()
+
+
+def test_inside_a_running_loop_as_in_a_notebook(finished):
+    async def cell():
+        return run(finished.simulation, out=finished.root, engine="inline")
+
+    same(asyncio.run(cell()).rows, finished.rows)
+
+
+def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
+    true = site_app.tally
+
+    def doubled(labels, probabilities):
+        return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
+
+    path = write_tiny(tmp_path, more="min_sites = 1")
+    simulation = load_simulation(path, changes=["federation.partition={by='linear'}"])
+    sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
+    wrong = max(sizes)
+    assert sizes.count(wrong) == 1
+    monkeypatch.setattr(site_app, "tally", doubled)
+    run(simulation, out=tmp_path / "out", engine="inline")
+    told = (tmp_path / "out" / "events.jsonl").read_text()
+    assert "its counts are not counts" in told
 
 
 def test_evaluate_reads_a_release(finished):
