@@ -55,6 +55,7 @@ def draw_comparison(frame: pd.DataFrame, dataset: str, path: Path) -> None:
         axis.set_ylabel(f"{label} on the test split, %")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.25)
-    axes[0].legend(frameon=False, loc="best", fontsize=9)
+    if budgets:
+        axes[0].legend(frameon=False, loc="best", fontsize=9)
     figure.suptitle(f"{dataset}: global networks trained on what the hospitals share", fontsize=11)
     write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
