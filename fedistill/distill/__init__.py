@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fedistill.distill.method import Event, Method, Remember, SyntheticSet, Task, forget, ignore, in_memory
-from fedistill.distill.registry import METHODS, method_named, settings_for
+from fedistill.distill.registry import METHODS, method_named, privacy_statement, provenance, settings_for
 from fedistill.distill.run import distill, distill_budgets
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "ignore",
     "in_memory",
     "method_named",
+    "privacy_statement",
+    "provenance",
     "settings_for",
 ]
 

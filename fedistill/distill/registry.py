@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedistill.data.imageset import ImageSet
 from fedistill.distill.dc import DCSettings, dc
 from fedistill.distill.method import Method
 from fedistill.distill.mtt import mtt
@@ -58,3 +59,23 @@ def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int
     40
     """
     return read(method_named(name).settings, values or {}, ipc=ipc, where=name)
+
+
+def provenance(name: str, settings: Mapping[str, Any], *, model: str, width: int, images: ImageSet) -> dict[str, Any]:
+    """What a Release says of how it was made: what it takes to repeat it, and the data's source and licence."""
+    return {
+        "settings": dict(settings),
+        "version": method_named(name).version,
+        "model": model,
+        "width": width,
+        "source": images.source,
+        "licence": images.licence,
+        "class_names": list(images.class_names),
+    }
+
+
+def privacy_statement(name: str) -> str:
+    """What a Release says of what protects the patients."""
+    if method_named(name).real:
+        return "These are real patients' images."
+    return "Synthetic images without a differential-privacy bound; what they leak must be measured by attack."

@@ -14,7 +14,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill import METHODS, Task, distill_budgets, in_memory, settings_for
+from fedistill.distill import METHODS, Task, distill_budgets, in_memory, privacy_statement, provenance, settings_for
 from fedistill.distill.release import Packed, Release, pack
 from fedistill.errors import PlanError, PolicyError
 from fedistill.federation.events import emitter
@@ -34,11 +34,6 @@ from fedistill.training.fit import predict, probabilities, unstack
 from fedistill.training.metrics import tally
 
 app = ClientApp()
-
-PRIVACY = {
-    True: "These are real patients' images.",
-    False: "Synthetic images without a differential-privacy bound; what they leak must be measured by attack.",
-}
 
 
 @dataclass(frozen=True)
@@ -133,16 +128,8 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         partition=job.partition,
         real=method.real,
         sets=sets,
-        provenance={
-            "settings": job.settings,
-            "version": method.version,
-            "model": job.model,
-            "width": job.width,
-            "source": train.source,
-            "licence": train.licence,
-            "class_names": list(train.class_names),
-        },
-        privacy=PRIVACY[method.real],
+        provenance=provenance(job.scheme, job.settings, model=job.model, width=job.width, images=train),
+        privacy=privacy_statement(job.scheme),
     )
     check_release(policy, answer)
     data = answer.to_bytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.data import load_dataset, to_phantom
-from fedistill.distill import METHODS, distill, method_named, settings_for
+from fedistill.distill import METHODS, distill, method_named, privacy_statement, provenance, settings_for
 from fedistill.distill.release import Release, pack
 from fedistill.errors import SettingError
 from fedistill.files import write_atomic
@@ -44,16 +44,8 @@ def distill_to_file(
         seed=seed,
         real=real,
         sets={made.ipc: pack(made, real=real)},
-        provenance={
-            "settings": dict(settings),
-            "version": METHODS[method].version,
-            "model": "convnet",
-            "width": width,
-            "source": images.source,
-            "licence": images.licence,
-            "class_names": list(images.class_names),
-        },
-        privacy="These are real patients' images." if real else "Synthetic images without a privacy bound.",
+        provenance=provenance(method, settings, model="convnet", width=width, images=images),
+        privacy=privacy_statement(method),
     )
     content = release.to_bytes()
     write_atomic(out, content)

@@ -51,7 +51,11 @@ def test_jobs_do_not_hold_back_each_other() -> None:
 
 
 def test_outside_a_grid_events_go_nowhere() -> None:
+    seen: list[dict] = []
+    with delivered_to(seen.append):
+        pass
     emitter("a job")({"step": 1})
+    assert seen == []
 
 
 def test_the_event_given_is_not_changed() -> None:
