@@ -5,6 +5,7 @@ parameters, because distillation differentiates through the parameters themselve
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -88,13 +89,35 @@ class ConvNet:
             weight, bias, gain, shift = params[4 * i : 4 * i + 4]
             x = F.conv2d(x, weight, bias, padding=padding)
             x = F.group_norm(x, self.width, gain, shift)  # one group a channel: instance norm
-            x = F.avg_pool2d(F.relu(x), 2)
+            x = halve(F.relu(x))
             padding = 1
         return x.flatten(1)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits: (N, C, H, W) -> (N, classes)."""
         return F.linear(self.embed(params, x), params[-2], params[-1])
+
+
+def halve(x: Tensor) -> Tensor:
+    """Average pooling by 2: (N, C, H, W) -> (N, C, H/2, W/2).
+
+    On a processor PyTorch's pooling of contiguous images takes a fifth of the whole network's time, and its backward as
+    much; as a product of pairs of rows with a sparse matrix both take a quarter of that, and less in bfloat16.
+
+    >>> halve(torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])).item()
+    4.0
+    """
+    n, c, h, w = x.shape
+    if x.device.type != "cpu" or h % 2 or w % 2:
+        return F.avg_pool2d(x, 2)
+    return F.linear(x.reshape(-1, 2 * w), _pairs(w, x.dtype)).view(n, c, h // 2, w // 2)
+
+
+@cache
+def _pairs(width: int, dtype: torch.dtype) -> Tensor:
+    """The matrix (width/2, 2 width) that averages the squares of two rows laid end to end."""
+    column = torch.arange(2 * width) % width // 2
+    return (column == torch.arange(width // 2)[:, None]).to(dtype) / 4
 
 
 def convnet(*, channels: int, classes: int, size: int, width: int = 128) -> ConvNet:
