@@ -1,5 +1,6 @@
 """The command line. Thin: it reads words, calls the library, and prints; --help imports neither torch nor ray."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,11 +150,16 @@ def distill(
     seed: Annotated[int, typer.Option()] = 0,
     width: Annotated[int, typer.Option(help="Of the network that is matched on.", min=1)] = 128,
     size: Annotated[int | None, typer.Option(help="Pixels, for MedMNIST sets and phantoms.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data_root: DataRoot = None,
     phantom: Phantom = False,
     changes: Set = None,
 ) -> None:
-    """Distil one hospital's training images to a file. `--set` takes the method's settings."""
+    """Distil one hospital's training images to a file. Stopped, the same command goes on where it was.
+
+    `--set` takes the method's settings, and `preset="published"` for the papers' own.
+    """
     from fedistill.plan.literals import literals
     from fedistill.report.progress import Progress
     from fedistill.study.alone import distill_to_file
@@ -171,6 +177,8 @@ def distill(
             data_root=None if data_root is None else str(data_root),
             phantom=phantom,
             settings=settings,
+            precision=precision,
+            device=device,
             on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
         )
     console.print(written)
@@ -205,14 +213,26 @@ def main() -> None:
     from fedistill.memory import keep_freed_memory
 
     keep_freed_memory()
+    signal.signal(signal.SIGTERM, _stop)
     try:
         cli(standalone_mode=True)
     except FedistillError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except _Stopped:
+        errors.print("stopped; run the same command again to resume")
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         errors.print("stopped; run the same command again to resume")
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+
+
+class _Stopped(BaseException):
+    """SIGTERM: like Ctrl-C, it passes through the work, which keeps what it has."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _Stopped
 
 
 if __name__ == "__main__":

@@ -75,6 +75,46 @@ class Store:
         return made
 
 
+class KeptCheckpoints:
+    """``checkpoints(about)`` for methods of distillation: a file each in the store, dropped when the work is done.
+
+    >>> import tempfile
+    >>> kept = KeptCheckpoints(Store(Path(tempfile.mkdtemp())))
+    >>> kept({"seed": 0}).save({"images": torch.zeros(1)}, {"step": 3})
+    >>> kept({"seed": 0}).load()[1], kept({"seed": 1}).load()
+    ({'step': 3}, None)
+    >>> kept.drop(); kept({"seed": 0}).load()
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._issued: list[str] = []
+
+    def __call__(self, about: Mapping[str, Any]) -> "KeptCheckpoint":
+        key = key_of(about)
+        self._issued.append(key)
+        return KeptCheckpoint(self.store, key)
+
+    def drop(self) -> None:
+        """Forget all that were asked for: their work is finished and kept elsewhere."""
+        for key in self._issued:
+            self.store.path("checkpoint", key).unlink(missing_ok=True)
+        self._issued.clear()
+
+
+class KeptCheckpoint:
+    """One checkpoint: the last thing saved under its key."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+
+    def load(self) -> tuple[Tensors, dict[str, Any]] | None:
+        return self._store.get("checkpoint", self._key)
+
+    def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
+        self._store.put("checkpoint", self._key, tensors, note)
+
+
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
     digest = hashlib.sha256(note.encode())
     for name in sorted(tensors):

@@ -27,6 +27,7 @@ class ImageSet:
         groups: int64 (N,): images with one number belong to one patient and are never separated; or None.
         task: MedMNIST's word: ``binary-class``, ``multi-class``, ``ordinal-regression`` (scored as classes) or
             ``multi-label, binary-class``.
+        name: of the data set, as files and the command line write it; settings measured for it are found by it.
         source: where the images come from, for people to read.
         licence: the data's licence, which travels with everything made of it.
         mirror: whether a horizontal flip keeps the labels true (it does not where left and right are classes).
@@ -44,6 +45,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     groups: np.ndarray | None = field(default=None, kw_only=True)
     task: str = field(default="multi-class", kw_only=True)
+    name: str = field(default="", kw_only=True)
     source: str = field(default="", kw_only=True)
     licence: str = field(default="", kw_only=True)
     mirror: bool = field(default=True, kw_only=True)
@@ -165,6 +167,7 @@ def concatenate(parts: Sequence[ImageSet]) -> ImageSet:
         images=np.concatenate([p.images for p in parts]),
         labels=np.concatenate([p.labels for p in parts]),
         groups=groups,
+        name=" + ".join(dict.fromkeys(p.name for p in parts)),
         source=" + ".join(dict.fromkeys(p.source for p in parts)),
         licence=", ".join(dict.fromkeys(p.licence for p in parts)),
         mirror=all(p.mirror for p in parts),

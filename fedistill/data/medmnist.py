@@ -76,6 +76,7 @@ def load(name: str, split: str = "train", *, size: int = 28, root: str | Path | 
         split,
         class_names=tuple(info["label"][str(k)] for k in range(len(info["label"]))),
         task=info["task"],
+        name=name,
         source=f"{name}, {size} pixels, {CITATION}",
         licence=info["license"],
         mirror=known.mirror,

@@ -109,6 +109,7 @@ def draw(name: str, split: str = "train", *, size: int = 28, images: int | None 
         labels,
         known.class_names,
         task=known.task,
+        name=known.phantom,
         source=f"{known.phantom}, drawn by FeDistill (seed {seed}): no patient's data",
         licence=LICENCE,
         mirror=known.mirror,

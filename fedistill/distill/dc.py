@@ -1,12 +1,12 @@
-"""DC, gradient matching (Zhao, Mopuri & Bilen, *Dataset Condensation with Gradient Matching*, arXiv 2006.05929).
+"""DC, gradient matching (Zhao, Mopuri & Bilen, *Dataset Condensation with Gradient Matching*, ICLR 2021, arXiv
+2006.05929), and DSA, the same through augmentations (Zhao & Bilen, ICML 2021, arXiv 2102.08259).
 
 For each of many fresh random networks: the gradient that a class's real images give its weights is compared with the
 one its synthetic images give, the synthetic images take one step towards making the two point the same way, and the
-network is trained on the synthetic images a little, so that later weights of its training are matched as well.
+network is trained on the synthetic images a little, so that later weights of its training are matched as well. DSA
+shows the real and the synthetic images of a class through one and the same randomly drawn augmentation.
 """
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,22 +15,22 @@ from torch import Tensor
 
 from fedistill import seeds
 from fedistill.distill import sgd
+from fedistill.distill.matching import match, match_at_once, real_gradient
 from fedistill.distill.method import SyntheticSet, Task, classes_held
 from fedistill.distill.settings import setting
-from fedistill.distill.start import start
-from fedistill.errors import RunError
-from fedistill.models import Network, Params, objective
+from fedistill.distill.start import sample, start
+from fedistill.distill.steady import Advance, State, SteadySettings, steadily
+from fedistill.models import Params
+from fedistill.training import augment
+from fedistill.training.augment import Draw
 
 # ipc: (outer, inner), as published; between two budgets both are interpolated linearly, outside they stay at the end.
 SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
-# Keeps the cosine of a row without any gradient (a dead unit) finite; far below any norm that carries a signal.
-EPS = 1e-6
-
 
 @dataclass(frozen=True)
-class DCSettings:
-    """Settings of DC, named as in its paper.
+class DCSettings(SteadySettings):
+    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`.
 
     Args:
         iterations: fresh networks.
@@ -42,10 +42,9 @@ class DCSettings:
         start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away).
         batch_train: synthetic images in one step of training a network.
         micro_batch: real images in one piece of a real gradient: the mean's gradient is the mean of the pieces'
-            gradients, and small pieces stay in the processor's cache (about a third faster at width 128).
+            gradients, and small pieces stay in the processor's cache.
     """
 
-    iterations: int = setting(1000, at_least=1)
     outer: int | None = setting(None, at_least=1)
     inner: int | None = setting(None, at_least=0)
     batch_real: int = setting(256, at_least=1)
@@ -68,80 +67,51 @@ def schedule(ipc: int) -> tuple[int, int]:
     return round(float(outer)), round(float(inner))
 
 
-def matched(params: Sequence[Tensor]) -> list[Tensor]:
-    """The parameters whose gradients are compared: weights; biases and norm parameters are not."""
-    return [p for p in params if p.ndim > 1]
-
-
-def real_gradient(net: Network, params: Params, x: Tensor, y: Tensor, *, micro_batch: int) -> list[Tensor]:
-    """The gradient of the mean loss over a real batch (N, C, H, W) with respect to the matched weights."""
-    weights = matched(params)
-    total = [torch.zeros_like(w) for w in weights]
-    for part_x, part_y in zip(x.split(micro_batch), y.split(micro_batch), strict=True):
-        grads = torch.autograd.grad(objective(net(params, part_x), part_y), weights)
-        torch._foreach_add_(total, grads, alpha=len(part_x) / len(x))
-    return total
-
-
-def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """Sum over weights, and over their output rows, of 1 - cosine of the two gradients.
-
-    >>> round(float(distance([torch.eye(2)], [torch.eye(2).flip(0)])), 4)
-    2.0
-    """
-    total = torch.zeros((), dtype=one[0].dtype, device=one[0].device)
-    for a, b in zip(one, other, strict=True):
-        a, b = a.flatten(1), b.flatten(1)
-        norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-        total = total + (1 - (a * b).sum(1) / (norms + EPS)).sum()
-    return total
-
-
-def match(net: Network, params: Params, images: Tensor, labels: Tensor, wanted: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Distance of one class's synthetic gradient from the wanted one, and its gradient in the images.
-
-    Args:
-        params: leaves that require gradients.
-        images, labels: the synthetic images of the class.
-        wanted: as `real_gradient` gives it.
-
-    Returns:
-        the distance (), detached, and a tensor like `images`.
-    """
-    x = images.detach().requires_grad_()
-    grads = torch.autograd.grad(objective(net(params, x), labels), matched(params), create_graph=True)
-    loss = distance(wanted, grads)
-    return loss.detach(), torch.autograd.grad(loss, x)[0]
-
-
 def dc(task: Task, settings: DCSettings) -> SyntheticSet:
     """Images whose gradients point where the real ones' do.
 
     Raises:
-        RunError: the images are no longer finite numbers.
+        RunError: the images do not stay finite numbers.
     """
-    ipc, clock = task.budget, time.monotonic()
+    return _distil(task, settings, "dc", siamese=False)
+
+
+def dsa(task: Task, settings: DCSettings) -> SyntheticSet:
+    """Images whose gradients point where the real ones' do, whatever augmentation both are seen through.
+
+    Raises:
+        RunError: the images do not stay finite numbers.
+    """
+    return _distil(task, settings, "dsa", siamese=True)
+
+
+def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> SyntheticSet:
+    ipc = task.budget
     table_outer, table_inner = schedule(ipc)
     outer = table_outer if settings.outer is None else settings.outer
     inner = table_inner if settings.inner is None else settings.inner
-    net, generator = task.network(), seeds.generator(task.seed, "dc", ipc, "run")
-    real, targets, held = task.images.pixels(), task.images.targets(), classes_held(task.images)
-    images, labels, groups = start(task, settings.start, seeds.generator(task.seed, "dc", ipc, "start"))
-    velocity, gradient = torch.zeros_like(images), torch.empty_like(images)
+    net, size, mirror = task.network(), task.images.size, task.images.mirror
+    images, labels, groups = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"))
+    images, labels = images.to(task.device), labels.to(task.device)
+    classes = _Classes(task, settings, groups)
 
-    for i in range(settings.iterations):
-        params = sgd.fresh(net.init(generator))
-        loss = torch.zeros(())
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        def augmented(x: Tensor) -> Tensor:
+            return augment.apply(x, augment.draw(generator, len(x), size=size, mirror=mirror))
+
+        images, velocity = state.images, state.velocity
+        params = sgd.fresh([p.to(task.device) for p in net.init(generator)])
+        total = torch.zeros((), device=images.device)
         for j in range(outer):
-            for at, mine in zip(held, groups, strict=True):
-                batch = at[torch.randperm(len(at), generator=generator)[: settings.batch_real]]
-                wanted = real_gradient(net, params, real[batch], targets[batch], micro_batch=settings.micro_batch)
-                away, gradient[mine] = match(net, params, images[mine], labels[mine], wanted)
-                loss = loss + away
-            velocity.mul_(settings.momentum_img).add_(gradient)  # kept across networks, as published
-            images.sub_(velocity, alpha=settings.lr_img)
+            draws = [
+                augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
+            ]
+            away, gradient = classes.gradient(params, images, labels, draws, generator)
+            total = total + away
+            velocity = settings.momentum_img * velocity + gradient  # kept across networks, as published
+            images = images - pace * settings.lr_img * velocity
             if j < outer - 1:
-                task.on_event({"stage": f"dc ipc {ipc}", "step": i, "steps": settings.iterations})  # a sign of life
+                task.on_event({"stage": f"{name} ipc {ipc}"})  # a sign of life
                 sgd.epochs(
                     net,
                     params,
@@ -151,21 +121,64 @@ def dc(task: Task, settings: DCSettings) -> SyntheticSet:
                     batch=settings.batch_train,
                     lr=settings.lr_net,
                     generator=generator,
+                    view=augmented if siamese else None,
                 )
-        if not torch.isfinite(images).all():
-            raise RunError(
-                f"The images of dc at ipc {ipc} left the range of numbers after {i + 1} iterations.",
-                expected="finite pixels",
-                found=f"lr_img = {settings.lr_img}, lr_net = {settings.lr_net}",
-                mend="take a smaller lr_img (published: 0.1) or lr_net (published: 0.01)",
+        loss = float(total) / (outer * len(groups))
+        return Advance(State(images, velocity), loss, f"matching loss {loss:.2f}")
+
+    return steadily(task, name, settings, labels, State(images, torch.zeros_like(images)), advance)
+
+
+class _Classes:
+    """The real images of each class the site holds, and the matching of all of them.
+
+    A class with fewer images than a batch is taken whole; where all classes go through a GPU at once, its batch is
+    filled up by taking them again.
+    """
+
+    def __init__(self, task: Task, settings: DCSettings, groups: list[slice]) -> None:
+        self.net, self.settings, self.groups, self.dtype = task.network(), settings, groups, task.dtype
+        self.real, self.targets = task.images.pixels().to(task.device), task.images.targets().to(task.device)
+        self.held = classes_held(task.images)
+        self.at_once = task.device != "cpu"
+
+    def gradient(
+        self,
+        params: Params,
+        images: Tensor,
+        labels: Tensor,
+        draws: list[Draw | None],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of the classes' distances (), and its gradient in the images (N, C, H, W)."""
+        size = self.settings.batch_real
+        if self.at_once:
+            batches = torch.stack([sample(at, size, generator) for at in self.held])
+            n = len(self.groups)
+            total, gradient = match_at_once(
+                self.net,
+                params,
+                images.unflatten(0, (n, -1)),
+                labels.unflatten(0, (n, -1)),
+                self.real[batches],
+                self.targets[batches],
+                draws=draws,
             )
-        task.on_event(
-            {
-                "stage": f"dc ipc {ipc}",
-                "step": i + 1,
-                "steps": settings.iterations,
-                "seconds": time.monotonic() - clock,
-                "message": f"matching loss {float(loss) / (outer * len(held)):.2f}",
-            }
-        )
-    return SyntheticSet(images, labels, ipc)
+            return total, gradient.flatten(0, 1)
+        total, gradient = torch.zeros(()), torch.empty_like(images)
+        for at, mine, draw in zip(self.held, self.groups, draws, strict=True):
+            batch = at[torch.randperm(len(at), generator=generator)[:size]]
+            x = self.real[batch] if draw is None else augment.apply(self.real[batch], draw)
+            wanted = real_gradient(
+                self.net,
+                params,
+                x,
+                self.targets[batch],
+                micro_batch=self.settings.micro_batch,
+                precision=self.dtype,
+            )
+            away, gradient[mine] = match(
+                self.net, params, images[mine], labels[mine], wanted, draw=draw, precision=self.dtype
+            )
+            total = total + away
+        return total, gradient

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,35 @@ Event = dict[str, Any]
 Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
 """``remember(kind, settings, make)``: what `make` returns, from a store where these settings were met before."""
+
+
+class Checkpoint(Protocol):
+    """Where a long piece of work keeps how far it has come: tensors, and a note of plain numbers (JSON)."""
+
+    def load(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """What was saved last; None where nothing was."""
+
+    def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
+        """Keep this in place of what was saved before."""
+
+
+Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
+"""``checkpoints(about)``: the checkpoint of the work that `about` (JSON) determines."""
+
+
+class NoCheckpoint:
+    """The checkpoint of who keeps nothing."""
+
+    def load(self) -> None:
+        return None
+
+    def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
+        return None
+
+
+def unkept(about: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoints of who keeps nothing: a stopped distillation begins anew."""
+    return NoCheckpoint()
 
 
 def ignore(event: Event) -> None:
@@ -60,6 +89,7 @@ class SyntheticSet:
         labels: int64 (N,), or float32 (N, L) for multi-label tasks.
         ipc: images per class; None where the method has no budget.
         lr: the learned step size of the training the images were made for, where there is one.
+        seconds_before: seconds spent on it before it was stopped and resumed.
         draw: int64 (N,), which independent draw an image belongs to, where there are several; one draw is one
             complete set, trained on by one network.
     """
@@ -69,6 +99,7 @@ class SyntheticSet:
     ipc: int | None
     lr: float | None = None
     draw: Tensor | None = None
+    seconds_before: float = 0.0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,11 +115,15 @@ class Task:
         seed: everything random comes from it, spawned by name.
         draws: independent subsets, for methods whose outcome is one random draw (``random``).
         model: name of the network to match on, and its width.
+        val: the site's own validation images, by which a method stops and chooses among its images; None: neither.
+        precision: what networks compute in, ``float32`` or ``bfloat16`` (see `fedistill.precision`).
+        device: where they compute, ``cpu`` or ``cuda``.
         on_event: told of progress; methods do no input or output of their own.
         remember: keeps what is worth keeping between calls (experts).
+        checkpoints: keeps how far a distillation has come, so that a stopped one goes on from there.
 
     Raises:
-        DataError: there are no images.
+        DataError: there are no images, or the validation images are shaped otherwise.
         SettingError: a budget or a number of draws below one.
     """
 
@@ -98,12 +133,22 @@ class Task:
     draws: int = 1
     model: str = "convnet"
     width: int = 128
+    val: ImageSet | None = None
+    precision: str = "float32"
+    device: str = "cpu"
     on_event: Callable[[Event], None] = ignore
     remember: Remember = forget
+    checkpoints: Checkpoints = unkept
 
     def __post_init__(self) -> None:
         if not len(self.images):
             raise DataError("There are no images to distil.", expected="at least one image", found=0)
+        if self.val is not None and self.val.images.shape[1:] != self.images.images.shape[1:]:
+            raise DataError(
+                "The validation images are not shaped like the training images.",
+                expected=self.images.images.shape[1:],
+                found=self.val.images.shape[1:],
+            )
         for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
             if value < 1:
                 raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
@@ -114,6 +159,26 @@ class Task:
         if self.ipc is None:
             raise SettingError("This method works to a budget.", expected="ipc, at least 1", found=None)
         return self.ipc
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """`precision` as PyTorch names it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def detail(self) -> dict[str, Any]:
+        """What a key takes of it: everything that a distillation's result depends on, but its settings and method."""
+        return {
+            "images": self.images.fingerprint(),
+            "val": None if self.val is None else self.val.fingerprint(),
+            "ipc": self.ipc,
+            "seed": self.seed,
+            "draws": self.draws,
+            "model": self.model,
+            "width": self.width,
+            "precision": self.precision,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+        }
 
     def network(self) -> Network:
         """The network to match on, shaped for these images."""

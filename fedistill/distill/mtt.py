@@ -7,7 +7,6 @@ learned itself, it can turn negative.
 """
 
 import math
-import time
 
 import torch
 from torch import Tensor
@@ -18,15 +17,12 @@ from fedistill.distill.experts import experts
 from fedistill.distill.method import SyntheticSet, Task
 from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.distill.start import start
+from fedistill.distill.steady import Advance, State, steadily
 from fedistill.distill.unroll import trajectory_gradient
-from fedistill.errors import RunError
 from fedistill.training import augment
 
 # One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
 FASTEST, FARTHEST = 1.5, 100.0
-
-# So many segments in a row without a finite gradient are no accident.
-PATIENCE = 20
 
 
 def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:
@@ -47,60 +43,47 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
     """Images, and a step size, that train a network where the real images would.
 
     Raises:
-        RunError: segment after segment gave no finite gradient.
+        RunError: the images do not stay finite numbers.
     """
-    ipc = task.budget
-    net, generator = task.network(), seeds.generator(task.seed, "mtt", ipc, "run")
+    ipc, size, mirror = task.budget, task.images.size, task.images.mirror
+    net = task.network()
     paths = experts(task, settings)
     shapes = net.init(torch.Generator())
     images, labels, _ = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
-    velocity, log_lr, lr_velocity = torch.zeros_like(images), math.log(settings.lr_teacher), 0.0
-    skipped, in_a_row, clock = 0, 0, time.monotonic()
+    images, labels = images.to(task.device), labels.to(task.device)
 
-    for i in range(settings.iterations):
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         path = paths[int(torch.randint(len(paths), (1,), generator=generator))]
-        first = int(torch.randint(settings.max_start_epoch, (1,), generator=generator))
+        epochs = settings.start_epochs(state.numbers["done"] / settings.iterations)
+        first = epochs[int(torch.randint(len(epochs), (1,), generator=generator))]
         steps = batches(len(images), settings.batch_syn, settings.syn_steps, generator)
-        size, mirror = task.images.size, task.images.mirror
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
-        lr = math.exp(log_lr)
+        lr = math.exp(state.numbers["log_lr"])
         found = trajectory_gradient(
             net,
-            sgd.unflatten(path[first], shapes),
-            sgd.unflatten(path[first + settings.expert_epochs], shapes),
-            images,
+            sgd.unflatten(path[first].to(task.device), shapes),
+            sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
+            state.images,
             labels,
             lr,
-            batches=steps,
+            batches=[b.to(task.device) for b in steps],
             draws=draws,
         )
-        moved = settings.momentum_img * velocity + found.images
+        velocity = settings.momentum_img * state.velocity + found.images
         slope = lr * float(found.lr)  # in the logarithm of the step size
-        stepped = images - settings.lr_img * moved
-        if torch.isfinite(stepped).all() and math.isfinite(slope) and math.isfinite(float(found.loss)):
-            in_a_row, velocity, images = 0, moved, stepped
-            lr_velocity = settings.momentum_img * lr_velocity + slope
-            log_lr = next_log_lr(log_lr, lr_velocity, settings)
-        else:
-            skipped, in_a_row = skipped + 1, in_a_row + 1
-            if in_a_row == PATIENCE:
-                raise RunError(
-                    f"mtt at ipc {ipc}: {PATIENCE} segments in a row gave no finite gradient (iteration {i + 1}).",
-                    expected="images that a network can be trained on",
-                    found=f"lr_img = {settings.lr_img}, step size {lr:.2g}",
-                    mend="take a smaller lr_img or lr_lr",
-                )
-        task.on_event(
-            {
-                "stage": f"mtt ipc {ipc}",
-                "step": i + 1,
-                "steps": settings.iterations,
-                "seconds": time.monotonic() - clock,
-                "message": f"loss {float(found.loss):.3f}, step size {lr:.4f}"
-                + (f", {skipped} segments skipped" if skipped else ""),
-            }
-        )
-    return SyntheticSet(images, labels, ipc, lr=math.exp(log_lr))
+        lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
+        numbers = {
+            "log_lr": next_log_lr(state.numbers["log_lr"], lr_velocity, settings),
+            "lr_velocity": lr_velocity,
+            "done": state.numbers["done"] + 1,
+        }
+        moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers)
+        return Advance(moved, float(found.loss), f"loss {float(found.loss):.3f}, step size {lr:.4f}")
+
+    first = State(
+        images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
+    )
+    return steadily(task, "mtt", settings, labels, first, advance)
 
 
 def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:
@@ -108,6 +91,8 @@ def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:
 
     d log lr = d lr / lr, so a published lr_lr, which acts on lr, becomes lr_lr / lr_teacher^2 on its logarithm.
     """
+    if not math.isfinite(velocity):
+        return math.nan  # the loop goes back to the last good state
     change = -settings.lr_lr / settings.lr_teacher**2 * velocity
     fastest, farthest, origin = math.log(FASTEST), math.log(FARTHEST), math.log(settings.lr_teacher)
     moved = log_lr + max(-fastest, min(fastest, change))

@@ -4,24 +4,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedistill.data.imageset import ImageSet
-from fedistill.distill.dc import DCSettings, dc
+from fedistill.distill.dc import DCSettings, dc, dsa
+from fedistill.distill.dm import DMSettings, dm
 from fedistill.distill.method import Method
 from fedistill.distill.mtt import mtt
 from fedistill.distill.mtt_settings import MTTSettings
+from fedistill.distill.presets import DEFAULT, preset
 from fedistill.distill.settings import read
-from fedistill.distill.subset import HerdingSettings, NoSettings, full, herding, random
+from fedistill.distill.subset import EmbeddingSettings, NoSettings, full, herding, kcenter, random
 from fedistill.errors import SettingError, nearest
 from fedistill.training.recipe import Recipe
 
 METHODS: dict[str, Method] = {
     "full": Method(full, NoSettings, "all real images", real=True, budget=False),
     "random": Method(random, NoSettings, "real images drawn at random", real=True, drawn=True),
-    "herding": Method(herding, HerdingSettings, "real images nearest to their class's mean embedding", real=True),
+    "herding": Method(herding, EmbeddingSettings, "real images nearest to their class's mean embedding", real=True),
+    "kcenter": Method(kcenter, EmbeddingSettings, "real images that leave no other far away", real=True),
     "dc": Method(
         dc,
         DCSettings,
         "gradient matching (arXiv 2006.05929)",
         native=Recipe("native", lr=0.01, steps=None, epochs=300, batch=256, augment=False),
+    ),
+    "dsa": Method(
+        dsa,
+        DCSettings,
+        "gradient matching through augmentations (arXiv 2102.08259)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "dm": Method(
+        dm,
+        DMSettings,
+        "distribution matching (arXiv 2110.04181)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
     ),
     "mtt": Method(
         mtt,
@@ -44,30 +59,41 @@ def method_named(name: str) -> Method:
     return METHODS[name]
 
 
-def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None) -> Any:
-    """A method's settings: its defaults, these values over them, and over both those for this budget.
+def settings_for(
+    name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
+) -> Any:
+    """A method's settings: those of a preset, these values over them, and over both those for this budget.
 
     Args:
         name: of the method.
-        values: as a simulation's file gives them; the sub-table ``ipc`` holds values for one budget, by its number.
+        values: as a simulation's file gives them; ``preset`` names the preset (``measured`` unless given, or
+            ``published``), the sub-table ``ipc`` holds values for one budget, by its number.
         ipc: the budget.
+        dataset: the data set's name, which a preset may know.
 
     Raises:
-        SettingError: no such method or setting, or a value of the wrong type or out of range.
+        SettingError: no such method, preset or setting, or a value of the wrong type or out of range.
 
     >>> settings_for("dc", {"iterations": 300, "ipc": {"10": {"iterations": 40}}}, ipc=10).iterations
     40
+    >>> settings_for("dc", {"preset": "published"}, ipc=10).batch_real
+    256
     """
-    return read(method_named(name).settings, values or {}, ipc=ipc, where=name)
+    values = dict(values or {})
+    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
+    return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
 
 
-def provenance(name: str, settings: Mapping[str, Any], *, model: str, width: int, images: ImageSet) -> dict[str, Any]:
+def provenance(
+    name: str, settings: Mapping[str, Any], *, model: str, width: int, precision: str, images: ImageSet
+) -> dict[str, Any]:
     """What a Release says of how it was made: what it takes to repeat it, and the data's source and licence."""
     return {
         "settings": dict(settings),
         "version": method_named(name).version,
         "model": model,
         "width": width,
+        "precision": precision,
         "source": images.source,
         "licence": images.licence,
         "class_names": list(images.class_names),

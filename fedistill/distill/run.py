@@ -6,9 +6,20 @@ from numbers import Integral
 from typing import Any, overload
 
 from fedistill.data.imageset import ImageSet
-from fedistill.distill.method import Event, Remember, SyntheticSet, Task, forget, ignore, in_memory
+from fedistill.distill.method import (
+    Checkpoints,
+    Event,
+    Remember,
+    SyntheticSet,
+    Task,
+    forget,
+    ignore,
+    in_memory,
+    unkept,
+)
 from fedistill.distill.registry import method_named, settings_for
 from fedistill.errors import SettingError
+from fedistill.precision import resolve
 
 
 def distill_budgets(
@@ -28,7 +39,8 @@ def distill_budgets(
     entry = method_named(method)
     task = replace(task, remember=in_memory(task.remember))
     budgets: list[int | None] = list(ipcs) if entry.budget else [None]
-    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc)) for ipc in budgets]
+    name = task.images.name
+    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc, dataset=name)) for ipc in budgets]
     return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
 
 
@@ -42,8 +54,12 @@ def distill(
     model: str = ...,
     width: int = ...,
     settings: Mapping[str, Any] | None = ...,
+    val: ImageSet | None = ...,
+    precision: str = ...,
+    device: str = ...,
     on_event: Callable[[Event], None] = ...,
     remember: Remember = ...,
+    checkpoints: Checkpoints = ...,
 ) -> SyntheticSet: ...
 @overload
 def distill(
@@ -55,8 +71,12 @@ def distill(
     model: str = ...,
     width: int = ...,
     settings: Mapping[str, Any] | None = ...,
+    val: ImageSet | None = ...,
+    precision: str = ...,
+    device: str = ...,
     on_event: Callable[[Event], None] = ...,
     remember: Remember = ...,
+    checkpoints: Checkpoints = ...,
 ) -> dict[int, SyntheticSet]: ...
 def distill(
     images: ImageSet,
@@ -67,8 +87,12 @@ def distill(
     model: str = "convnet",
     width: int = 128,
     settings: Mapping[str, Any] | None = None,
+    val: ImageSet | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
     on_event: Callable[[Event], None] = ignore,
     remember: Remember = forget,
+    checkpoints: Checkpoints = unkept,
 ) -> SyntheticSet | dict[int, SyntheticSet]:
     """A few images per class in place of many.
 
@@ -78,9 +102,12 @@ def distill(
         ipc: images per class; or several such budgets. Not looked at by ``full``.
         seed: the same seed gives the same images on one type of machine with the same number of threads.
         model: name of the network to match on, and its width.
-        settings: of the method, by their published names; for one budget under ``"ipc"``, by its number.
+        settings: of the method, by their published names; for one budget under ``"ipc"``, by its number; and
+            ``preset``, ``measured`` (unless given) or ``published``, whose numbers stand where none are given.
+        val: your validation images, if distillation may stop and choose by them; never your test images.
+        precision: ``auto``, ``float32`` or ``bfloat16``; device: ``cpu`` or ``cuda``.
         on_event: told of progress.
-        remember: keeps experts between calls.
+        remember: keeps experts between calls; checkpoints: keeps how far it has come, to go on after a stop.
 
     Returns:
         one SyntheticSet for one budget, or one for each of several.
@@ -103,7 +130,19 @@ def distill(
             )
     if not ipcs:
         raise SettingError("There is no budget to distil for.", expected="at least one ipc", found="none")
-    task = Task(images, None, seed=seed, model=model, width=width, on_event=on_event, remember=remember)
+    task = Task(
+        images,
+        None,
+        seed=seed,
+        model=model,
+        width=width,
+        val=val,
+        precision=resolve(precision, width=width),
+        device=device,
+        on_event=on_event,
+        remember=remember,
+        checkpoints=checkpoints,
+    )
     made = distill_budgets(task, method, [int(value) for value in ipcs], settings)
     if single or None in made:
         return next(iter(made.values()))

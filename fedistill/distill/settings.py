@@ -16,11 +16,19 @@ def setting(
     return field(default=default, metadata={"at_least": at_least, "above": above, "choices": choices})
 
 
-def read(kind: type, values: Mapping[str, Any], *, ipc: int | None = None, where: str = "these settings") -> Any:
+def read(
+    kind: type,
+    values: Mapping[str, Any],
+    *,
+    ipc: int | None = None,
+    where: str = "these settings",
+    under: Mapping[str, Any] | None = None,
+) -> Any:
     """The dataclass with these values, checked.
 
     Args:
         kind: a frozen dataclass whose fields are made by `setting`.
+        under: values that stand in for the dataclass's own defaults.
         values: as a TOML file gives them; the sub-table ``ipc`` holds values for one budget, by its number.
         ipc: the budget in question, whose sub-table goes before the rest.
         where: whose settings they are, for messages.
@@ -42,7 +50,7 @@ def read(kind: type, values: Mapping[str, Any], *, ipc: int | None = None, where
         own = _checked(kind, table, f"{where}, ipc {key}")  # of every budget: a mistake shows before any work
         if int(key) == ipc:
             flat |= own
-    return kind(**flat)
+    return kind(**(dict(under or {}) | flat))
 
 
 def _checked(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:

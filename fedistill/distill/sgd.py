@@ -1,6 +1,6 @@
 """Plain SGD on a network's parameters, as lean as PyTorch allows: distillation takes hundreds of tiny steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,14 +30,18 @@ def epochs(
     batch: int,
     lr: float,
     generator: torch.Generator,
+    view: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Train for n epochs in place. A set that fits one batch is not shuffled: its gradient has no order."""
+    """Train for n epochs in place, on each batch as `view` shows it (augmented) where one is given.
+
+    A set that fits one batch is not shuffled: its gradient has no order.
+    """
     for _ in range(n):
         if len(x) <= batch:
-            step(net, params, x, y, lr)
+            step(net, params, x if view is None else view(x), y, lr)
             continue
         for at in torch.randperm(len(x), generator=generator).split(batch):
-            step(net, params, x[at], y[at], lr)
+            step(net, params, x[at] if view is None else view(x[at]), y[at], lr)
 
 
 def flatten(params: Sequence[Tensor]) -> Tensor:

@@ -1,9 +1,12 @@
-"""Schemes that share real images: all of them, a random subset, or the subset herding picks.
+"""Schemes that share real images: all of them, a random subset, or the subset that herding or k-center picks.
 
 Herding: Welling, *Herding dynamical weights to learn*, ICML 2009, as Rebuffi et al. use it (iCaRL, CVPR 2017, arXiv
 1611.07725): image after image, the one that brings the mean embedding of those picked nearest to the class's mean.
+k-center: Sener & Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, ICLR 2018 (arXiv
+1708.00489), their greedy form: image after image, the one farthest from all picked, the first nearest to the mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +27,7 @@ class NoSettings:
 
 
 @dataclass(frozen=True)
-class HerdingSettings:
+class EmbeddingSettings:
     """Args: ``epochs``, ``batch`` and ``lr`` of training the network whose embedding is used."""
 
     epochs: int = setting(10, at_least=0)
@@ -45,10 +48,19 @@ def random(task: Task, settings: NoSettings) -> SyntheticSet:
     return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget, draw=which if task.draws > 1 else None)
 
 
-def herding(task: Task, settings: HerdingSettings) -> SyntheticSet:
+def herding(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
     """The min(ipc, count) images of every class held whose mean embedding is nearest to the class's."""
+    return _picked(task, settings, herd)
+
+
+def kcenter(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
+    """min(ipc, count) images of every class held, spread so that every other one has one of them near."""
+    return _picked(task, settings, spread)
+
+
+def _picked(task: Task, settings: EmbeddingSettings, pick: Callable[[Tensor, int], Tensor]) -> SyntheticSet:
     features = embedding(task, settings)
-    picked = [at[herd(features[at], _each(task, len(at)))] for at in classes_held(task.images)]
+    picked = [at[pick(features[at], _each(task, len(at)))] for at in classes_held(task.images)]
     chosen = task.images.take(torch.cat(picked).numpy())
     return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget)
 
@@ -72,7 +84,22 @@ def herd(features: Tensor, n: int) -> Tensor:
     return torch.tensor(picked)
 
 
-def embedding(task: Task, settings: HerdingSettings) -> Tensor:
+def spread(features: Tensor, n: int) -> Tensor:
+    """Positions of n rows of (N, D), greedily: first the one nearest to the mean, then always the one farthest away.
+
+    >>> spread(torch.tensor([[0.0], [1.0], [5.0], [6.0], [3.5]]), 3).tolist()
+    [4, 0, 3]
+    """
+    nearest = int(torch.linalg.vector_norm(features - features.mean(0), dim=1).argmin())
+    picked, away = [nearest], torch.full((len(features),), torch.inf)
+    while len(picked) < n:
+        away = torch.minimum(away, torch.linalg.vector_norm(features - features[picked[-1]], dim=1))
+        away[picked[-1]] = -1  # equal images: none is picked twice
+        picked.append(int(away.argmax()))
+    return torch.tensor(picked)
+
+
+def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
     """Features (N, D) of the site's images under a network trained on them, each of length one (as in iCaRL)."""
     net = task.network()
     x, y = task.images.pixels(), task.images.targets()

@@ -6,15 +6,14 @@ grid gives each site its configuration; in Flower's own simulation runtime it fo
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill import METHODS, Task, distill_budgets, in_memory, privacy_statement, provenance, settings_for
+from fedistill.distill import METHODS, Task, in_memory, privacy_statement, provenance, settings_for
 from fedistill.distill.release import Packed, Release, pack
 from fedistill.errors import PlanError, PolicyError
 from fedistill.federation.events import emitter
@@ -29,7 +28,8 @@ from fedistill.federation.messages import (
 from fedistill.models import build
 from fedistill.plan import Federation, Job, Share, holdings_here, load_simulation
 from fedistill.privacy.policy import check_release, check_request
-from fedistill.store import Store, key_of
+from fedistill.store import KeptCheckpoints, Store, key_of
+from fedistill.training.device import device_for
 from fedistill.training.fit import predict, probabilities, unstack
 from fedistill.training.metrics import tally
 
@@ -44,6 +44,11 @@ class Here:
     place: int
     data_root: str | None
     store: Store
+
+    @property
+    def device(self) -> str:
+        """Where its jobs compute: on a GPU where its site's settings give them one."""
+        return str(device_for(self.federation.of(self.name).gpus))
 
     @property
     def name(self) -> str:
@@ -104,11 +109,11 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     """
     method = METHODS[job.scheme]
     policy = site.federation.policy
-    for ipc in job.budgets:
-        chosen = settings_for(job.scheme, job.settings, ipc=ipc)
-        check_request(policy, scheme=job.scheme, real=method.real, start=getattr(chosen, "start", None))
     share = site.share(job.partition)
     train = share.train
+    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
+    for each in chosen.values():
+        check_request(policy, scheme=job.scheme, real=method.real, start=getattr(each, "start", None))
     task = Task(
         train,
         None,
@@ -116,10 +121,13 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         draws=job.draws,
         model=job.model,
         width=job.width,
+        val=share.val if len(share.val) else None,
+        precision=job.precision,
+        device=site.device,
         on_event=on_event,
         remember=in_memory(site.store.remember),
     )
-    done = {ipc: _budget(job, ipc, task, site.store) for ipc in job.budgets}
+    done = {ipc: _budget(job, replace(task, ipc=ipc), site.store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
     answer = Release(
         site=job.site,
@@ -128,7 +136,11 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         partition=job.partition,
         real=method.real,
         sets=sets,
-        provenance=provenance(job.scheme, job.settings, model=job.model, width=job.width, images=train),
+        provenance=provenance(
+            job.scheme,
+            {str(ipc): asdict(each) for ipc, each in chosen.items()},
+            model=job.model, width=job.width, precision=job.precision, images=train
+        ),
         privacy=privacy_statement(job.scheme),
     )
     check_release(policy, answer)
@@ -139,33 +151,26 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     return Outcome(job.name, site.name, release=data, seconds=seconds, found=found)
 
 
-def _budget(job: Job, ipc: int | None, task: Task, store: Store) -> tuple[Packed, float, bool]:
+def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
     """One budget of a job, from the store where it was computed before: (images, seconds it took, whether found).
 
     Real images are not kept a second time: to draw them again takes no time.
     """
     method = METHODS[job.scheme]
-    key = key_of(
-        {
-            **job.detail(ipc),
-            "settings": asdict(settings_for(job.scheme, job.settings, ipc=ipc)),
-            "images": task.images.fingerprint(),
-            "version": method.version,
-            "threads": torch.get_num_threads(),
-            "device": "cpu",
-            "dtype": "float32",
-        }
-    )
+    chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
+    key = key_of({"method": job.scheme, "version": method.version, "settings": asdict(chosen), **task.detail()})
     found = None if method.real else store.get("distilled", key)
     if found is not None:
         tensors, note = found
         return Packed(**tensors), float(note["seconds"]), True
+    checkpoints = KeptCheckpoints(store)
     start = time.perf_counter()
-    [made] = distill_budgets(task, job.scheme, [] if ipc is None else [ipc], job.settings).values()
-    seconds = time.perf_counter() - start
+    made = method.run(replace(task, checkpoints=checkpoints), chosen)
+    seconds = made.seconds_before + time.perf_counter() - start
     packed = pack(made, real=method.real)
     if not method.real:
         store.put("distilled", key, packed.tensors(), {"seconds": seconds})
+    checkpoints.drop()
     return packed, seconds, False
 
 

@@ -1,6 +1,6 @@
 """Jobs: (site, scheme, seed) with all its budgets, the unit of parallel work, retry and progress."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fedistill.distill import METHODS
@@ -17,7 +17,7 @@ class Job:
         ipcs: budgets in images per class; empty for a scheme without one.
         settings: of the scheme, as the simulation's file gives them.
         draws: independent subsets a budget, for schemes whose outcome is one random draw.
-        model, width: the network to match on.
+        model, width: the network to match on; precision: what it computes in.
         random_seed: where everything random of this job comes from.
     """
 
@@ -30,6 +30,7 @@ class Job:
     draws: int
     model: str
     width: int
+    precision: str
     random_seed: int
 
     @property
@@ -42,13 +43,6 @@ class Job:
     def budgets(self) -> tuple[int | None, ...]:
         """Its ipcs; None alone for a scheme without a budget."""
         return self.ipcs or (None,)
-
-    def detail(self, ipc: int | None) -> dict[str, Any]:
-        """What a store's key takes of it for one budget; whose it is, its data and `random_seed` say already."""
-        kept = asdict(self)
-        for name in ("site", "seed", "partition", "ipcs"):
-            kept.pop(name)
-        return kept | {"ipc": ipc}
 
 
 def job(simulation: Simulation, site: str, scheme: str, seed: int, partition: int) -> Job:
@@ -64,5 +58,6 @@ def job(simulation: Simulation, site: str, scheme: str, seed: int, partition: in
         draws=simulation.networks if method.drawn else 1,
         model=simulation.models[0],
         width=simulation.width,
+        precision=simulation.precision,
         random_seed=spawn(simulation.seed, site, scheme, seed, partition),
     )

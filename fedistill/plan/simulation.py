@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fedistill.distill import METHODS, settings_for
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
 from fedistill.plan.federation import Federation, Frozen, require_name
+from fedistill.precision import resolve
 
 
 class CommonRecipe(Frozen):
@@ -61,6 +62,8 @@ class Simulation(Frozen):
         recipes: ``common``, and ``native`` for each method's own published one beside it.
         recipe: the common recipe.
         scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
+        precision: what distillation computes in, ``float32`` or ``bfloat16``; ``auto`` takes the one that pays on the
+            machine that reads the file, and is recorded as that one. Everything measured is computed in float32.
         threads: torch threads of each server stage.
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
@@ -80,10 +83,16 @@ class Simulation(Frozen):
     recipes: tuple[Literal["common", "native"], ...] = ("common",)
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
     threads: Annotated[int, Field(ge=1)] = 1
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
+
+    @field_validator("precision")
+    @classmethod
+    def _resolved(cls, value: str, info: ValidationInfo) -> str:
+        return resolve(value, width=info.data.get("width", 1))
 
     @field_validator("name")
     @classmethod
@@ -120,7 +129,11 @@ class Simulation(Frozen):
             if name not in METHODS:
                 raise ValueError(f"there is no scheme {name!r}: {nearest(name, METHODS)}")
             try:
-                chosen = [settings_for(name, settings, ipc=ipc) for ipc in self.budgets(name)]
+                chosen = [
+                    settings_for(name, settings, ipc=ipc, dataset=dataset)
+                    for ipc in self.budgets(name)
+                    for dataset in self.federation.datasets()
+                ]
             except SettingError as error:
                 raise ValueError(str(error)) from error
             policy = self.federation.policy

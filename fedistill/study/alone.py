@@ -1,6 +1,8 @@
 """One hospital alone: its images in, a Release file out."""
 
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from fedistill.distill import METHODS, distill, method_named, privacy_statement,
 from fedistill.distill.release import Release, pack
 from fedistill.errors import SettingError
 from fedistill.files import write_atomic
+from fedistill.precision import resolve
+from fedistill.store import KeptCheckpoints, Store
 
 
 def distill_to_file(
@@ -23,20 +27,40 @@ def distill_to_file(
     data_root: str | None,
     phantom: bool,
     settings: Mapping[str, Any],
+    precision: str,
+    device: str,
     on_event: Callable[[dict[str, Any]], None],
 ) -> str:
     """Distil the training split and write the Release; one line that says what was written.
+
+    How far it has come is kept in a hidden folder beside the file until that is written: stopped, the same call goes on.
 
     Raises:
         SettingError: the method, a setting or the file cannot be.
         DataError: the data cannot be had.
     """
     method_named(method)
-    settings_for(method, settings, ipc=ipc)
+    precision = resolve(precision, width=width)
     if out.exists():
         raise SettingError(f"{out} exists.", mend="choose another --out; nothing of yours is overwritten")
-    images = load_dataset(to_phantom(data) if phantom else data, "train", size=size, data_root=data_root)
-    made = distill(images, method=method, ipc=ipc, seed=seed, width=width, settings=settings, on_event=on_event)
+    name = to_phantom(data) if phantom else data
+    images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
+    chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
+    store = Store(out.with_name(f".{out.name}.work"))
+    made = distill(
+        images,
+        method=method,
+        ipc=ipc,
+        seed=seed,
+        width=width,
+        settings=settings,
+        val=val if len(val) else None,
+        precision=precision,
+        device=device,
+        on_event=on_event,
+        remember=store.remember,
+        checkpoints=KeptCheckpoints(store),
+    )
     real = METHODS[method].real
     release = Release(
         site="alone",
@@ -44,9 +68,12 @@ def distill_to_file(
         seed=seed,
         real=real,
         sets={made.ipc: pack(made, real=real)},
-        provenance=provenance(method, settings, model="convnet", width=width, images=images),
+        provenance=provenance(
+            method, chosen, model="convnet", width=width, precision=precision, images=images
+        ),
         privacy=privacy_statement(method),
     )
     content = release.to_bytes()
     write_atomic(out, content)
+    shutil.rmtree(store.root, ignore_errors=True)
     return f"{out}: {len(made)} images of {images.n_classes} classes from {len(images)}, {len(content):,} bytes"

@@ -28,7 +28,7 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
         },
         "engine": engine,
         "workers": workers,
-        "precision": "float32",
+        "precision": {"distillation": simulation.precision, "training": "float32"},
         "device": "cpu",
         "seed": simulation.seed,
         "data": _data(simulation.federation, data_root),

@@ -15,7 +15,10 @@ QUICK = {
     "full": {},
     "random": {},
     "herding": {"epochs": 1},
+    "kcenter": {"epochs": 1},
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
+    "dsa": {"iterations": 2, "outer": 2, "inner": 1},
+    "dm": {"iterations": 2},
     "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
 }
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
@@ -47,7 +50,7 @@ def test_same_seed_same_bits_other_seed_other_images(blobs, name):
     x = blobs()
     one, two, other = make(x, name), make(x, name), make(x, name, seed=1)
     assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels) and one.lr == two.lr
-    if name != "herding":  # which may well pick the same images under another network
+    if name not in ("herding", "kcenter"):  # which may well pick the same images under another network
         assert not torch.equal(one.images, other.images)
 
 

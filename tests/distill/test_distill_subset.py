@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from fedistill.distill import Task
-from fedistill.distill.subset import HerdingSettings, NoSettings, full, herd, herding, random
+from fedistill.distill.subset import EmbeddingSettings, NoSettings, full, herd, herding, random
 
 
 def test_full_is_every_image(blobs):
@@ -26,7 +26,7 @@ def test_random_draws_are_complete_and_independent(blobs):
 def test_real_pixels_come_unchanged(blobs):
     x = blobs()
     known = {image.numpy().tobytes() for image in x.pixels()}
-    for made in (random(Task(x, 2), NoSettings()), herding(Task(x, 2, width=4), HerdingSettings(epochs=1))):
+    for made in (random(Task(x, 2), NoSettings()), herding(Task(x, 2, width=4), EmbeddingSettings(epochs=1))):
         assert {image.numpy().tobytes() for image in made.images} <= known
 
 
@@ -42,13 +42,13 @@ def test_herding_equals_its_definition():
 
 
 def test_herding_takes_what_there_is(blobs):
-    made = herding(Task(blobs((5, 0, 2)), 3, width=4), HerdingSettings(epochs=1))
+    made = herding(Task(blobs((5, 0, 2)), 3, width=4), EmbeddingSettings(epochs=1))
     assert made.labels.bincount(minlength=3).tolist() == [3, 0, 2]
 
 
 def test_multilabel_budget_is_ipc_times_labels(blobs):
     x = blobs(multilabel=True)
-    for made in (random(Task(x, 2), NoSettings()), herding(Task(x, 2, width=4), HerdingSettings(epochs=1))):
+    for made in (random(Task(x, 2), NoSettings()), herding(Task(x, 2, width=4), EmbeddingSettings(epochs=1))):
         assert made.labels.shape == (6, 3) and made.labels.dtype == torch.float32
     assert len(random(Task(x, 1000), NoSettings())) == len(x)
     assert np.array_equal(random(Task(x, 1000), NoSettings()).labels.sum(0), x.labels.sum(0))

@@ -1,0 +1,230 @@
+"""The loop that every method with iterations runs in: steady on anyone's data, and not lost when it is stopped.
+
+A method brings the images it starts from and one function, `advance`, that takes one iteration. The loop
+
+- draws each iteration's random numbers by the iteration's number, so that a resumed run meets the same ones;
+- goes back to the last good images with half the step when numbers are no longer finite or pixels run away, and says
+  so;
+- looks at the site's own validation images a few times: stops when their quality no longer moves, and returns the
+  latest images among the best;
+- keeps a checkpoint every so often, and when it is stopped (SIGTERM and Ctrl-C arrive as exceptions).
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill import seeds
+from fedistill.distill.method import SyntheticSet, Task, Tensors
+from fedistill.distill.quality import Judge
+from fedistill.distill.settings import setting
+from fedistill.errors import RunError
+
+# Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.
+FARTHEST_PIXEL = 100.0
+
+GOOD_EVERY = 10  # iterations between two states worth going back to
+MOST_HALVINGS = 12  # a step 4096 times smaller that still fails is not too large
+CHECKPOINT_SECONDS = 30.0
+
+# Validation AUC: what counts as movement, and how much an earlier look must be ahead to be preferred to a later one.
+MOVED, AHEAD = 0.002, 0.003
+
+
+@dataclass(frozen=True)
+class SteadySettings:
+    """What every method with iterations can be told.
+
+    Args:
+        iterations: of the method's outermost loop.
+        looks: how many times the images are tried on the site's validation images on the way; 0: never.
+        patience: looks without improvement after which it stops; 0: it never stops early.
+    """
+
+    iterations: int = setting(1000, at_least=1)
+    looks: int = setting(5, at_least=0)
+    patience: int = setting(2, at_least=0)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Images on their way.
+
+    Args:
+        images: float32 (N, C, H, W).
+        velocity: of the SGD on them, alike.
+        numbers: what else the method carries from one iteration to the next.
+    """
+
+    images: Tensor
+    velocity: Tensor
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """One iteration's outcome: the next state, its loss, and what to tell a person watching."""
+
+    state: State
+    loss: float
+    message: str
+
+
+Advancing = Callable[[State, float, torch.Generator], Advance]
+"""``advance(state, pace, generator)``: `pace` (1, or less after trouble) multiplies the step on the images."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """How far the loop has come: all that a resumed one needs."""
+
+    state: State
+    good: State
+    chosen: State
+    step: int = 0
+    good_step: int = 0
+    chosen_step: int = 0
+    halvings: int = 0
+    looks: tuple[tuple[int, float], ...] = ()
+    stopped: bool = False
+    seconds: float = 0.0
+
+    @property
+    def pace(self) -> float:
+        return 0.5**self.halvings
+
+
+def steadily(
+    task: Task, name: str, settings: SteadySettings, labels: Tensor, first: State, advance: Advancing
+) -> SyntheticSet:
+    """Run a method's iterations to their end.
+
+    Args:
+        task: what it was asked to do.
+        name, settings: the method's.
+        labels: of the images.
+        first: where the images start.
+        advance: one iteration.
+
+    Returns:
+        the images, with ``numbers["log_lr"]`` as learned step size where the method carries one.
+
+    Raises:
+        RunError: the numbers left the finite however small the step was made.
+    """
+    about = {"method": name, "settings": asdict(settings), **task.detail()}
+    checkpoint = task.checkpoints(about)
+    run = _resumed(checkpoint.load(), first)
+    before, clock = run.seconds, time.monotonic()
+    saved = clock
+    judge = Judge.of(task, name) if settings.looks else None
+    every = math.ceil(settings.iterations / max(1, settings.looks))
+    try:
+        while run.step < settings.iterations and not run.stopped:
+            generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
+            found = advance(run.state, run.pace, generator)
+            run, note = _accept(run, found, name)
+            if judge is not None and not note and (run.step % every == 0 or run.step == settings.iterations):
+                run, note = _look(run, judge, labels, settings.patience)
+            now = time.monotonic()
+            run = replace(run, seconds=before + now - clock)
+            task.on_event(
+                {
+                    "stage": f"{name} ipc {task.ipc}",
+                    "step": run.step,
+                    "steps": settings.iterations,
+                    "seconds": run.seconds,
+                    "message": "; ".join(filter(None, (found.message, _said(run), note))),
+                }
+            )
+            if now - saved > CHECKPOINT_SECONDS:
+                checkpoint.save(*_kept(run))
+                saved = now
+    except BaseException:
+        checkpoint.save(*_kept(run))
+        raise
+    checkpoint.save(*_kept(run))
+    state = run.chosen if run.looks else run.state
+    lr = math.exp(state.numbers["log_lr"]) if "log_lr" in state.numbers else None
+    return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before)
+
+
+def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
+    """The run after one iteration: one step on, or back at the last good images with half the step."""
+    images = found.state.images
+    fine = (
+        math.isfinite(found.loss)
+        and all(math.isfinite(v) for v in found.state.numbers.values())
+        and bool(images.abs().amax() < FARTHEST_PIXEL)  # False for NaN as well
+        and bool(torch.isfinite(found.state.velocity).all())
+    )
+    if fine:
+        run = replace(run, state=found.state, step=run.step + 1)
+        if run.step % GOOD_EVERY == 0:
+            run = replace(run, good=run.state, good_step=run.step)
+        return run, ""
+    if run.halvings == MOST_HALVINGS:
+        raise RunError(
+            f"{name}: the images left the range of numbers after {run.step + 1} iterations, "
+            f"however small the step ({run.pace:.0e} of the one set).",
+            expected=f"finite pixels below {FARTHEST_PIXEL:g}",
+            found=f"loss {found.loss:g}, largest pixel {float(images.abs().amax()):g}",
+            mend="take a smaller lr_img or lr_net",
+        )
+    good = replace(run.good, velocity=torch.zeros_like(run.good.velocity))
+    back = replace(run, state=good, good=good, step=run.good_step, halvings=run.halvings + 1)
+    return back, f"ran away: back at iteration {back.step} with step x {back.pace:g}"
+
+
+def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run, str]:
+    """The run after a look at the validation images."""
+    quality = judge(run.state.images, labels)
+    earlier = [q for _, q in run.looks]
+    looks = (*run.looks, (run.step, quality))
+    if quality >= max((*earlier, quality)) - AHEAD:
+        run = replace(run, chosen=run.state, chosen_step=run.step)
+    idle, peak = 0, -math.inf
+    for _, each in looks:
+        idle = 0 if each > peak + MOVED else idle + 1
+        peak = max(peak, each)
+    stopped = 0 < patience <= idle
+    said = f"validation AUC {100 * quality:.1f}"
+    if stopped:
+        said += f", no longer moving: stopped, images of iteration {run.chosen_step}"
+    return replace(run, looks=looks, stopped=stopped), said
+
+
+def _said(run: _Run) -> str:
+    return f"step halved {run.halvings} times" if run.halvings else ""
+
+
+def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
+    """A run as tensors and plain numbers."""
+    states = {"state": run.state, "good": run.good, "chosen": run.chosen}
+    # Clones, because two states may be one, and a file holds every tensor for itself.
+    tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
+    note: dict[str, Any] = {f"{k}.numbers": dict(s.numbers) for k, s in states.items()}
+    for name in ("step", "good_step", "chosen_step", "halvings", "looks", "stopped", "seconds"):
+        note[name] = getattr(run, name)
+    return tensors, note
+
+
+def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
+    """The run a checkpoint holds, or a new one."""
+    if found is None:
+        return _Run(first, first, first)
+    tensors, note = found
+    device = first.images.device
+
+    def state(name: str) -> State:
+        images, velocity = (tensors[f"{name}.{part}"].to(device) for part in ("images", "velocity"))
+        return State(images, velocity, note.pop(f"{name}.numbers"))
+
+    kept = state("state"), state("good"), state("chosen")
+    looks = tuple((int(step), float(quality)) for step, quality in note.pop("looks"))
+    return _Run(*kept, looks=looks, **note)

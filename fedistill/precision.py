@@ -1,0 +1,46 @@
+"""Which numbers networks compute in while images are distilled: resolved once, from what the machine has, and recorded.
+
+bfloat16 keeps float32's range and eight bits of its precision. Where the processor multiplies it natively (AVX512-BF16)
+a width-128 matching step takes about half the time, and the gradients of real images keep a cosine above 0.999 with
+those in float32. Networks below `NARROWEST` spend their time elsewhere: there it gains little or loses. What is
+measured, chosen by, or released is always computed in float32.
+"""
+
+from pathlib import Path
+
+from fedistill.errors import SettingError
+
+CHOICES = ("auto", "float32", "bfloat16")
+
+# Measured on one core with AVX512-BF16, real gradient of 64 images and match of 10, float32 / bfloat16, milliseconds:
+# width 32: 33 + 19 / 22 + 20, width 64: 85 + 47 / 54 + 32, width 128: 277 + 131 / 152 + 79.
+NARROWEST = 64
+
+
+def resolve(asked: str, *, width: int) -> str:
+    """``float32`` or ``bfloat16`` for networks of this width on this machine.
+
+    Args:
+        asked: one of `CHOICES`; ``auto`` takes bfloat16 where it was measured to pay.
+
+    Raises:
+        SettingError: no such choice.
+
+    >>> resolve("auto", width=16)
+    'float32'
+    """
+    if asked not in CHOICES:
+        raise SettingError(f"There is no precision {asked!r}.", expected=" or ".join(CHOICES), found=asked)
+    if asked != "auto":
+        return asked
+    return "bfloat16" if width >= NARROWEST and has_bfloat16() else "float32"
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 natively."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())

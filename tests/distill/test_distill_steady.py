@@ -1,0 +1,198 @@
+"""The loop around every method: guards, looks, checkpoints."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from fedistill.distill import METHODS, Task, settings_for
+from fedistill.distill import steady as loop
+from fedistill.distill.quality import Judge
+from fedistill.distill.steady import Advance, State, SteadySettings, steadily
+from fedistill.errors import RunError
+from fedistill.store import KeptCheckpoints, Store
+
+SHORT = {
+    "dc": {"iterations": 6, "outer": 2, "inner": 1},
+    "dsa": {"iterations": 6, "outer": 2, "inner": 1},
+    "dm": {"iterations": 6},
+    "mtt": {
+        "iterations": 6, "experts": 2, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2,
+        "lr_img": 10.0,
+    },
+}  # fmt: skip
+
+
+def origin(n=3):
+    return State(torch.zeros(n, 1, 8, 8), torch.zeros(n, 1, 8, 8))
+
+
+class Stop(BaseException):
+    """What a signal's handler raises."""
+
+
+class Stopping:
+    """A listener that stops the work at its n-th event."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self, event):
+        self.left -= 1
+        if not self.left:
+            raise Stop
+
+
+def run(task, blobs, advance, **settings):
+    labels = torch.arange(3)
+    return steadily(task, "toy", SteadySettings(**settings), labels, origin(), advance)
+
+
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("stops", [(1,), (4, 2), (5,)])
+def test_a_stopped_distillation_goes_on_and_ends_with_the_same_images(name, stops, blobs, tmp_path):
+    method, settings = METHODS[name], settings_for(name, SHORT[name] | {"looks": 3, "patience": 0}, ipc=2)
+    task = Task(blobs(), 2, width=4, val=blobs(seed=1))
+    whole = method.run(task, settings)
+    store = Store(tmp_path)
+    kept = dataclasses.replace(task, remember=store.remember, checkpoints=KeptCheckpoints(store))
+    for n in stops:
+        with pytest.raises(Stop):
+            method.run(dataclasses.replace(kept, on_event=Stopping(n)), settings)
+    events = []
+    made = method.run(dataclasses.replace(kept, on_event=events.append), settings)
+    assert torch.equal(made.images, whole.images) and made.lr == whole.lr
+    if stops == (5,):
+        assert 0 < len([e for e in events if e.get("stage") == f"{name} ipc 2" and "step" in e]) < 6
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_same_seed_same_bits(name, blobs):
+    settings = settings_for(name, SHORT[name], ipc=1)
+    one, two = (METHODS[name].run(Task(blobs(), 1, width=4), settings).images for _ in range(2))
+    assert torch.equal(one, two)
+    other = METHODS[name].run(Task(blobs(), 1, width=4, seed=1), settings).images
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e4])
+def test_images_that_run_away_come_back_with_half_the_step(bad, blobs):
+    paces, events = [], []
+
+    def advance(state, pace, generator):
+        paces.append(pace)
+        images = state.images + pace
+        if float(images[0, 0, 0, 0]) == 15 and pace == 1:  # trouble, once, after the tenth iteration
+            images = images + bad
+        return Advance(State(images, state.velocity), 0.0, "")
+
+    made = run(Task(blobs(), 1, width=4, on_event=events.append), blobs, advance, iterations=20)
+    assert paces[:15] == [1.0] * 15 and set(paces[15:]) == {0.5}
+    # Back to iteration 10, ten more from there at half the step.
+    assert torch.equal(made.images, torch.full_like(made.images, 15.0))
+    assert any("back at iteration 10 with step x 0.5" in e["message"] for e in events)
+
+
+def test_what_cannot_be_saved_is_an_error_that_teaches(blobs):
+    def advance(state, pace, generator):
+        return Advance(State(state.images * math.nan, state.velocity), 0.0, "")
+
+    with pytest.raises(RunError, match="smaller lr_img"):
+        run(Task(blobs(), 1, width=4), blobs, advance, iterations=3)
+
+
+@pytest.mark.parametrize("part", ["loss", "velocity", "number"])
+def test_every_number_is_guarded(part, blobs):
+    tries = []
+
+    def advance(state, pace, generator):
+        tries.append(pace)
+        bad = math.nan if pace == 1 else 0.0
+        return Advance(
+            State(
+                state.images,
+                state.velocity + (bad if part == "velocity" else 0),
+                {"log_lr": bad if part == "number" else 0.0},
+            ),
+            bad if part == "loss" else 0.0,
+            "",
+        )
+
+    made = run(Task(blobs(), 1, width=4), blobs, advance, iterations=2)
+    assert tries == [1.0, 0.5, 0.5] and made.lr == 1.0
+
+
+def looking(monkeypatch, qualities):
+    """Looks that find these qualities, one after the other."""
+    found = iter(qualities)
+    monkeypatch.setattr(Judge, "__call__", lambda self, images, labels: next(found))
+
+
+def count(state, pace, generator):
+    return Advance(State(state.images + 1, state.velocity), 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("qualities", "steps", "chosen"),
+    [
+        ([0.6, 0.7, 0.8, 0.9, 0.95], 10, 10),  # still rising: to the end
+        ([0.6, 0.9, 0.7, 0.7, 0.7], 8, 4),  # two looks without improvement: the best images
+        ([0.9, 0.899, 0.9, 0.9, 0.9], 6, 6),  # as good as the best: the latest of them
+    ],
+)
+def test_it_stops_when_quality_no_longer_moves(qualities, steps, chosen, blobs, monkeypatch):
+    looking(monkeypatch, qualities)
+    events = []
+    task = Task(blobs(), 1, width=4, val=blobs(seed=1), on_event=events.append)
+    made = run(task, blobs, count, iterations=10, looks=5, patience=2)
+    assert events[-1]["step"] == steps
+    assert float(made.images[0, 0, 0, 0]) == chosen
+    assert ("stopped" in events[-1]["message"]) == (steps < 10)
+
+
+def test_without_patience_it_only_chooses(blobs, monkeypatch):
+    looking(monkeypatch, [0.9, 0.5, 0.5, 0.5, 0.5])
+    events = []
+    task = Task(blobs(), 1, width=4, val=blobs(seed=1), on_event=events.append)
+    made = run(task, blobs, count, iterations=10, looks=5, patience=0)
+    assert events[-1]["step"] == 10 and float(made.images[0, 0, 0, 0]) == 2
+
+
+@pytest.mark.parametrize("counts", [(4, 9, 9), (9, 0, 0)])
+def test_too_few_validation_images_choose_nothing(counts, blobs):
+    events = []
+    task = Task(blobs(), 1, width=4, val=blobs(counts), on_event=events.append)
+    made = run(task, blobs, count, iterations=4, looks=2)
+    assert float(made.images[0, 0, 0, 0]) == 4
+    assert any("too few validation images" in e["message"] for e in events)
+
+
+def test_a_judge_prefers_the_real_thing_to_noise(blobs):
+    images = blobs((12, 12, 12))
+    judge = Judge.of(Task(images, 1, width=8, val=blobs((12, 12, 12), seed=1)), "dc")
+    noise = torch.randn((36, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    real = judge(images.pixels(), images.targets())
+    assert real == judge(images.pixels(), images.targets())
+    assert real > judge(noise, images.targets()) + 0.1
+
+
+def test_a_judge_scores_several_labels(blobs):
+    images = blobs((20, 20, 20), multilabel=True)
+    judge = Judge.of(Task(images, 1, width=4, val=blobs((20, 20, 20), multilabel=True, seed=1)), "dc")
+    assert 0 <= judge(images.pixels(), images.targets()) <= 1
+
+
+def test_a_checkpoint_is_written_every_so_often(blobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    kept = KeptCheckpoints(Store(tmp_path))
+    seen = []
+
+    def watch(event):
+        seen.append(len(list(tmp_path.rglob("*.safetensors"))))
+
+    task = Task(blobs(), 1, width=4, on_event=watch, checkpoints=kept)
+    run(task, blobs, count, iterations=3)
+    assert seen == [0, 1, 1]
+    kept.drop()
+    assert not list(tmp_path.rglob("*.safetensors"))
