@@ -9,7 +9,8 @@ from fedistill.errors import SettingError, nearest
 from fedistill.models.convnet import ConvNet, Params, convnet
 
 Network = ConvNet
-"""What `build` returns: `init(generator) -> params`, `net(params, x) -> logits`, `embed(params, x) -> features`."""
+"""What `build` returns: `init(generator) -> params`, `net(params, x) -> logits`, `embed(params, x) -> features`, and
+`together(params, x) -> logits` of several networks at once."""
 
 MODELS: dict[str, Callable[..., Network]] = {"convnet": convnet}
 

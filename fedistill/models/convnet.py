@@ -53,6 +53,12 @@ class ConvNet:
         return self.width * (side >> self.depth) ** 2
 
     @property
+    def activations(self) -> int:
+        """Numbers that the convolutions put out for one image, from which follows how many images fit in memory."""
+        side = self.size + 2 * (self.padding - 1)
+        return self.width * sum((side >> i) ** 2 for i in range(self.depth))
+
+    @property
     def names(self) -> tuple[str, ...]:
         blocks = [
             f"block{i}.{part}"
@@ -84,18 +90,36 @@ class ConvNet:
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
-        padding = self.padding
-        for i in range(self.depth):
-            weight, bias, gain, shift = params[4 * i : 4 * i + 4]
-            x = F.conv2d(x, weight, bias, padding=padding)
-            x = F.group_norm(x, self.width, gain, shift)  # one group a channel: instance norm
-            x = halve(F.relu(x))
-            padding = 1
-        return x.flatten(1)
+        return self._blocks(params, x).flatten(1)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits: (N, C, H, W) -> (N, classes)."""
         return F.linear(self.embed(params, x), params[-2], params[-1])
+
+    def together(self, params: Params, x: Tensor) -> Tensor:
+        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
+
+        Args:
+            params: every tensor with a leading axis over the networks.
+
+        The networks lie side by side in the channels, as groups of one convolution: a K-th of the calls of one network
+        after another, and no more memory written (`torch.func.vmap` writes twice as much, moving the axis about).
+        """
+        k, n = x.shape[:2]
+        side_by_side = tuple(p.flatten(0, 1) for p in params[:-2])
+        maps = self._blocks(side_by_side, x.transpose(0, 1).flatten(1, 2), networks=k)
+        features = maps.reshape(n, k, self.features).transpose(0, 1)
+        return torch.baddbmm(params[-1][:, None], features, params[-2].mT)
+
+    def _blocks(self, params: Params, x: Tensor, *, networks: int = 1) -> Tensor:
+        padding = self.padding
+        for i in range(self.depth):
+            weight, bias, gain, shift = params[4 * i : 4 * i + 4]
+            x = F.conv2d(x, weight, bias, padding=padding, groups=networks)
+            x = F.group_norm(x, networks * self.width, gain, shift)  # one group a channel: instance norm
+            x = halve(F.relu(x))
+            padding = 1
+        return x
 
 
 def halve(x: Tensor) -> Tensor:

@@ -126,14 +126,14 @@ def _colour(x: Tensor, values: Tensor) -> Tensor:
 def _shift(x: Tensor, by: Tensor) -> Tensor:
     """Move each image by (rows, columns) with zeros coming in; indices instead of interpolation."""
     n, c, h, w = x.shape
-    if len(by) == 1:
+    if len(by) == 1 and by.device.type == "cpu":  # a GPU's numbers would have to be waited for
         down, right = by[0].tolist()
         return F.pad(x, (right, -right, down, -down))
     rows = torch.arange(h, device=x.device) - by[:, :1].to(x.device)  # (N, H): where each row comes from
     columns = torch.arange(w, device=x.device) - by[:, 1:].to(x.device)
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :]
     source = rows.clamp(0, h - 1)[:, :, None] * w + columns.clamp(0, w - 1)[:, None, :]
-    moved = x.flatten(2).gather(2, source.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
+    moved = x.flatten(2).gather(2, source.view(-1, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
     return moved * inside[:, None].to(x)
 
 

@@ -8,7 +8,9 @@ from torch import Tensor
 from fedistill.models import Network, Params, objective
 from fedistill.seeds import generator
 from fedistill.training import augment
+from fedistill.training.device import full_precision
 from fedistill.training.recipe import Recipe
+from fedistill.training.schedule import schedule
 
 VERSION = 1
 """Raised when equal settings give other networks; part of every key in the store."""
@@ -28,48 +30,49 @@ def fit(
 
     Args:
         network: its shape.
-        images: float32 (N, C, H, W); labels: int64 (N,) or float32 (N, L).
+        images: float32 (N, C, H, W) on the device to train on; labels: int64 (N,) or float32 (N, L), there too.
         recipe: steps, batch, step size, augmentation.
         seed: initial parameters, order of images and augmentation come from it.
         mirror: whether a flip keeps the labels true.
-        on_step: told (step, steps) after each.
+        on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
-        the parameters, detached.
+        the parameters, detached, on the images' device.
     """
-    params = network.init(generator(seed, "init"))
-    order, draws = generator(seed, "order"), generator(seed, "augment")
-    steps, n = recipe.steps_for(len(images)), len(images)
-    batch = min(recipe.batch, n)
-    velocity = [torch.zeros_like(p) for p in params]
-    weights = [p.requires_grad_() for p in params]
-    lr = recipe.lr
-    waiting = torch.empty(0, dtype=torch.int64)
-    for step in range(steps):
-        if step == -(-steps // 2):
-            lr = recipe.lr * 0.1
-        if len(waiting) < batch:  # whole epochs in random order, one running into the next
-            waiting = torch.cat([waiting, torch.randperm(n, generator=order)])
-        at, waiting = waiting[:batch], waiting[batch:]
-        x = images[at]
-        if recipe.augment:
-            x = augment.apply(x, augment.draw(draws, batch, size=x.shape[-1], mirror=mirror))
-        loss = objective(network(tuple(weights), x), labels[at])
-        gradients = list(torch.autograd.grad(loss, weights))
-        with torch.no_grad():
-            torch._foreach_add_(gradients, weights, alpha=recipe.weight_decay)
-            torch._foreach_mul_(velocity, recipe.momentum)
-            torch._foreach_add_(velocity, gradients)
-            torch._foreach_add_(weights, velocity, alpha=-lr)
-        if on_step is not None:
-            on_step(step + 1, steps)
+    device, steps = images.device, recipe.steps_for(len(images))
+    weights = [p.to(images).requires_grad_() for p in network.init(generator(seed, "init"))]
+    velocity = [torch.zeros_like(w) for w in weights]
+    planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
+    with full_precision(device):
+        for number, step in enumerate(planned):
+            at = step.at[0]
+            x = images[at]
+            if step.draws is not None:
+                x = augment.apply(x, step.draws[0])
+            loss = objective(network(tuple(weights), x), labels[at])
+            descend(weights, velocity, torch.autograd.grad(loss, weights), recipe, lr=recipe.lr_at(number, steps))
+            if on_step is not None:
+                on_step(number + 1, steps)
     return tuple(w.detach() for w in weights)
 
 
-def predict(network: Network, params: Params, images: Tensor, *, batch: int = 512) -> Tensor:
-    """Logits, float32 (N, K), of images (N, C, H, W)."""
+def descend(
+    weights: Sequence[Tensor], velocity: Sequence[Tensor], gradients: Sequence[Tensor], recipe: Recipe, *, lr: float
+) -> None:
+    """One step of SGD with momentum and weight decay, in place; any shapes, so also of several networks at once."""
     with torch.no_grad():
-        return torch.cat([network(params, images[i : i + batch]) for i in range(0, len(images), batch)])
+        torch._foreach_add_(gradients, weights, alpha=recipe.weight_decay)
+        torch._foreach_mul_(velocity, recipe.momentum)
+        torch._foreach_add_(velocity, gradients)
+        torch._foreach_add_(weights, velocity, alpha=-lr)
+
+
+def predict(network: Network, params: Params, images: Tensor, *, batch: int = 512) -> Tensor:
+    """Logits, float32 (N, K) on the processor, of images (N, C, H, W); computed where the parameters are."""
+    device = params[0].device
+    with torch.no_grad(), full_precision(device):
+        parts = [network(params, images[i : i + batch].to(device)) for i in range(0, len(images), batch)]
+        return torch.cat(parts).cpu()
 
 
 def probabilities(logits: Tensor, *, multilabel: bool) -> Tensor:

@@ -41,6 +41,14 @@ class Recipe:
             return self.steps
         return self.epochs * -(-images // min(self.batch, images))
 
+    def lr_at(self, step: int, steps: int) -> float:
+        """The step size of a step, counted from 0.
+
+        >>> [Recipe(lr=1.0).lr_at(step, 3) for step in range(3)]
+        [1.0, 1.0, 0.1]
+        """
+        return self.lr if step < -(-steps // 2) else self.lr * 0.1
+
     def detail(self) -> dict[str, Any]:
         """What a store's key takes of it."""
         return asdict(self)

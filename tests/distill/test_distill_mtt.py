@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracles import mtt as oracle
 
-from fedistill.distill import Task, distill, sgd
+from fedistill.distill import Task, distill, sgd, unroll
 from fedistill.distill.experts import epoch_shape, train
 from fedistill.distill.mtt import batches, mtt, next_log_lr
 from fedistill.distill.mtt_settings import MTTSettings
@@ -120,3 +120,32 @@ def test_no_finite_gradient_is_an_error_that_teaches(blobs):
 def test_segments_past_the_end_of_training_are_refused():
     with pytest.raises(SettingError, match="set epochs = 23"):
         MTTSettings(epochs=22)
+
+
+def test_difficulty_alignment_moves_the_window_of_starts():
+    settings = MTTSettings(min_start_epoch=3, current_max_start_epoch=5, max_start_epoch=9, epochs=12)
+    assert [settings.start_epochs(done) for done in (0, 0.5, 1)] == [range(3, 5), range(3, 7), range(3, 9)]
+    assert MTTSettings().start_epochs(0) == MTTSettings().start_epochs(1) == range(20)
+
+
+@pytest.mark.parametrize(("low", "first"), [(4, 4), (9, None), (0, 10)])
+def test_an_empty_window_is_refused(low, first):
+    with pytest.raises(SettingError, match="no epoch for a segment"):
+        MTTSettings(min_start_epoch=low, current_max_start_epoch=first, max_start_epoch=9)
+
+
+def test_segments_start_inside_the_window(blobs, monkeypatch):
+    starts = []
+    original = unroll.trajectory_gradient
+
+    def spy(net, start, target, *args, **kwargs):
+        starts.append(sgd.flatten(start))
+        return original(net, start, target, *args, **kwargs)
+
+    monkeypatch.setattr("fedistill.distill.mtt.trajectory_gradient", spy)
+    settings = MTTSettings(**SMALL | {"experts": 1, "iterations": 8}, min_start_epoch=1, current_max_start_epoch=2)
+    task = Task(blobs(), 1, width=4)
+    mtt(task, settings)
+    path = train(task, settings, 0)
+    epochs = [next(e for e in range(5) if torch.equal(path[e], start)) for start in starts]
+    assert set(epochs) == {1, 2} and epochs[0] == 1

@@ -63,7 +63,7 @@ def test_a_stopped_distillation_goes_on_and_ends_with_the_same_images(name, stop
     events = []
     made = method.run(dataclasses.replace(kept, on_event=events.append), settings)
     assert torch.equal(made.images, whole.images) and made.lr == whole.lr
-    if stops == (5,):
+    if stops == (5,) and name != "mtt":  # mtt was stopped among its experts
         assert 0 < len([e for e in events if e.get("stage") == f"{name} ipc 2" and "step" in e]) < 6
 
 

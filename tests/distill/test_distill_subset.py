@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import torch
 
 from fedistill.distill import Task
-from fedistill.distill.subset import EmbeddingSettings, NoSettings, full, herd, herding, random
+from fedistill.distill.subset import EmbeddingSettings, NoSettings, full, herd, herding, kcenter, random, spread
 
 
 def test_full_is_every_image(blobs):
@@ -52,3 +54,21 @@ def test_multilabel_budget_is_ipc_times_labels(blobs):
         assert made.labels.shape == (6, 3) and made.labels.dtype == torch.float32
     assert len(random(Task(x, 1000), NoSettings())) == len(x)
     assert np.array_equal(random(Task(x, 1000), NoSettings()).labels.sum(0), x.labels.sum(0))
+
+
+def test_kcenter_covers_what_there_is():
+    generator = torch.Generator().manual_seed(0)
+    centres = 20 * torch.eye(4)
+    features = torch.cat([c + torch.randn(9, 4, generator=generator) for c in centres])
+    picked = spread(features, 5)
+    assert len(set(picked.tolist())) == 5
+    assert set((picked // 9).tolist()) == {0, 1, 2, 3}  # every cluster has one, the nearest to the mean came first
+    away = torch.cdist(features, features[picked[:4]]).amin(1)
+    assert float(away.max()) < 10
+
+
+def test_kcenter_never_picks_twice_though_images_are_equal(blobs):
+    images = blobs((1, 5, 5))
+    same = dataclasses.replace(images, images=np.full_like(images.images, 7))
+    made = kcenter(Task(same, 3, width=4), EmbeddingSettings(epochs=0))
+    assert made.labels.bincount().tolist() == [1, 3, 3]

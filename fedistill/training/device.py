@@ -1,0 +1,50 @@
+"""Where networks are trained: on a processor, or on a GPU in full precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from fedistill.errors import PlanError
+
+
+def device_for(gpus: float) -> torch.device:
+    """The device of work that may use this share of a GPU: ``cpu`` for none, else ``cuda``.
+
+    Raises:
+        PlanError: a GPU is asked for and PyTorch sees none. It is never replaced in silence: its results would differ
+            in their last bits from those that the store's keys promise.
+
+    >>> device_for(0)
+    device(type='cpu')
+    """
+    if gpus <= 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise PlanError(
+            "A GPU is asked for, and there is none.",
+            expected=f"a GPU that PyTorch can use, for gpus = {gpus:g}",
+            found=f"PyTorch {torch.__version__} sees none",
+            mend="set gpus = 0, or install a PyTorch built for the GPU; `nvidia-smi` says whether the driver sees it",
+        )
+    return torch.device("cuda")
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Within the block a GPU computes float32 as float32, and the same again each time.
+
+    By default PyTorch rounds what goes into a convolution to ten bits (TF32), and cuDNN may choose algorithms that add
+    in whatever order their threads finish. On a processor there is nothing to do.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    rounded = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = rounded

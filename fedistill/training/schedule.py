@@ -1,0 +1,85 @@
+"""What every step of a training takes: which images, and which augmentation of them.
+
+Everything is drawn on the processor from generators named by a network's own seed, so that a network takes the same
+steps alone, beside others, and on any device. For a GPU it is drawn some steps ahead and handed over in one piece: a
+copy a step would make the processor wait for it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from fedistill.seeds import generator
+from fedistill.training import augment
+from fedistill.training.augment import Draw
+from fedistill.training.recipe import Recipe
+
+AHEAD = 64
+"""Steps drawn and handed over at once; a few MB for ten networks at a batch of 256."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of K networks.
+
+    Args:
+        at: int64 (K, batch), the images of each network by their position in its pool.
+        draws: each network's augmentation, one a network; None where the recipe has none.
+    """
+
+    at: Tensor
+    draws: Sequence[Draw] | None
+
+
+def schedule(
+    recipe: Recipe, images: int, *, seeds: Sequence[int], size: int, mirror: bool, device: torch.device
+) -> Iterator[Step]:
+    """The steps of several networks that are trained side by side, on the device.
+
+    Args:
+        recipe: steps, batch and whether to augment.
+        images: in each network's pool.
+        seeds: a network's order and augmentation come from its own.
+        size: height and width of the images in pixels.
+        mirror: whether a flip keeps the labels true.
+    """
+    batch = min(recipe.batch, images)
+    orders = [_order(images, batch, generator(seed, "order")) for seed in seeds]
+    generators = [generator(seed, "augment") for seed in seeds]
+    left = recipe.steps_for(images)
+    while left:
+        steps = min(AHEAD, left)
+        left -= steps
+        # From each network a row a step; then step by step, a row a network.
+        at = torch.stack([torch.stack(list(islice(order, steps))) for order in orders], 1)
+        at = _handed(at, device)
+        if not recipe.augment:
+            yield from (Step(each, None) for each in at)
+            continue
+        drawn = [[augment.draw(g, batch, size=size, mirror=mirror) for g in generators] for _ in range(steps)]
+        # Operations take one to three parameters an image.
+        values = torch.zeros(steps, len(seeds), batch, max(d.values.shape[1] for row in drawn for d in row))
+        for i, row in enumerate(drawn):
+            for k, draw in enumerate(row):
+                values[i, k, :, : draw.values.shape[1]] = draw.values
+        values = _handed(values, device)
+        for i, row in enumerate(drawn):
+            yield Step(at[i], [Draw(d.op, values[i, k, :, : d.values.shape[1]]) for k, d in enumerate(row)])
+
+
+def _order(images: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches without end: whole epochs in random order, one running into the next."""
+    waiting = torch.empty(0, dtype=torch.int64)
+    while True:
+        if len(waiting) < batch:
+            waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
+        yield waiting[:batch]
+        waiting = waiting[batch:]
+
+
+def _handed(drawn: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. From pinned memory a GPU fetches it by itself, while the processor goes on."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn
