@@ -1,15 +1,19 @@
 # `make quickstart` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
+# `make bench ARGS="--data-root DIR"` measures against textbook versions; ARGS=--help says what can be asked for.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test bench lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

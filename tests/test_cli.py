@@ -1,5 +1,10 @@
 """The command line, as a person meets it: exit codes, one clear message, nothing done before it."""
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -132,3 +137,28 @@ def test_one_hospital_alone(typed, tmp_path):
     assert rows["accuracy"].between(0, 1).all()
     code, text = typed(*words, width=200)
     assert code == 2 and "nothing of yours is overwritten" in text
+
+
+def test_a_killed_distillation_goes_on_where_it_was(tmp_path):
+    """SIGTERM in the middle; the same command ends with the file of a run that nobody stopped."""
+    command = [sys.executable, "-m", "fedistill.cli", "distill", "phantom:breast", "--method", "dsa", "--ipc", "1"]
+    command += ["--width", "4", "--set", "iterations=60", "--set", "batch_real=8", "--set", "patience=0"]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    assert subprocess.run([*command, "--out", str(whole)], capture_output=True, env=alone).returncode == 0
+
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([*command, "--out", str(stopped)], stdout=pipe, stderr=pipe, text=True, env=alone)
+    assert process.stdout is not None
+    assert "/60" in process.stdout.readline()  # it is at work
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "resume" in said
+    assert not stopped.exists() and len(list(tmp_path.rglob("checkpoint/*.safetensors"))) == 1
+
+    again = subprocess.run([*command, "--out", str(stopped)], capture_output=True, text=True, env=alone)
+    assert again.returncode == 0
+    step = int(re.search(r"(\d+)/60", again.stdout).group(1))
+    assert step > 1  # not from the beginning
+    assert stopped.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.safetensors", "whole.safetensors"]

@@ -118,8 +118,10 @@ class ImageSet:
         """Network input: float32 (N, C, H, W), mean 0.5 and standard deviation 0.5 taken out, so -1..1."""
         import torch
 
-        x = torch.from_numpy(np.ascontiguousarray(self.images.transpose(0, 3, 1, 2)))
-        return x.float().div_(255).sub_(MEAN).div_(STD)
+        x = torch.from_numpy(self.images).permute(0, 3, 1, 2)
+        # NumPy calls a grey (N, H, W, 1) array transposed to (N, 1, H, W) contiguous as it is; PyTorch reads its strides
+        # as channels-last and takes convolutions that are up to twice as slow.
+        return x.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(MEAN).div_(STD)
 
     def targets(self) -> "torch.Tensor":
         """Labels as a tensor: int64 (N,), or float32 (N, L) for multi-label tasks."""

@@ -153,8 +153,8 @@ class Coordinator:
         except (KeyError, TypeError, ValueError) as error:
             return f"a reply that cannot be read: {error}"
 
-    async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int) -> Any:
-        """``function(*args)`` on the server's executor.
+    async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
+        """``function(*args)`` on the server's executor, with so many threads and such a share of a GPU.
 
         Raises:
             RunError: it raised.
@@ -163,7 +163,7 @@ class Coordinator:
             raise RunError(f"{key!r} is already being computed")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._results[key] = future
-        self._executor.submit(key, function, *args, threads=threads)
+        self._executor.submit(key, function, *args, num_gpus=gpus, threads=threads)
         return await future
 
     def share(self, value: Any) -> Any:

@@ -31,10 +31,14 @@ class Dispatcher:
         self.workers = workers
         self._limit = 2 * workers
         self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
+        self._gpu_limit = 2 * sum(machine.get("GPU", 0) for machine in self._machines)
         self._waiting: dict[str, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
         self._turns = deque(self._waiting)
         self._out: dict[Any, Task] = {}
         self._work = ray.remote(work)
+        # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
+        self._work_on_gpu = ray.remote(max_calls=1)(work)
         self._path = tuple(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
         # A name of its own, for two runs may share a cluster. It takes no CPU, so it never keeps a job waiting.
         self._mailbox: Any = (
@@ -109,17 +113,19 @@ class Dispatcher:
                 continue
             order = Order(task.job, uuid.uuid4().hex, task.threads, self._path, task.about)
             task.token, task.started = order.token, None
-            remote = self._work.options(**task.options, max_retries=RETRIES, name=task.job)
-            task.ref = remote.remote(order, self._mailbox, payload, *task.shared)
+            remote = self._work_on_gpu if task.num_gpus else self._work
+            named = remote.options(**task.options, max_retries=RETRIES, name=task.job)
+            task.ref = named.remote(order, self._mailbox, payload, *task.shared)
             self._out[task.ref] = task
 
     def _next(self) -> Task | None:
         busy = {task.alone for task in self._out.values() if task.alone is not None}
+        gpus = self._gpu_limit - sum(task.num_gpus for task in self._out.values())
         for _ in range(len(self._turns)):
             lane = self._waiting[self._turns[0]]
             self._turns.rotate(-1)
             for task in lane:
-                if task.alone not in busy:
+                if task.alone not in busy and (not task.num_gpus or task.num_gpus <= gpus):
                     lane.remove(task)
                     return task
         return None

@@ -18,6 +18,7 @@ from fedistill.federation.executor import InlineExecutor
 from fedistill.federation.nodes import Node
 from fedistill.federation.runtime import Runtime, open_runtime
 from fedistill.plan import Simulation
+from fedistill.training.device import device_for
 
 CLIENT = "fedistill.federation.site_app:app"
 
@@ -25,12 +26,14 @@ Conduct = Callable[[Coordinator], Any]
 
 
 def require_engine(engine: str, simulation: Simulation, workers: int | None) -> None:
-    """Refuse an engine that cannot be, or sites that ask for more than this machine has, before anything is touched.
+    """Refuse an engine that cannot be, and more than this machine has, before anything is touched.
 
     Raises:
         SettingError: no such engine.
-        PlanError: a site asks for more CPUs than a local Ray has.
+        PlanError: a site asks for more CPUs than a local Ray has, or the server for a GPU where there is none.
     """
+    if engine in ("inline", "local"):
+        device_for(simulation.gpus)
     if engine == "inline":
         return
     if engine != "local":

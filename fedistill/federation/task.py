@@ -43,6 +43,10 @@ class Task:
     started: float | None = None
     heard: float = 0.0
 
+    @property
+    def num_gpus(self) -> float:
+        return float(self.options["num_gpus"])
+
 
 def ray_options(num_cpus: float, num_gpus: float, memory: int | None = None) -> dict[str, Any]:
     """Ray's options for what one job sets aside."""

@@ -65,6 +65,7 @@ class Simulation(Frozen):
         precision: what distillation computes in, ``float32`` or ``bfloat16``; ``auto`` takes the one that pays on the
             machine that reads the file, and is recorded as that one. Everything measured is computed in float32.
         threads: torch threads of each server stage.
+        gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
         silence_s: seconds without a sign of life after which a job is tried again, once.
@@ -85,6 +86,7 @@ class Simulation(Frozen):
     scheme: dict[str, dict[str, Any]]
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
     threads: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0

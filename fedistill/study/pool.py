@@ -50,6 +50,13 @@ class Pool:
         mine = self.draw == index
         return self.images[mine], self.labels[mine]
 
+    def of_networks(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What networks train on side by side: the same, (N, ...), or each its own draw, (networks, N, ...)."""
+        if self.draw is None:
+            return self.images, self.labels
+        images, labels = zip(*[self.of_network(index) for index in indices], strict=True)
+        return torch.stack(images), torch.stack(labels)  # every draw has as many images
+
 
 def pooled(releases: Sequence[Release], ipc: int | None, missing: dict[str, str], *, classes: int) -> Pool:
     """Join one budget of several sites' Releases, in the order given."""

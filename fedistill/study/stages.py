@@ -1,4 +1,4 @@
-"""The server's own work: train one network on a pool, and score networks on the official test split.
+"""The server's own work: train networks on a pool, and score them on the official test split.
 
 Module-level functions of plain values, because they run on Ray's workers.
 """
@@ -13,21 +13,30 @@ from torch import Tensor
 
 from fedistill.federation.events import emitter
 from fedistill.models import Network, Params
-from fedistill.training.fit import fit, predict, probabilities
+from fedistill.training.device import device_for
+from fedistill.training.ensemble import fit_ensemble
+from fedistill.training.fit import predict, probabilities
 from fedistill.training.recipe import Recipe
 
 TrainedOn = tuple[Tensor, Tensor]
 
 
-def train_network(
-    name: str, network: Network, data: TrainedOn, recipe: Recipe, seed: int, mirror: bool
-) -> tuple[Params, float]:
-    """One network, trained: (parameters, seconds)."""
+def train_networks(
+    name: str, network: Network, data: TrainedOn, recipe: Recipe, seeds: Sequence[int], mirror: bool, gpus: float
+) -> tuple[list[Params], float]:
+    """Networks, one a seed, trained together: (the parameters of each, on the processor; seconds of all).
+
+    Args:
+        data: as `fit_ensemble` takes them.
+    """
     on_event = emitter(name)
     start = time.perf_counter()
-    images, labels = data
-    params = fit(network, images, labels, recipe, seed=seed, mirror=mirror, on_step=_reporting(on_event, start))
-    return params, time.perf_counter() - start
+    device = device_for(gpus)
+    images, labels = (part.to(device) for part in data)
+    on_step = _reporting(on_event, start)
+    trained = fit_ensemble(network, images, labels, recipe, seeds=seeds, mirror=mirror, on_step=on_step)
+    on_processor = [tuple(p.cpu() for p in params) for params in trained]
+    return on_processor, time.perf_counter() - start
 
 
 def _reporting(on_event: Callable[[dict[str, Any]], None], start: float) -> Callable[[int, int], None]:
@@ -37,7 +46,10 @@ def _reporting(on_event: Callable[[dict[str, Any]], None], start: float) -> Call
     return on_step
 
 
-def score_networks(network: Network, networks: Sequence[Params], images: np.ndarray, multilabel: bool) -> Tensor:
+def score_networks(
+    network: Network, networks: Sequence[Params], images: np.ndarray, multilabel: bool, gpus: float
+) -> Tensor:
     """Probabilities, float32 (networks, N, K), of network input (N, C, H, W) as an array."""
-    x = torch.from_numpy(images)
-    return torch.stack([probabilities(predict(network, params, x), multilabel=multilabel) for params in networks])
+    device, x = device_for(gpus), torch.from_numpy(images)
+    placed = [tuple(p.to(device) for p in params) for params in networks]
+    return torch.stack([probabilities(predict(network, params, x), multilabel=multilabel) for params in placed])

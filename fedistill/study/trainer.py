@@ -16,7 +16,7 @@ from fedistill.seeds import spawn
 from fedistill.store import Store, key_of
 from fedistill.study.arm import Arm
 from fedistill.study.pool import Pool
-from fedistill.study.stages import score_networks, train_network
+from fedistill.study.stages import score_networks, train_networks
 from fedistill.training.fit import VERSION
 from fedistill.training.recipe import Recipe
 
@@ -27,7 +27,7 @@ class Trained:
 
     Args:
         key: its name in the store, and in the key of what is made of it.
-        seconds: its training took, whenever that was.
+        seconds: its training took, whenever that was; of networks trained together an equal share each.
     """
 
     key: str
@@ -44,7 +44,8 @@ class Trainer:
         self._shape = {"channels": test.channels, "classes": test.n_classes, "size": test.size}
         self._test_name = test.fingerprint()
         self._test_images = coordinator.share(test.pixels().numpy())
-        self._begun: dict[str, asyncio.Task[Trained]] = {}
+        self._device = "cuda" if simulation.gpus else "cpu"
+        self._begun: dict[str, asyncio.Task[dict[str, Trained]]] = {}
         self.computed = self.found = 0
 
     def network(self, model: str) -> Network:
@@ -52,54 +53,75 @@ class Trainer:
         return build(model, **self._shape, width=self.simulation.width)
 
     async def networks(self, arm: Arm, pool: Pool, recipe: Recipe, indices: Iterable[int]) -> list[Trained]:
-        """Networks by number, each its own task: they are independent, and spread over the workers."""
-        return list(await asyncio.gather(*[self._network(arm, pool, recipe, index) for index in indices]))
+        """Networks by number: each a task of its own, spread over the workers; on a GPU all are one task, together."""
+        keys = {index: self._key(arm, pool, recipe, index) for index in indices}
+        new = {index: key for index, key in keys.items() if key not in self._begun}
+        groups = [new] if self._device == "cuda" else [{index: key} for index, key in new.items()]
+        for group in filter(None, groups):
+            task = asyncio.ensure_future(self._train(arm, pool, recipe, group))
+            self._begun.update(dict.fromkeys(group.values(), task))
+        done = await asyncio.gather(*[asyncio.shield(self._begun[key]) for key in keys.values()])
+        return [trained[key] for trained, key in zip(done, keys.values(), strict=True)]
 
-    async def _network(self, arm: Arm, pool: Pool, recipe: Recipe, index: int) -> Trained:
+    def _seed(self, arm: Arm, index: int) -> int:
+        # It names no scheme: schemes are compared on the same initial networks.
+        return spawn(self.simulation.seed, "network", arm.partition, arm.seed, arm.model, index)
+
+    def _key(self, arm: Arm, pool: Pool, recipe: Recipe, index: int) -> str:
         network = self.network(arm.model)
-        # The seed names no scheme: schemes are compared on the same initial networks.
-        seed = spawn(self.simulation.seed, "network", arm.partition, arm.seed, arm.model, index)
-        key = key_of(
+        return key_of(
             {
                 "pool": pool.name,
                 "draw": None if pool.draw is None else index,
                 "network": [type(network).__name__, asdict(network)],
                 "recipe": recipe.detail(),
-                "seed": seed,
+                "seed": self._seed(arm, index),
                 "mirror": self.mirror,
                 "threads": self.simulation.threads,
-                "device": "cpu",
+                "device": self._device,
                 "dtype": "float32",
                 "version": VERSION,
             }
         )
-        if key not in self._begun:
-            self._begun[key] = asyncio.ensure_future(self._train(key, arm, pool, recipe, index, network, seed))
-        return await asyncio.shield(self._begun[key])
 
-    async def _train(
-        self, key: str, arm: Arm, pool: Pool, recipe: Recipe, index: int, network: Network, seed: int
-    ) -> Trained:
-        found = self.store.get("network", key)
-        if found is not None:
-            self.found += 1
-            tensors, note = found
-            return Trained(key, tuple(tensors[name] for name in network.names), float(note["seconds"]))
-        name = f"server: {arm.name} lr {recipe.lr:g} steps {recipe.steps_for(len(pool.images))} network {index + 1}"
-        params, seconds = await self.coordinator.compute(
-            f"{name} {key[:8]}",
-            train_network,
+    async def _train(self, arm: Arm, pool: Pool, recipe: Recipe, keys: dict[int, str]) -> dict[str, Trained]:
+        """Networks by number and key: from the store, and in one task those it does not have."""
+        network = self.network(arm.model)
+        trained: dict[str, Trained] = {}
+        missing: dict[int, str] = {}
+        for index, key in keys.items():
+            found = self.store.get("network", key)
+            if found is None:
+                missing[index] = key
+            else:
+                tensors, note = found
+                trained[key] = Trained(key, tuple(tensors[name] for name in network.names), float(note["seconds"]))
+        self.found += len(trained)
+        if not missing:
+            return trained
+        data = pool.of_networks(list(missing))
+        images = data[1].shape[0 if pool.draw is None else 1]
+        numbers = ", ".join(str(index + 1) for index in missing)
+        name = f"server: {arm.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
+        made, seconds = await self.coordinator.compute(
+            f"{name} {next(iter(missing.values()))[:8]}",
+            train_networks,
             name,
             network,
-            pool.of_network(index),
+            data,
             recipe,
-            seed,
+            [self._seed(arm, index) for index in missing],
             self.mirror,
+            self.simulation.gpus,
             threads=self.simulation.threads,
+            gpus=self.simulation.gpus,
         )
-        self.computed += 1
-        self.store.put("network", key, dict(zip(network.names, params, strict=True)), {"seconds": seconds})
-        return Trained(key, params, seconds)
+        for key, params in zip(missing.values(), made, strict=True):
+            trained[key] = Trained(key, params, seconds / len(made))
+            tensors = dict(zip(network.names, params, strict=True))
+            self.store.put("network", key, tensors, {"seconds": trained[key].seconds})
+        self.computed += len(made)
+        return trained
 
     async def test(self, arm: Arm, networks: Sequence[Trained]) -> np.ndarray:
         """Probabilities on the official test split, float32 (networks, N, K)."""
@@ -115,7 +137,9 @@ class Trainer:
             [n.params for n in networks],
             self._test_images,
             self.multilabel,
+            self.simulation.gpus,
             threads=self.simulation.threads,
+            gpus=self.simulation.gpus,
         )
         self.store.put("test", key, {"probabilities": scores})
         return scores.numpy()

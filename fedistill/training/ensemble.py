@@ -136,7 +136,7 @@ def _fit_group(
 
 
 def _augmented(x: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Images (K, N, C, H, W), each network's under its own draw; networks that drew the same operation take it at once."""
+    """Images (K, N, C, H, W), each network's under its own draw; those that drew the same operation take it at once."""
     made = list(x)
     for op in OPERATIONS:
         who = [k for k, draw in enumerate(draws) if draw.op == op]

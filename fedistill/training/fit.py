@@ -57,7 +57,7 @@ def fit(
 
 
 def descend(
-    weights: Sequence[Tensor], velocity: Sequence[Tensor], gradients: Sequence[Tensor], recipe: Recipe, *, lr: float
+    weights: list[Tensor], velocity: list[Tensor], gradients: tuple[Tensor, ...], recipe: Recipe, *, lr: float
 ) -> None:
     """One step of SGD with momentum and weight decay, in place; any shapes, so also of several networks at once."""
     with torch.no_grad():

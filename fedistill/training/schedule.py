@@ -82,4 +82,6 @@ def _order(images: int, batch: int, generator: torch.Generator) -> Iterator[Tens
 
 def _handed(drawn: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device. From pinned memory a GPU fetches it by itself, while the processor goes on."""
-    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn
+    if device.type == "cuda":
+        drawn = drawn.pin_memory()
+    return drawn.to(device, non_blocking=True)

@@ -112,6 +112,11 @@ def fail() -> None:
     raise ArithmeticError("no sum")
 
 
+def process_and_gpus() -> tuple[int, str]:
+    """Which process runs this, and the GPUs it may see."""
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
 def count_threads() -> int:
     import torch
 

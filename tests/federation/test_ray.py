@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from apps import count_threads, fail, total
+from apps import count_threads, fail, process_and_gpus, total
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import PlanError, RunError
@@ -19,7 +19,10 @@ SITES = 4
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_everything_that_needs_ray(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_everything_that_needs_ray(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')  # one that is not there: Ray only counts it
     nodes = [
         Node(i + 1, f"site{i}", {"partition-id": i, "num-partitions": SITES}, num_cpus=0.5, threads=2 if i else 1)
         for i in range(SITES)
@@ -32,6 +35,7 @@ def test_everything_that_needs_ray(tmp_path: Path, capfd: pytest.CaptureFixture[
         results_come_beside(runtime)
         serial_sites_see_their_last_state(runtime)
         deadlines_count_from_the_start(runtime)
+        each_job_on_a_gpu_has_a_process(runtime)
         too_much_is_refused(runtime)
     out, err = capfd.readouterr()
     assert out + err == "", "Ray or its workers wrote to the terminal"
@@ -93,6 +97,20 @@ def results_come_beside(runtime: Runtime) -> None:
     error = results.pop("bad")
     assert results == {"given": 800_000.0, "once": 1_200_000.0, "again": 1_200_000.0, "threads": 2}
     assert isinstance(error, RunError) and str(error) == "ArithmeticError: no sum" and "in fail" in error.__notes__[0]
+
+
+def each_job_on_a_gpu_has_a_process(runtime: Runtime) -> None:
+    for key in ("one", "two", "three"):
+        runtime.executor.submit(key, process_and_gpus, num_gpus=1)
+    runtime.executor.submit("none", process_and_gpus)
+    came: dict[str, tuple[int, str]] = {}
+    while runtime.executor.pending:
+        came |= runtime.executor.poll()
+        # No more are with Ray than the GPU has work for: they would keep others from starting.
+        assert sum(task.num_gpus for task in runtime.executor._dispatcher._out.values()) <= 2
+    assert list(came)[-1] == "three"
+    assert came.pop("none")[1] == "" and {gpus for _, gpus in came.values()} == {"0"}
+    assert len({pid for pid, _ in came.values()}) == 3
 
 
 def serial_sites_see_their_last_state(runtime: Runtime) -> None:

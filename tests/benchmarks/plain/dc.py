@@ -1,0 +1,85 @@
+"""DC as its paper writes it (Zhao, Mopuri & Bilen, ICLR 2021, arXiv 2006.05929): a loop over classes, whole batches."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.plain.convnet import ConvNet
+
+SCHEDULE = {1: (1, 1), 10: (10, 50), 50: (50, 10)}
+
+
+def distance(real: list[Tensor], made: list[Tensor]) -> Tensor:
+    """Sum over weights and their output rows of 1 - cosine; biases and norms (one dimension) are left out."""
+    total = torch.zeros(())
+    for a, b in zip(real, made, strict=True):
+        if a.ndim == 1:
+            continue
+        a, b = a.reshape(a.shape[0], -1), b.reshape(b.shape[0], -1)
+        total = total + torch.sum(1 - torch.sum(a * b, -1) / (torch.norm(a, dim=-1) * torch.norm(b, dim=-1) + 1e-6))
+    return total
+
+
+def matching_step(
+    net: nn.Module, real: list[Tensor], images: Tensor, labels: Tensor, ipc: int, optimizer: torch.optim.Optimizer
+) -> float:
+    """One step on the images: for every class its real batch's gradient against its synthetic images' one."""
+    criterion = nn.CrossEntropyLoss()
+    parameters = list(net.parameters())
+    loss = torch.zeros(())
+    for c, x in enumerate(real):
+        target = torch.full((len(x),), c)
+        wanted = torch.autograd.grad(criterion(net(x), target), parameters)
+        mine = slice(c * ipc, (c + 1) * ipc)
+        made = torch.autograd.grad(criterion(net(images[mine]), labels[mine]), parameters, create_graph=True)
+        loss = loss + distance([g.detach().clone() for g in wanted], list(made))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def train_epoch(net: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One epoch on the synthetic images, through a DataLoader."""
+    criterion = nn.CrossEntropyLoss()
+    loader = DataLoader(TensorDataset(images.detach().clone(), labels), batch_size=256, shuffle=True)
+    for x, y in loader:
+        loss = criterion(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+
+def dc(
+    real_images: Tensor,
+    real_labels: Tensor,
+    *,
+    ipc: int,
+    iterations: int = 1000,
+    batch_real: int = 256,
+    width: int = 128,
+    seed: int = 0,
+    on_iteration: Callable[[int, Tensor], None] = lambda i, images: None,
+) -> tuple[Tensor, Tensor]:
+    """Distil (N, C, 28, 28) images with labels 0..K-1 into K x ipc images; the published schedule."""
+    torch.manual_seed(seed)
+    classes, channels = int(real_labels.max()) + 1, real_images.shape[1]
+    outer, inner = SCHEDULE[ipc]
+    where = [torch.nonzero(real_labels == c).flatten() for c in range(classes)]
+    images = torch.randn(classes * ipc, *real_images.shape[1:]).requires_grad_()
+    labels = torch.arange(classes).repeat_interleave(ipc)
+    optimizer = torch.optim.SGD([images], lr=0.1, momentum=0.5)
+    for i in range(iterations):
+        net = ConvNet(channels, classes, width=width)
+        net_optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for j in range(outer):
+            batches = [real_images[at[torch.randperm(len(at))[:batch_real]]] for at in where]
+            matching_step(net, batches, images, labels, ipc, optimizer)
+            if j < outer - 1:
+                for _ in range(inner):
+                    train_epoch(net, images, labels, net_optimizer)
+        on_iteration(i + 1, images.detach().clone())
+    return images.detach(), labels

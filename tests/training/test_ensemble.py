@@ -1,0 +1,105 @@
+"""A stacked ensemble: each network as `fit` trains it alone, and nothing that would make a processor wait for a GPU."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fedistill.errors import SettingError
+from fedistill.models import build
+from fedistill.training.ensemble import at_once, fit_ensemble
+from fedistill.training.fit import fit
+from fedistill.training.recipe import Recipe
+
+SEEDS = (3, 1, 4)
+NETWORK = build("convnet", channels=3, classes=4, size=8, width=3)
+
+
+def data(n=10, *, pools=None, multilabel=False, dtype=torch.float64):
+    g = torch.Generator().manual_seed(0)
+    shape = (n,) if pools is None else (pools, n)
+    x = torch.randn(*shape, 3, 8, 8, generator=g, dtype=dtype)
+    y = (torch.rand(*shape, 4, generator=g) > 0.5).float() if multilabel else torch.randint(4, shape, generator=g)
+    return x, y
+
+
+def alone(x, y, recipe, seeds=SEEDS):
+    own = x.ndim == 5
+    return [
+        fit(NETWORK, x[k] if own else x, y[k] if own else y, recipe, seed=seed, mirror=True)
+        for k, seed in enumerate(seeds)
+    ]
+
+
+def furthest(ones, others):
+    pairs = [(a, b) for one, other in zip(ones, others, strict=True) for a, b in zip(one, other, strict=True)]
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+@pytest.mark.parametrize("pools", [None, 3])
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize(("n", "batch"), [(10, 4), (5, 64), (1, 4)])
+def test_equals_one_network_after_another(pools, multilabel, augment, n, batch):
+    x, y = data(n, pools=pools, multilabel=multilabel)
+    recipe = Recipe(lr=0.05, steps=13, batch=batch, augment=augment)
+    together = fit_ensemble(NETWORK, x, y, recipe, seeds=SEEDS, mirror=True)
+    assert furthest(together, alone(x, y, recipe)) < 1e-9
+    assert furthest(together[:1], together[1:2]) > 1e-3
+
+
+def test_one_network_is_fit_bit_for_bit():
+    x, y = data(dtype=torch.float32)
+    recipe = Recipe(steps=5, batch=4)
+    [wanted] = alone(x, y, recipe, seeds=(2,))
+    for images, labels in ((x, y), (x[None], y[None])):
+        [made] = fit_ensemble(NETWORK, images, labels, recipe, seeds=[2], mirror=True)
+        assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
+
+
+def test_more_networks_than_fit_in_memory_take_turns():
+    x, y = data(6, pools=5)
+    recipe, seeds, told = Recipe(steps=3, batch=4), (0, 1, 2, 3, 4), []
+    made = fit_ensemble(
+        NETWORK, x, y, recipe, seeds=seeds, mirror=True, most=4, on_step=lambda step, steps: told.append((step, steps))
+    )
+    assert furthest(made, alone(x, y, recipe, seeds)) < 1e-9
+    assert told == [(step, 6) for step in range(1, 7)]  # two groups: three networks, then two
+    assert all(p.untyped_storage().nbytes() == p.nbytes for params in made for p in params)  # none drags others along
+    assert at_once(NETWORK, batch=10**9) == 1
+
+
+def test_no_networks_and_wrong_numbers_of_them():
+    x, y = data(6, pools=2)
+    assert fit_ensemble(NETWORK, x[0], y[0], Recipe(steps=1), seeds=[], mirror=True) == []
+    with pytest.raises(SettingError, match="3 pools"):
+        fit_ensemble(NETWORK, x, y, Recipe(steps=1), seeds=SEEDS, mirror=True)
+    with pytest.raises(SettingError, match="at least 1"):
+        fit_ensemble(NETWORK, x[0], y[0], Recipe(steps=1), seeds=SEEDS, mirror=True, most=0)
+
+
+class Handovers(TorchDispatchMode):
+    """Counts the operations that meet tensors of two devices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        made = function(*arguments, **(named or {}))
+        met = [t.device for t in tree_leaves((arguments, named, made)) if isinstance(t, torch.Tensor)]
+        self.count += len(set(met)) > 1
+        return made
+
+
+@pytest.mark.parametrize("seeds", [SEEDS, SEEDS[:1]])
+@pytest.mark.parametrize("n", [10, 1])
+def test_on_another_device_nothing_is_waited_for(seeds, n):
+    # The meta device knows shapes and no numbers: reading one raises, as does a tensor left behind on the processor.
+    x, y = (each.to("meta") for each in data(n))
+    counts = []
+    for steps in (64, 128):
+        with Handovers() as watched:
+            made = fit_ensemble(NETWORK, x, y, Recipe(steps=steps, batch=4), seeds=seeds, mirror=True)
+        counts.append(watched.count)
+        assert {p.device.type for params in made for p in params} == {"meta"}
+    # The fresh parameters; then positions and augmentation, once for 64 steps.
+    assert counts == [len(NETWORK.names) + 2, len(NETWORK.names) + 4]
