@@ -10,7 +10,7 @@ these still do, an epoch is several passes.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,9 +19,13 @@ from fedistill import seeds
 from fedistill.distill import sgd
 from fedistill.distill.method import Task, Tensors
 from fedistill.distill.mtt_settings import MTTSettings
+from fedistill.models import Params, objective
 from fedistill.training import augment
+from fedistill.training.device import full_precision
+from fedistill.training.ensemble import at_once
+from fedistill.training.fit import stack
 
-VERSION = 1
+VERSION = 2
 
 LARGEST, SMALLEST = 256, 32  # images in an expert's batch; LARGEST as published
 
@@ -41,33 +45,61 @@ def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
 
 
 def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
-    """One expert's weights at the start of each epoch that can be read, float32 (max_start_epoch + expert_epochs, P).
+    """One expert's weights at the start of each epoch that can be read, float32 (epochs read, P)."""
+    return train_together(task, settings, [index])[0]
+
+
+def train_together(task: Task, settings: MTTSettings, indices: Sequence[int]) -> list[Tensor]:
+    """Several experts at once, each as if alone: on a GPU, which one small network leaves idle most of the time.
 
     A segment starts before `max_start_epoch`, so later epochs of the published `epochs` are never read, nor trained.
     """
-    generator = seeds.generator(task.seed, "mtt", "expert", index)
-    net, x, y = task.network(), task.images.pixels(), task.images.targets()
-    params = sgd.fresh(net.init(generator))
+    generators = [seeds.generator(task.seed, "mtt", "expert", index) for index in indices]
+    net, device = task.network(), torch.device(task.device)
+    x, y = task.images.pixels().to(device), task.images.targets().to(device)
+    params = sgd.fresh([p.to(device) for p in stack([net.init(generator) for generator in generators])])
     steps, batch = epoch_shape(len(x), settings)
-    snapshots = [sgd.flatten(params)]
-    order = torch.randperm(len(x), generator=generator)
+    snapshots = [_snapshot(params)]
+    size, mirror = task.images.size, task.images.mirror
+    orders = [_endless(len(x), batch, generator) for generator in generators]
     epochs = settings.max_start_epoch + settings.expert_epochs
-    while len(snapshots) < epochs:
-        for _ in range(steps):
-            if len(order) < batch:
-                order = torch.randperm(len(x), generator=generator)
-            at, order = order[:batch], order[batch:]
-            part = x[at]
-            if settings.augment:
-                drawn = augment.draw(generator, len(at), size=task.images.size, mirror=task.images.mirror)
-                part = augment.apply(part, drawn)
-            sgd.step(net, params, part, y[at], settings.lr_teacher)
-        snapshots.append(sgd.flatten(params))
-        at_epoch = (
-            f"expert {index + 1}, epoch {len(snapshots)}/{epochs}"  # a sign of life: a large site's expert takes long
-        )
-        task.on_event({"stage": "mtt experts", "step": index, "steps": settings.experts, "message": at_epoch})
-    return torch.stack(snapshots)
+    with full_precision(device):
+        while len(snapshots) < epochs:
+            for _ in range(steps):
+                at = torch.stack([next(order) for order in orders]).to(device, non_blocking=True)
+                parts = x[at]
+                if settings.augment:
+                    draws = [augment.draw(generator, batch, size=size, mirror=mirror) for generator in generators]
+                    parts = torch.stack([augment.apply(p, d) for p, d in zip(parts, draws, strict=True)])
+                if len(indices) == 1:
+                    logits = net(tuple(p[0] for p in params), parts[0])[None]
+                else:
+                    logits = net.together(params, parts)
+                # The batches are equally long: the mean over all, times the experts, is the sum of each one's own.
+                loss = objective(logits.flatten(0, 1), y[at].flatten(0, 1)) * len(indices)
+                grads = torch.autograd.grad(loss, params)
+                with torch.no_grad():
+                    torch._foreach_add_(params, grads, alpha=-settings.lr_teacher)
+            snapshots.append(_snapshot(params))
+            # A sign of life: a large site's expert takes long.
+            message = f"expert {indices[0] + 1}, epoch {len(snapshots)}/{epochs}"
+            task.on_event({"stage": "mtt experts", "step": indices[0], "steps": settings.experts, "message": message})
+    return list(torch.stack(snapshots, 1))
+
+
+def _snapshot(params: Params) -> Tensor:
+    """Stacked parameters as vectors (K, P) on the processor."""
+    return torch.cat([p.detach().flatten(1) for p in params], 1).cpu()
+
+
+def _endless(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Positions of whole batches, in a new order each time the images run out."""
+    order = torch.randperm(n, generator=generator)
+    while True:
+        if len(order) < batch:
+            order = torch.randperm(n, generator=generator)
+        at, order = order[:batch], order[batch:]
+        yield at
 
 
 def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
@@ -84,12 +116,22 @@ def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
         "batch": batch,
         "lr_teacher": settings.lr_teacher,
         "augment": settings.augment,
+        "device": task.device,
         "threads": torch.get_num_threads(),
         "version": VERSION,
     }
+    # One at a time on a processor, where together they are slower; on a GPU as many as its memory takes.
+    group = 1 if task.device == "cpu" else at_once(task.network(), batch)
+    ready: dict[int, Tensor] = {}
 
     def maker(index: int) -> Callable[[], Tensors]:
-        return lambda: {"theta": train(task, settings, index)}
+        def make() -> Tensors:
+            if index not in ready:
+                indices = range(index, min(index + group, settings.experts))
+                ready.update(zip(indices, train_together(task, settings, indices), strict=True))
+            return {"theta": ready.pop(index)}
+
+        return make
 
     kept = []
     for i in range(settings.experts):

@@ -139,7 +139,10 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         provenance=provenance(
             job.scheme,
             {str(ipc): asdict(each) for ipc, each in chosen.items()},
-            model=job.model, width=job.width, precision=job.precision, images=train
+            model=job.model,
+            width=job.width,
+            precision=job.precision,
+            images=train,
         ),
         privacy=privacy_statement(job.scheme),
     )

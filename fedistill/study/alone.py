@@ -33,7 +33,8 @@ def distill_to_file(
 ) -> str:
     """Distil the training split and write the Release; one line that says what was written.
 
-    How far it has come is kept in a hidden folder beside the file until that is written: stopped, the same call goes on.
+    How far it has come is kept in a hidden folder beside the file until that is written: stopped, the same call goes
+    on.
 
     Raises:
         SettingError: the method, a setting or the file cannot be.
@@ -68,9 +69,7 @@ def distill_to_file(
         seed=seed,
         real=real,
         sets={made.ipc: pack(made, real=real)},
-        provenance=provenance(
-            method, chosen, model="convnet", width=width, precision=precision, images=images
-        ),
+        provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
         privacy=privacy_statement(method),
     )
     content = release.to_bytes()

@@ -25,14 +25,22 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
             "processor": _processor(),
             "cores": os.cpu_count(),
             "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "engine": engine,
         "workers": workers,
         "precision": {"distillation": simulation.precision, "training": "float32"},
-        "device": "cpu",
+        "device": {
+            "distillation": {name: _kind(simulation.federation.of(name).gpus) for name in simulation.federation.sites},
+            "training": _kind(simulation.gpus),
+        },
         "seed": simulation.seed,
         "data": _data(simulation.federation, data_root),
     }
+
+
+def _kind(gpus: float) -> str:
+    return "cuda" if gpus else "cpu"
 
 
 def _version(package: str) -> str | None:

@@ -5,7 +5,7 @@ import torch
 from oracles import mtt as oracle
 
 from fedistill.distill import Task, distill, sgd, unroll
-from fedistill.distill.experts import epoch_shape, train
+from fedistill.distill.experts import epoch_shape, experts, train, train_together
 from fedistill.distill.mtt import batches, mtt, next_log_lr
 from fedistill.distill.mtt_settings import MTTSettings
 from fedistill.distill.unroll import trajectory_gradient
@@ -149,3 +149,32 @@ def test_segments_start_inside_the_window(blobs, monkeypatch):
     path = train(task, settings, 0)
     epochs = [next(e for e in range(5) if torch.equal(path[e], start)) for start in starts]
     assert set(epochs) == {1, 2} and epochs[0] == 1
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_experts_trained_together_are_those_trained_alone(augmented, blobs):
+    """The form that GPUs take, on this processor."""
+    settings = MTTSettings(**SMALL, augment=augmented, batch_expert=7)
+    task = Task(blobs(), None, width=4)
+    together = train_together(task, settings, [0, 1, 2])
+    for index, path in enumerate(together):
+        torch.testing.assert_close(path, train(task, settings, index), rtol=1e-3, atol=1e-4)
+    assert not torch.equal(together[0], together[1])
+
+
+def test_a_gpu_s_groups_of_experts_are_remembered_one_by_one(blobs, monkeypatch):
+    trained, kept = [], []
+
+    def fake(task, settings, indices):
+        trained.append(list(indices))
+        return [torch.full((1, 1), float(i)) for i in indices]
+
+    def remember(kind, about, make):
+        kept.append((about["expert"], float(make()["theta"])))
+        return {"theta": torch.tensor(kept[-1][1])}
+
+    monkeypatch.setattr("fedistill.distill.experts.train_together", fake)
+    monkeypatch.setattr("fedistill.distill.experts.at_once", lambda *a: 3)
+    task = Task(blobs(), None, width=4, device="cuda", remember=remember)
+    experts(task, MTTSettings(**SMALL | {"experts": 5}))
+    assert trained == [[0, 1, 2], [3, 4]] and kept == [(i, float(i)) for i in range(5)]

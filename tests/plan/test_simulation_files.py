@@ -52,6 +52,7 @@ def test_federations_shipped_divide_their_phantom(name):
         ("ipc=[1, 1]", "twice"),
         ("ipc=[]", "at least one"),
         ("networks=0", "networks"),
+        ("gpus=2", "less than or equal to 1"),
         ("models=['convnett']", "no model 'convnett'"),
         ("min_sites=9", "more than the 4 sites"),
         ("recipe.lr=[]", "at least one step size"),

@@ -92,14 +92,15 @@ class Handovers(TorchDispatchMode):
 
 @pytest.mark.parametrize("seeds", [SEEDS, SEEDS[:1]])
 @pytest.mark.parametrize("n", [10, 1])
-def test_on_another_device_nothing_is_waited_for(seeds, n):
+def test_on_another_device_nothing_is_waited_for(monkeypatch, seeds, n):
+    monkeypatch.setattr("fedistill.training.schedule.AHEAD", 15)
     # The meta device knows shapes and no numbers: reading one raises, as does a tensor left behind on the processor.
     x, y = (each.to("meta") for each in data(n))
     counts = []
-    for steps in (64, 128):
+    for steps in (15, 30):
         with Handovers() as watched:
             made = fit_ensemble(NETWORK, x, y, Recipe(steps=steps, batch=4), seeds=seeds, mirror=True)
         counts.append(watched.count)
         assert {p.device.type for params in made for p in params} == {"meta"}
-    # The fresh parameters; then positions and augmentation, once for 64 steps.
+    # The fresh parameters; then positions and augmentation, once for as many steps as are drawn ahead.
     assert counts == [len(NETWORK.names) + 2, len(NETWORK.names) + 4]
