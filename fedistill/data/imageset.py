@@ -119,8 +119,8 @@ class ImageSet:
         import torch
 
         x = torch.from_numpy(self.images).permute(0, 3, 1, 2)
-        # NumPy calls a grey (N, H, W, 1) array transposed to (N, 1, H, W) contiguous as it is; PyTorch reads its strides
-        # as channels-last and takes convolutions that are up to twice as slow.
+        # NumPy calls a grey (N, H, W, 1) array transposed to (N, 1, H, W) contiguous as it is; PyTorch reads its
+        # strides as channels-last and takes convolutions that are up to twice as slow.
         return x.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(MEAN).div_(STD)
 
     def targets(self) -> "torch.Tensor":

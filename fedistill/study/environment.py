@@ -25,7 +25,7 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
             "processor": _processor(),
             "cores": os.cpu_count(),
             "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "gpus": _gpus(simulation),
         },
         "engine": engine,
         "workers": workers,
@@ -41,6 +41,14 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
 
 def _kind(gpus: float) -> str:
     return "cuda" if gpus else "cpu"
+
+
+def _gpus(simulation: Simulation) -> list[str]:
+    """Names of this machine's GPUs, where anything is to compute on one; to ask for them starts the driver."""
+    import torch
+
+    asked = [simulation.gpus, *(simulation.federation.of(name).gpus for name in simulation.federation.sites)]
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if any(asked) else []
 
 
 def _version(package: str) -> str | None:

@@ -65,7 +65,9 @@ def test_the_folder_is_as_promised(finished):
     assert all(list(e) == "time run job site stage step steps seconds message".split() for e in events)
     assert {e["site"] for e in events} >= {"a", "b"}
     known = json.loads((root / "environment.json").read_text())
-    assert known["precision"] == "float32" and known["data"] == {"phantom:breast": "drawn, seed 0, 60 images"}
+    assert known["precision"] == {"distillation": "float32", "training": "float32"}
+    assert known["device"] == {"distillation": {"a": "cpu", "b": "cpu"}, "training": "cpu"}
+    assert known["data"] == {"phantom:breast": "drawn, seed 0, 60 images"} and known["machine"]["gpus"] == []
     releases = {str(p.relative_to(root / "releases")) for p in (root / "releases").rglob("*.*")}
     wanted = {"a/dc-seed0.safetensors", "b/mtt-seed1.safetensors", "a/full-seed0.sha256", "a/random-seed1.sha256"}
     assert wanted <= releases
