@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedistill import seeds
 from fedistill.distill import sgd
+from fedistill.distill.early import EarlySettings, networks
 from fedistill.distill.matching import match, match_at_once, real_gradient
 from fedistill.distill.method import SyntheticSet, Task, classes_held
 from fedistill.distill.settings import setting
@@ -29,11 +30,12 @@ SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 5
 
 
 @dataclass(frozen=True)
-class DCSettings(SteadySettings):
-    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`.
+class DCSettings(EarlySettings, SteadySettings):
+    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`
+    and `EarlySettings`.
 
     Args:
-        iterations: fresh networks.
+        iterations: networks matched on, fresh ones unless ``early_networks`` says otherwise.
         outer: matching steps per network; None takes the published number for the budget.
         inner: epochs of training on the synthetic images between two of them; None likewise.
         batch_real: real images of a class a gradient is taken over.
@@ -93,14 +95,14 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     net, size, mirror = task.network(), task.images.size, task.images.mirror
     images, labels, groups = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"))
     images, labels = images.to(task.device), labels.to(task.device)
-    classes = _Classes(task, settings, groups)
+    classes, network = _Classes(task, settings, groups), networks(task, settings)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         def augmented(x: Tensor) -> Tensor:
             return augment.apply(x, augment.draw(generator, len(x), size=size, mirror=mirror))
 
         images, velocity = state.images, state.velocity
-        params = sgd.fresh([p.to(task.device) for p in net.init(generator)])
+        params = sgd.fresh(network(generator))
         total = torch.zeros((), device=images.device)
         for j in range(outer):
             draws = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedistill import seeds
+from fedistill.distill.early import EarlySettings, networks
 from fedistill.distill.method import SyntheticSet, Task, classes_held
 from fedistill.distill.settings import setting
 from fedistill.distill.start import start
@@ -20,11 +21,12 @@ from fedistill.training import augment
 
 
 @dataclass(frozen=True)
-class DMSettings(SteadySettings):
-    """Settings of DM, named as in its paper; beside them those of `SteadySettings`.
+class DMSettings(EarlySettings, SteadySettings):
+    """Settings of DM, named as in its paper; beside them those of `SteadySettings` and
+    `EarlySettings`.
 
     Args:
-        iterations: fresh networks, one step on the images each.
+        iterations: networks matched under, one step on the images each.
         batch_real: real images of a class in a step.
         lr_img, momentum_img: of the SGD on the images.
         start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away; the paper's start).
@@ -53,10 +55,10 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     ipc, size, mirror = task.budget, task.images.size, task.images.mirror
     net, real, held = task.network(), task.images.pixels().to(task.device), classes_held(task.images)
     images, labels, groups = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"))
-    images = images.to(task.device)
+    images, network = images.to(task.device), networks(task, settings)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
-        params = tuple(p.to(task.device, task.dtype) for p in net.init(generator))
+        params = tuple(p.to(task.dtype) for p in network(generator))
         x = state.images.detach().requires_grad_()
         total = torch.zeros((), device=x.device)
         for at, mine in zip(held, groups, strict=True):
