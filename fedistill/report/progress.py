@@ -57,7 +57,7 @@ class Progress:
         if step and steps:
             text += f" {step}/{steps}"
             if seconds and step < steps:
-                text += f", {seconds / step * (steps - step):.0f} s left"
+                text += f", {_rate(step / seconds)}, {_clock(seconds / step * (steps - step))} left"
         if event.get("message"):
             text += f" {event['message']}"
         return text
@@ -79,3 +79,23 @@ class Progress:
             self._printed[who] = now
             doing, state = self._lines[who]
             self._console.print(f"[{now - self._start:5.0f} s] {who}: {doing}: {state}", markup=False, highlight=False)
+
+
+def _rate(per_second: float) -> str:
+    """Steps a second, or seconds a step where that is the larger number.
+
+    >>> _rate(12.34), _rate(0.25)
+    ('12.3/s', '4.0 s each')
+    """
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
+
+
+def _clock(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> _clock(42.4), _clock(600), _clock(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
