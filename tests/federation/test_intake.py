@@ -10,7 +10,7 @@ from fedistill.errors import ReleaseError
 from fedistill.federation.intake import Expected, inspect, size_limit
 from fedistill.plan import Job
 
-JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, 1)
+JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, "float32", 1)
 EXPECTED = Expected(channels=1, size=8, classes=3, multilabel=False)
 
 
