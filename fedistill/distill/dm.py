@@ -55,7 +55,7 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     ipc, size, mirror = task.budget, task.images.size, task.images.mirror
     net, real, held = task.network(), task.images.pixels().to(task.device), classes_held(task.images)
     images, labels, groups = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"))
-    images, network = images.to(task.device), networks(task, settings)
+    images, labels, network = images.to(task.device), labels.to(task.device), networks(task, settings)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         params = tuple(p.to(task.dtype) for p in network(generator))

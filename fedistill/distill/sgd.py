@@ -40,7 +40,8 @@ def epochs(
         if len(x) <= batch:
             step(net, params, x if view is None else view(x), y, lr)
             continue
-        for at in torch.randperm(len(x), generator=generator).split(batch):
+        order = torch.randperm(len(x), generator=generator).to(x.device, non_blocking=True)
+        for at in order.split(batch):
             step(net, params, x[at] if view is None else view(x[at]), y[at], lr)
 
 

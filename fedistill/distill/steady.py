@@ -24,6 +24,7 @@ from fedistill.distill.method import SyntheticSet, Task, Tensors
 from fedistill.distill.quality import Judge
 from fedistill.distill.settings import setting
 from fedistill.errors import RunError
+from fedistill.training.device import full_precision
 
 # Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.
 FARTHEST_PIXEL = 100.0
@@ -127,7 +128,8 @@ def steadily(
     try:
         while run.step < settings.iterations and not run.stopped:
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
-            found = advance(run.state, run.pace, generator)
+            with full_precision(first.images.device):
+                found = advance(run.state, run.pace, generator)
             run, note = _accept(run, found, name)
             if judge is not None and not note and (run.step % every == 0 or run.step == settings.iterations):
                 run, note = _look(run, judge, labels, settings.patience)
