@@ -16,7 +16,7 @@ from fedistill.store import KeptCheckpoints, Store
 SHORT = {
     "dc": {"iterations": 6, "outer": 2, "inner": 1},
     "dsa": {"iterations": 6, "outer": 2, "inner": 1},
-    "dm": {"iterations": 6},
+    "dm": {"iterations": 6, "early_networks": 0},
     "mtt": {
         "iterations": 6, "experts": 2, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2,
         "lr_img": 10.0,
