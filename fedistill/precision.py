@@ -6,6 +6,7 @@ those in float32. Networks below `NARROWEST` spend their time elsewhere: there i
 measured, chosen by, or released is always computed in float32.
 """
 
+import platform
 from pathlib import Path
 
 from fedistill.errors import SettingError
@@ -38,9 +39,17 @@ def resolve(asked: str, *, width: int) -> str:
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 natively."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_of_processor("flags").split())
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    return _of_processor("model name") or platform.processor()
+
+
+def _of_processor(key: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+    except OSError:  # not Linux
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")

@@ -48,8 +48,8 @@ class SteadySettings:
     """
 
     iterations: int = setting(1000, at_least=1)
-    looks: int = setting(5, at_least=0)
-    patience: int = setting(2, at_least=0)
+    looks: int = setting(10, at_least=0)
+    patience: int = setting(3, at_least=0)
 
 
 @dataclass(frozen=True, eq=False)

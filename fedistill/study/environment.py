@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.plan import Federation, Simulation
+from fedistill.precision import processor
 
 PACKAGES = (
     "fedistill", "torch", "flwr", "ray", "numpy", "pandas", "scikit-learn", "medmnist", "flwr-datasets", "safetensors"
@@ -22,7 +23,7 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "vector_instructions": torch.backends.cpu.get_cpu_capability(),
             "gpus": _gpus(simulation),
@@ -56,14 +57,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _data(federation: Federation, data_root: str | None) -> dict[str, str]:

@@ -3,14 +3,13 @@
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import fedistill
-from fedistill.precision import has_bfloat16
+from fedistill.precision import has_bfloat16, processor
 
 
 def conditions(**settings: Any) -> dict[str, Any]:
@@ -19,7 +18,7 @@ def conditions(**settings: Any) -> dict[str, Any]:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "vector instructions": torch.backends.cpu.get_cpu_capability(),
             "bfloat16": has_bfloat16(),
@@ -33,11 +32,3 @@ def conditions(**settings: Any) -> dict[str, Any]:
         },
         **settings,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
