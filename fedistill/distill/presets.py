@@ -27,7 +27,8 @@ def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None
     """The values a preset puts in place of a method's defaults.
 
     A data set's own table goes before the general one, and in each the values of a budget before those for all. A
-    budget that is not listed takes those of the nearest one that is, in ratio.
+    budget that is not listed takes those of the nearest one that is, in ratio; a data set's own where it is as near as
+    the general one.
 
     Args:
         which: ``measured`` or ``published``.
@@ -41,16 +42,27 @@ def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None
     >>> preset("published", DCSettings, "dc", dataset="breastmnist", ipc=10)
     {}
     """
+    if ipc is not None and ipc < 1:
+        raise SettingError("ipc counts images per class.", expected="at least 1", found=ipc)
     if which not in (DEFAULT, PUBLISHED):
         raise SettingError(f"{method}: there is no preset {which!r}.", expected=f"{DEFAULT} or {PUBLISHED}")
     if which == PUBLISHED:
         return {}
-    found: dict[str, Any] = {}
     general = table().get(method, {})
-    for layer in (general, general.get("dataset", {}).get(dataset, {})):
+    own = general.get("dataset", {}).get(dataset, {})
+    found: dict[str, Any] = {}
+    for layer in (general, own):
         found |= {name: value for name, value in layer.items() if name not in ("ipc", "dataset")}
-        budgets = layer.get("ipc", {})
-        if budgets and ipc is not None:
-            found |= budgets[min(budgets, key=lambda known: (abs(math.log(int(known) / ipc)), int(known)))]
+    if ipc is not None:
+        nearest = [_nearest(layer.get("ipc", {}), ipc) for layer in (general, own)]
+        closest = min(away for away, _ in nearest)
+        for away, values in nearest:
+            found |= values if away == closest else {}
     read(kind, found, where=f"presets.toml, {method}")
     return found
+
+
+def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> tuple[float, Mapping[str, Any]]:
+    """How far the nearest budget listed is, as a logarithm of the ratio, and its values."""
+    listed = [(abs(math.log(int(known) / ipc)), values) for known, values in budgets.items()]
+    return min(listed, key=lambda each: each[0], default=(math.inf, {}))

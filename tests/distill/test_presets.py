@@ -26,7 +26,8 @@ def table(monkeypatch):
         (2, "pathmnist", 100, 2.0),
         (4, "", 100, 3.0),  # nearer to 10 than to 1, in ratio
         (1000, "", 100, 3.0),
-        (1, "breastmnist", 50, 9.0),  # the data set's own go first
+        (50, "breastmnist", 50, 9.0),  # the data set's own go first,
+        (1, "breastmnist", 50, 2.0),  # but for a budget that only the general table lists
     ],
 )
 def test_the_nearest_measured_numbers_are_taken(ipc, dataset, iterations, lr_img, table):
@@ -41,6 +42,12 @@ def test_given_values_go_before_every_preset(table):
 
 def test_published_means_the_papers(table):
     assert settings_for("dc", {"preset": "published"}, ipc=10) == DCSettings()
+
+
+@pytest.mark.parametrize(("dataset", "early"), [("", 0), ("breastmnist", 0), ("pneumoniamnist", 0)])
+def test_one_image_a_class_is_matched_on_fresh_networks(dataset, early):
+    found = settings_for("dc", ipc=1, dataset=dataset)
+    assert (found.early_networks, found.iterations, found.lr_img) == (early, 60, 2.0)
 
 
 def test_no_other_preset():
