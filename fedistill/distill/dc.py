@@ -24,6 +24,7 @@ from fedistill.distill.steady import Advance, State, SteadySettings, steadily
 from fedistill.models import Params
 from fedistill.training import augment
 from fedistill.training.augment import Draw
+from fedistill.training.ensemble import at_once
 
 # ipc: (outer, inner), as published; between two budgets both are interpolated linearly, outside they stay at the end.
 SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -165,6 +166,7 @@ class _Classes:
                 self.real[batches],
                 self.targets[batches],
                 draws=draws,
+                chunk=at_once(self.net, size),
             )
             return total, gradient.flatten(0, 1)
         total, gradient = torch.zeros(()), torch.empty_like(images)

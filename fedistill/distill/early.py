@@ -16,8 +16,10 @@ from fedistill import seeds
 from fedistill.distill import sgd
 from fedistill.distill.method import Task, Tensors, classes_held
 from fedistill.distill.settings import setting
+from fedistill.distill.sgd import finite
 from fedistill.models import Params
 from fedistill.training import augment
+from fedistill.training.device import full_precision
 
 VERSION = 1
 
@@ -87,7 +89,9 @@ def train(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
         # Drawn with replacement: a tiny class is seen as often as a large one.
         batch = torch.cat([at[torch.randint(len(at), (each,), generator=generator)] for at in held])
         draw = augment.draw(generator, len(batch), size=task.images.size, mirror=task.images.mirror)
-        sgd.step(net, params, augment.apply(x[batch], draw), y[batch], LR)
+        with full_precision(x.device):
+            sgd.step(net, params, augment.apply(x[batch], draw), y[batch], LR)
         if step + 1 in ends:
             states.append(sgd.flatten(params).cpu())
-    return torch.stack(states)
+        task.on_event({"stage": "early networks"})  # a sign of life
+    return finite(torch.stack(states), "early networks", f"step size {LR}")

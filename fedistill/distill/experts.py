@@ -84,7 +84,7 @@ def train_together(task: Task, settings: MTTSettings, indices: Sequence[int]) ->
             # A sign of life: a large site's expert takes long.
             message = f"expert {indices[0] + 1}, epoch {len(snapshots)}/{epochs}"
             task.on_event({"stage": "mtt experts", "step": indices[0], "steps": settings.experts, "message": message})
-    return list(torch.stack(snapshots, 1))
+    return list(sgd.finite(torch.stack(snapshots, 1), "mtt's experts", f"lr_teacher = {settings.lr_teacher}"))
 
 
 def _snapshot(params: Params) -> Tensor:

@@ -104,6 +104,7 @@ def match_at_once(
     targets: Tensor,
     *,
     draws: Sequence[Draw | None],
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`real_gradient` and `match` of K classes with equally many images each, in one pass.
 
@@ -111,6 +112,7 @@ def match_at_once(
         images, labels: synthetic, (K, N, C, H, W) and (K, N).
         real, targets: (K, B, C, H, W) and (K, B).
         draws: the augmentation of each class, or None.
+        chunk: classes whose real images are in the network at once, so that they fit in memory; None: all.
 
     Returns:
         the sum of the distances (), and its gradient like `images`; both detached.
@@ -124,7 +126,7 @@ def match_at_once(
 
     fixed = tuple(p.detach() for p in params)
     gradients = vmap(grad(loss), (None, 0, 0))
-    wanted = matched_of(gradients(fixed, augmented(real), targets))
+    wanted = matched_of(vmap(grad(loss), (None, 0, 0), chunk_size=chunk)(fixed, augmented(real), targets))
 
     def away(x: Tensor) -> Tensor:
         made = matched_of(gradients(fixed, augmented(x), labels))

@@ -143,12 +143,12 @@ class Task:
     def __post_init__(self) -> None:
         if not len(self.images):
             raise DataError("There are no images to distil.", expected="at least one image", found=0)
-        if self.val is not None and self.val.images.shape[1:] != self.images.images.shape[1:]:
-            raise DataError(
-                "The validation images are not shaped like the training images.",
-                expected=self.images.images.shape[1:],
-                found=self.val.images.shape[1:],
-            )
+        if self.val is not None:
+            here, there = ((x.images.shape[1:], x.class_names, x.multilabel) for x in (self.images, self.val))
+            if here != there:
+                raise DataError(
+                    "The validation images are not of the training images' kind.", expected=here, found=there
+                )
         for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
             if value < 1:
                 raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
@@ -162,8 +162,8 @@ class Task:
 
     @property
     def dtype(self) -> torch.dtype:
-        """`precision` as PyTorch names it."""
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        """`precision` as PyTorch names it; on a GPU float32, whatever was resolved for processors."""
+        return torch.bfloat16 if self.precision == "bfloat16" and self.device == "cpu" else torch.float32
 
     def detail(self) -> dict[str, Any]:
         """What a key takes of it: everything that a distillation's result depends on, but its settings and method."""
@@ -175,7 +175,7 @@ class Task:
             "draws": self.draws,
             "model": self.model,
             "width": self.width,
-            "precision": self.precision,
+            "precision": str(self.dtype).removeprefix("torch."),
             "device": self.device,
             "threads": torch.get_num_threads(),
         }

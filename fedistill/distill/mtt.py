@@ -73,7 +73,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
         slope = lr * float(found.lr)  # in the logarithm of the step size
         lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
         numbers = {
-            "log_lr": next_log_lr(state.numbers["log_lr"], lr_velocity, settings),
+            "log_lr": next_log_lr(state.numbers["log_lr"], pace * lr_velocity, settings),
             "lr_velocity": lr_velocity,
             "done": state.numbers["done"] + 1,
         }

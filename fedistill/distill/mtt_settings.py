@@ -64,6 +64,7 @@ class MTTSettings(SteadySettings):
                 "mtt: there is no epoch for a segment to start at.",
                 expected="min_start_epoch < current_max_start_epoch <= max_start_epoch",
                 found=f"{self.min_start_epoch}, {first}, {self.max_start_epoch}",
+                mend="set all three: a preset may have set the ones that you did not",
             )
 
     def start_epochs(self, done: float) -> range:

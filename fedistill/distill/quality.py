@@ -1,5 +1,6 @@
 """How good are images on their way? Small networks trained on them, scored on the site's own validation images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fedistill import seeds
-from fedistill.distill.method import Task
+from fedistill.data.imageset import ImageSet
+from fedistill.distill.method import Event, Task
 from fedistill.models import Network
 from fedistill.training.fit import fit, predict, probabilities
 from fedistill.training.metrics import tally
@@ -17,7 +19,7 @@ from fedistill.training.recipe import Recipe
 NETWORKS = 2
 RECIPE = Recipe("look", lr=0.01, steps=60, batch=64, augment=True)
 
-FEWEST = 5  # validation images of a class below which its AUC is an accident
+FEWEST = 5  # validation images of a class, and of all others, below which its AUC is an accident
 MOST = 512  # validation images scored, drawn once
 
 
@@ -28,40 +30,58 @@ class Judge:
     Args:
         network: its shape.
         images, labels: validation images float32 (V, C, H, W), and their labels as the metrics take them.
+        scored: classes (or labels) with enough validation images, over which the AUC is averaged.
         mirror: whether a flip keeps the labels true.
         seed: of the networks.
+        on_event: told after every step of training, so that nobody takes a look for a job that hangs.
     """
 
     network: Network
     images: Tensor
     labels: np.ndarray
+    scored: np.ndarray
     mirror: bool
     seed: int
+    on_event: Callable[[Event], None]
 
     @classmethod
     def of(cls, task: Task, name: str) -> "Judge | None":
         """The judge of a task; None where it has too few validation images to judge by."""
-        val = task.val
-        if val is None or not len(val):
+        if task.val is None or not len(task.val):
             return None
-        if len(val) > MOST:
-            drawn = seeds.rng(task.seed, name, "look").permutation(len(val))[:MOST]
-            val = val.take(np.sort(drawn))
-        counts = val.counts()
-        held = counts[counts > 0]
-        if held.min() < FEWEST or (not val.multilabel and len(held) < 2):
+        val, scored = _drawn(task.val, seeds.rng(task.seed, name, "look"))
+        if not len(scored):
             task.on_event({"stage": name, "message": "too few validation images to stop or choose by"})
             return None
         seed = seeds.spawn(task.seed, name, "look")
-        return cls(task.network(), val.pixels().to(task.device), val.labels, val.mirror, seed)
+        pixels = val.pixels().to(task.device)
+        return cls(task.network(), pixels, val.labels, scored, val.mirror, seed, task.on_event)
 
     def __call__(self, images: Tensor, labels: Tensor) -> float:
         """Mean AUC of the networks' averaged predictions, 0..1; 0 where a network cannot be trained on the images."""
         total = torch.zeros(())
         for k in range(NETWORKS):
             seed = seeds.spawn(self.seed, k)
-            params = fit(self.network, images, labels, RECIPE, seed=seed, mirror=self.mirror)
+            params = fit(self.network, images, labels, RECIPE, seed=seed, mirror=self.mirror, on_step=self._alive)
             scores = predict(self.network, params, self.images)
-            total = total + probabilities(scores, multilabel=labels.ndim == 2).cpu() / NETWORKS
-        quality = tally(self.labels, total.numpy()).auc
-        return quality if np.isfinite(quality) else 0.0
+            total = total + probabilities(scores, multilabel=labels.ndim == 2) / NETWORKS
+        if not torch.isfinite(total).all():
+            return 0.0
+        counted = tally(self.labels, total.numpy())
+        return float((counted.concordant[self.scored] / counted.pairs[self.scored]).mean())
+
+    def _alive(self, step: int, steps: int) -> None:
+        self.on_event({"stage": "validation"})
+
+
+def _drawn(val: ImageSet, generator: np.random.Generator) -> tuple[ImageSet, np.ndarray]:
+    """At most `MOST` of the images, rare classes (or labels) before the rest, and the classes there are enough of."""
+    order = generator.permutation(len(val))
+    shown = val.labels[order]
+    mine = shown.astype(bool) if val.multilabel else shown[:, None] == np.arange(val.n_classes)
+    rare = (mine & (mine.cumsum(0) <= FEWEST * 4)).any(1)  # the first twenty of each
+    kept = np.sort(order[np.argsort(~rare, kind="stable")][:MOST])
+    drawn = val.take(kept)
+    counts = drawn.counts()
+    enough = np.minimum(counts, len(drawn) - counts) >= FEWEST
+    return drawn, np.flatnonzero(enough)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedistill.data.imageset import ImageSet
+from fedistill.distill import experts
 from fedistill.distill.dc import DCSettings, dc, dsa
 from fedistill.distill.dm import DMSettings, dm
 from fedistill.distill.method import Method
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
         mtt,
         MTTSettings,
         "trajectory matching (arXiv 2203.11932)",
+        version=experts.VERSION,
         # Its step size is the learned one that comes with the images.
         native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
     ),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fedistill.errors import RunError
 from fedistill.models import Network, Params, objective
 
 
@@ -59,3 +60,19 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Params:
     """
     parts = vector.split([p.numel() for p in like])
     return tuple(part.view_as(p) for part, p in zip(parts, like, strict=True))
+
+
+def finite(theta: Tensor, whose: str, step_size: str) -> Tensor:
+    """These parameters, if training has kept them finite: broken ones would be remembered for good.
+
+    Raises:
+        RunError: it has not.
+    """
+    if not torch.isfinite(theta).all():
+        raise RunError(
+            f"Training {whose} on the real images left the range of numbers.",
+            expected="finite parameters",
+            found=step_size,
+            mend="take a smaller one",
+        )
+    return theta

@@ -20,11 +20,16 @@ import torch
 from torch import Tensor
 
 from fedistill import seeds
+from fedistill.distill.early import VERSION as EARLY_VERSION
 from fedistill.distill.method import SyntheticSet, Task, Tensors
 from fedistill.distill.quality import Judge
 from fedistill.distill.settings import setting
 from fedistill.errors import RunError
 from fedistill.training.device import full_precision
+from fedistill.training.fit import VERSION as FIT_VERSION
+
+VERSION = 1 + EARLY_VERSION + FIT_VERSION
+"""Raised, or one that it adds up is, when equal settings give other images; part of every key of a distillation."""
 
 # Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.
 FARTHEST_PIXEL = 100.0
@@ -43,12 +48,12 @@ class SteadySettings:
 
     Args:
         iterations: of the method's outermost loop.
-        looks: how many times the images are tried on the site's validation images on the way; 0: never.
+        looks: how many times the images are tried on the site's validation images on the way; 0: never, as published.
         patience: looks without improvement after which it stops; 0: it never stops early.
     """
 
     iterations: int = setting(1000, at_least=1)
-    looks: int = setting(10, at_least=0)
+    looks: int = setting(0, at_least=0)
     patience: int = setting(3, at_least=0)
 
 
@@ -118,7 +123,7 @@ def steadily(
     Raises:
         RunError: the numbers left the finite however small the step was made.
     """
-    about = {"method": name, "settings": asdict(settings), **task.detail()}
+    about = {"method": name, "settings": asdict(settings), "version": VERSION, **task.detail()}
     checkpoint = task.checkpoints(about)
     run = _resumed(checkpoint.load(), first)
     before, clock = run.seconds, time.monotonic()
@@ -130,11 +135,11 @@ def steadily(
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
             with full_precision(first.images.device):
                 found = advance(run.state, run.pace, generator)
-            run, note = _accept(run, found, name)
-            if judge is not None and not note and (run.step % every == 0 or run.step == settings.iterations):
-                run, note = _look(run, judge, labels, settings.patience)
+            after, note = _accept(run, found, name)
+            if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
+                after, note = _look(after, judge, labels, settings.patience)
             now = time.monotonic()
-            run = replace(run, seconds=before + now - clock)
+            run = replace(after, seconds=before + now - clock)  # once, so that a step is never kept without its look
             task.on_event(
                 {
                     "stage": f"{name} ipc {task.ipc}",
@@ -176,10 +181,20 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
             f"however small the step ({run.pace:.0e} of the one set).",
             expected=f"finite pixels below {FARTHEST_PIXEL:g}",
             found=f"loss {found.loss:g}, largest pixel {float(images.abs().amax()):g}",
-            mend="take a smaller lr_img or lr_net",
+            mend="take a smaller lr_img, or lr_net, lr_lr or lr_teacher where the method has them",
         )
-    good = replace(run.good, velocity=torch.zeros_like(run.good.velocity))
-    back = replace(run, state=good, good=good, step=run.good_step, halvings=run.halvings + 1)
+    numbers = {name: 0.0 if name.endswith("velocity") else value for name, value in run.good.numbers.items()}
+    good = State(run.good.images, torch.zeros_like(run.good.velocity), numbers)
+    back = replace(
+        run,
+        state=good,
+        good=good,
+        step=run.good_step,
+        halvings=run.halvings + 1,
+        looks=tuple(look for look in run.looks if look[0] <= run.good_step),  # the later ones will be taken again
+    )
+    if back.chosen_step > back.step:
+        back = replace(back, chosen=good, chosen_step=back.step)
     return back, f"ran away: back at iteration {back.step} with step x {back.pace:g}"
 
 

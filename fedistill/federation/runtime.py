@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
 import warnings
 from collections import deque
@@ -133,11 +135,15 @@ def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+    on_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
             # It announces that jobs without a GPU will one day see all of them. We rely on today's way: they see none.
             warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        if on_main and handler is not None:
+            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process without a word
     except Exception as error:
         ray.shutdown()
         raise RunError(

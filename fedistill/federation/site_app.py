@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill import METHODS, Task, in_memory, privacy_statement, provenance, settings_for
+from fedistill.distill import METHODS, Task, in_memory, privacy_statement, provenance, settings_for, steady
 from fedistill.distill.release import Packed, Release, pack
 from fedistill.errors import PlanError, PolicyError
 from fedistill.federation.events import emitter
@@ -109,6 +109,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     """
     method = METHODS[job.scheme]
     policy = site.federation.policy
+    check_request(policy, scheme=job.scheme, real=method.real)  # before any data are touched
     share = site.share(job.partition)
     train = share.train
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
@@ -161,7 +162,8 @@ def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
     """
     method = METHODS[job.scheme]
     chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
-    key = key_of({"method": job.scheme, "version": method.version, "settings": asdict(chosen), **task.detail()})
+    version = [method.version, steady.VERSION]
+    key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
     found = None if method.real else store.get("distilled", key)
     if found is not None:
         tensors, note = found

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.data import load_dataset, to_phantom
-from fedistill.distill import METHODS, distill, method_named, privacy_statement, provenance, settings_for
+from fedistill.distill import METHODS, distill, privacy_statement, provenance, settings_for
 from fedistill.distill.release import Release, pack
 from fedistill.errors import SettingError
 from fedistill.files import write_atomic
 from fedistill.precision import resolve
 from fedistill.store import KeptCheckpoints, Store
+from fedistill.training.device import device_for
 
 
 def distill_to_file(
@@ -40,7 +41,8 @@ def distill_to_file(
         SettingError: the method, a setting or the file cannot be.
         DataError: the data cannot be had.
     """
-    method_named(method)
+    settings_for(method, settings, ipc=ipc)  # before anything is loaded
+    device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
     precision = resolve(precision, width=width)
     if out.exists():
         raise SettingError(f"{out} exists.", mend="choose another --out; nothing of yours is overwritten")
@@ -76,3 +78,7 @@ def distill_to_file(
     write_atomic(out, content)
     shutil.rmtree(store.root, ignore_errors=True)
     return f"{out}: {len(made)} images of {images.n_classes} classes from {len(images)}, {len(content):,} bytes"
+
+
+def _no_such(device: str) -> str:
+    raise SettingError("There is no such device.", expected="cpu or cuda", found=device)

@@ -81,8 +81,8 @@ def test_siamese_image_gradient_equals_the_oracle(seed):
         assert (gradient - expected).norm() / expected.norm() < 1e-8
 
 
-@pytest.mark.parametrize("siamese", [False, True])
-def test_all_classes_at_once_give_the_sum_over_classes(siamese):
+@pytest.mark.parametrize(("siamese", "chunk"), [(False, None), (True, None), (True, 2)])
+def test_all_classes_at_once_give_the_sum_over_classes(siamese, chunk):
     """The form that GPUs take, on this processor."""
     net, params, reals, synthetic = problem()
     reals = [(x[:1].repeat(4, 1, 1, 1) + 0.1, y[:1].repeat(4)) for x, y in reals]
@@ -96,6 +96,7 @@ def test_all_classes_at_once_give_the_sum_over_classes(siamese):
         torch.stack([x for x, _ in reals]),
         torch.stack([y for _, y in reals]),
         draws=draws,
+        chunk=chunk,
     )
     expected = 0.0
     for (real_x, real_y), (x, y), draw, gradient in zip(reals, synthetic, draws, gradients, strict=True):

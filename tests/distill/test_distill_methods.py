@@ -153,7 +153,8 @@ def test_settings_of_one_budget_go_before_the_rest():
     assert settings_for("dc", values, ipc=1).iterations == 7
     assert settings_for("dc", values, ipc=10).iterations == 3
     assert settings_for("dc", values, ipc=10).lr_img == 1.0
-    assert settings_for("dc").iterations == 1000 and settings_for("mtt").lr_img == 1000.0
+    published = {"preset": "published"}
+    assert settings_for("dc", published).iterations == 1000 and settings_for("mtt", published).lr_img == 1000.0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,28 @@ class Stopping:
         self.left -= 1
         if not self.left:
             raise Stop
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_stop_in_the_middle_of_a_look_changes_nothing(look, blobs, tmp_path, monkeypatch):
+    method = METHODS["dc"]
+    settings = settings_for("dc", SHORT["dc"] | {"looks": 3, "patience": 0}, ipc=2)
+    task = Task(blobs((20, 20, 20)), 2, width=4, val=blobs(seed=1))
+    whole = method.run(task, settings)
+    kept = dataclasses.replace(task, checkpoints=KeptCheckpoints(Store(tmp_path)))
+    original, left = Judge.__call__, [look]
+
+    def interrupted(self, images, labels):
+        left[0] -= 1
+        if not left[0]:
+            raise Stop
+        return original(self, images, labels)
+
+    monkeypatch.setattr(Judge, "__call__", interrupted)
+    with pytest.raises(Stop):
+        method.run(kept, settings)
+    monkeypatch.setattr(Judge, "__call__", original)
+    assert torch.equal(method.run(kept, settings).images, whole.images)
 
 
 def run(task, blobs, advance, **settings):
@@ -159,7 +182,7 @@ def test_without_patience_it_only_chooses(blobs, monkeypatch):
     assert events[-1]["step"] == 10 and float(made.images[0, 0, 0, 0]) == 2
 
 
-@pytest.mark.parametrize("counts", [(4, 9, 9), (9, 0, 0)])
+@pytest.mark.parametrize("counts", [(4, 4, 4), (9, 0, 0), (9, 4, 0)])
 def test_too_few_validation_images_choose_nothing(counts, blobs):
     events = []
     task = Task(blobs(), 1, width=4, val=blobs(counts), on_event=events.append)
@@ -181,6 +204,40 @@ def test_a_judge_scores_several_labels(blobs):
     images = blobs((20, 20, 20), multilabel=True)
     judge = Judge.of(Task(images, 1, width=4, val=blobs((20, 20, 20), multilabel=True, seed=1)), "dc")
     assert 0 <= judge(images.pixels(), images.targets()) <= 1
+
+
+def test_a_judge_leaves_out_what_there_is_too_little_of(blobs):
+    images = blobs((12, 12, 12))
+    assert Judge.of(Task(images, 1, width=4, val=blobs((9, 3, 8))), "dc").scored.tolist() == [0, 2]
+    nothing = dataclasses.replace(blobs((9, 9), multilabel=True), labels=np.zeros((18, 2), np.int64))
+    assert Judge.of(Task(blobs((9, 9), multilabel=True), 1, width=4, val=nothing), "dc") is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rare_classes_are_scored_however_large_the_others(seed, blobs, monkeypatch):
+    monkeypatch.setattr("fedistill.distill.quality.MOST", 60)
+    judge = Judge.of(Task(blobs(), 1, width=4, val=blobs((300, 6, 200)), seed=seed), "dc")
+    assert len(judge.labels) == 60 and judge.scored.tolist() == [0, 1, 2]
+
+
+def test_broken_images_are_worth_nothing(blobs):
+    judge = Judge.of(Task(blobs(), 1, width=4, val=blobs()), "dc")
+    assert judge(torch.full((3, 1, 8, 8), math.nan), torch.arange(3)) == 0
+
+
+def test_looks_that_were_gone_back_on_are_forgotten(blobs, monkeypatch):
+    looking(monkeypatch, [0.6, 0.9, 0.7, 0.8, 0.8])
+    tripped = []
+
+    def advance(state, pace, generator):
+        bad = math.nan if float(state.images[0, 0, 0, 0]) == 8 and pace == 1 else 1
+        tripped.append(bad)
+        return Advance(State(state.images + bad, state.velocity), 0.0, "")
+
+    task = Task(blobs(), 1, width=4, val=blobs(seed=1))
+    made = run(task, blobs, advance, iterations=9, looks=3, patience=0)
+    # Looks after 3 and 6 (0.6, 0.9), trouble in 9 and back to the start; of the three that follow the last is chosen.
+    assert float(made.images[0, 0, 0, 0]) == 9 and len(tripped) == 18
 
 
 def test_a_checkpoint_is_written_every_so_often(blobs, tmp_path, monkeypatch):
