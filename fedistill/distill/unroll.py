@@ -21,7 +21,7 @@ from torch import Tensor
 from fedistill.models import Network, Params, objective
 from fedistill.training.augment import Draw, apply
 
-GRAPHS = 2**30
+GRAPHS = 3 * 2**29
 """Bytes that graphs kept from the forward sweep may take, whatever the number of steps."""
 
 KEPT = 5

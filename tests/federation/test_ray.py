@@ -50,7 +50,7 @@ def ask(node_id: int, action: str = "echo", job: str = "", **request: object) ->
 
 def many_messages_come_back_sorted(runtime: Runtime) -> None:
     messages = [ask(1 + number % SITES, number=number) for number in range(100)]
-    replies = runtime.grid.send_and_receive(messages, timeout=60)
+    replies = runtime.grid.send_and_receive(messages, timeout=240)
     said = [(reply.content["said"]["partition"], reply.content["said"]["number"]) for reply in replies]
     assert said == sorted((number % SITES, number) for number in range(100))
     # Not one process per message: the workers are reused.
