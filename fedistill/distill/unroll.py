@@ -1,4 +1,4 @@
-"""The exact gradient of trajectory matching's loss, in memory that does not grow with the number of steps.
+"""The exact gradient of trajectory matching's loss, in memory bounded however many steps there are.
 
 The loss (Cazenavette et al., CVPR 2022, arXiv 2203.11932) is taken after N steps of SGD on synthetic images,
 theta_{i+1} = theta_i - lr g_i with g_i = grad loss(theta_i, x[batch_i]). Keeping the whole graph costs N networks'
