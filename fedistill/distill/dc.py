@@ -44,8 +44,8 @@ class DCSettings(EarlySettings, SteadySettings):
         lr_net: of the SGD on the networks.
         start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away).
         batch_train: synthetic images in one step of training a network.
-        micro_batch: real images in one piece of a real gradient: the mean's gradient is the mean of the pieces'
-            gradients, and small pieces stay in the processor's cache.
+        micro_batch: real images in one piece of a real gradient on a processor: the mean's gradient is the mean of the
+            pieces' gradients, and pieces bound the memory.
     """
 
     outer: int | None = setting(None, at_least=1)

@@ -58,14 +58,9 @@ def networks(task: Task, settings: EarlySettings) -> Callable[[torch.Generator],
 def _remembered(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
     """The states of one network, float32 (STAGES, P)."""
     about = {
-        "images": task.images.fingerprint(),
-        "seed": task.seed,
-        "model": task.model,
-        "width": task.width,
+        **task.training_detail(),
         "steps": settings.early_steps,
         "network": index,
-        "device": task.device,
-        "threads": torch.get_num_threads(),
         "version": VERSION,
     }
 

@@ -107,17 +107,12 @@ def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
     clock = time.monotonic()
     steps, batch = epoch_shape(len(task.images), settings)
     about = {
-        "images": task.images.fingerprint(),
-        "seed": task.seed,
-        "model": task.model,
-        "width": task.width,
+        **task.training_detail(),
         "epochs": settings.max_start_epoch + settings.expert_epochs,
         "steps": steps,
         "batch": batch,
         "lr_teacher": settings.lr_teacher,
         "augment": settings.augment,
-        "device": task.device,
-        "threads": torch.get_num_threads(),
         "version": VERSION,
     }
     # One at a time on a processor, where together they are slower; on a GPU as many as its memory takes.

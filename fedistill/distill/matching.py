@@ -1,6 +1,6 @@
 """Gradients of real and of synthetic images, and the distance between the two: the arithmetic of DC and DSA.
 
-On a processor classes are taken one after another, real images in pieces small enough for its cache: the mean's
+On a processor classes are taken one after another, real images in pieces that bound the memory: the mean's
 gradient is the mean of the pieces' gradients. On a GPU, where starting an operation costs more than the operation,
 all classes go through the network at once (`torch.func.vmap`). Both give the same numbers, up to rounding.
 """

@@ -165,19 +165,25 @@ class Task:
         """`precision` as PyTorch names it; on a GPU float32, whatever was resolved for processors."""
         return torch.bfloat16 if self.precision == "bfloat16" and self.device == "cpu" else torch.float32
 
+    def training_detail(self) -> dict[str, Any]:
+        """What a key takes of it for networks trained on its real images, which no budget and no method changes."""
+        return {
+            "images": self.images.fingerprint(),
+            "seed": self.seed,
+            "model": self.model,
+            "width": self.width,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+        }
+
     def detail(self) -> dict[str, Any]:
         """What a key takes of it: everything that a distillation's result depends on, but its settings and method."""
         return {
-            "images": self.images.fingerprint(),
+            **self.training_detail(),
             "val": None if self.val is None else self.val.fingerprint(),
             "ipc": self.ipc,
-            "seed": self.seed,
             "draws": self.draws,
-            "model": self.model,
-            "width": self.width,
             "precision": str(self.dtype).removeprefix("torch."),
-            "device": self.device,
-            "threads": torch.get_num_threads(),
         }
 
     def network(self) -> Network:

@@ -111,14 +111,10 @@ def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
         return {"theta": sgd.flatten(params)}
 
     about = {
-        "images": task.images.fingerprint(),
-        "seed": task.seed,
-        "model": task.model,
-        "width": task.width,
+        **task.training_detail(),
         "epochs": settings.epochs,
         "batch": settings.batch,
         "lr": settings.lr,
-        "threads": torch.get_num_threads(),
         "version": VERSION,
     }
     theta = task.remember("embedding", about, make)["theta"]

@@ -125,8 +125,9 @@ class ConvNet:
 def halve(x: Tensor) -> Tensor:
     """Average pooling by 2: (N, C, H, W) -> (N, C, H/2, W/2).
 
-    On a processor PyTorch's pooling of contiguous images takes a fifth of the whole network's time, and its backward as
-    much; as a product of pairs of rows with a sparse matrix both take a quarter of that, and less in bfloat16.
+    On a processor PyTorch's pooling of contiguous images takes, forward and backward, a sixth of a step at width 128 in
+    float32 and a third in bfloat16. As a product of pairs of rows with a sparse matrix it takes a quarter of that time
+    in float32, a tenth in bfloat16.
 
     >>> halve(torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])).item()
     4.0

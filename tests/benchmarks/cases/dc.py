@@ -70,7 +70,7 @@ def inner(images: ImageSet, sizes: Sizes, *, ipc: int, dtype: torch.dtype = torc
         reset(net, fresh)
         optimizer = torch.optim.SGD(net.parameters(), lr=SETTINGS.lr_net)
         for _ in range(sizes.inner):
-            plain_dc.train_epoch(net, x, labels, optimizer)
+            plain_dc.train_on_synthetic(net, x, labels, optimizer)
         return [p.detach() for p in net.parameters()]
 
     def ours() -> list[Tensor]:

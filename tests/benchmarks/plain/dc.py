@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.plain.convnet import ConvNet
+from benchmarks.plain.epoch import train_epoch
 
 SCHEDULE = {1: (1, 1), 10: (10, 50), 50: (50, 10)}
 
@@ -41,16 +42,10 @@ def matching_step(
     return loss.item()
 
 
-def train_epoch(net: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def train_on_synthetic(net: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """One epoch on the synthetic images, through a DataLoader."""
-    criterion = nn.CrossEntropyLoss()
     loader = DataLoader(TensorDataset(images.detach().clone(), labels), batch_size=256, shuffle=True)
-    for x, y in loader:
-        loss = criterion(net(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()
+    train_epoch(net, loader, optimizer)
 
 
 def dc(
@@ -80,6 +75,6 @@ def dc(
             matching_step(net, batches, images, labels, ipc, optimizer)
             if j < outer - 1:
                 for _ in range(inner):
-                    train_epoch(net, images, labels, net_optimizer)
+                    train_on_synthetic(net, images, labels, net_optimizer)
         on_iteration(i + 1, images.detach().clone())
     return images.detach(), labels

@@ -6,18 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from benchmarks.plain.epoch import train_epoch
+
 
 def expert(net: nn.Module, loader: DataLoader, *, epochs: int = 50, lr: float = 0.01) -> list[list[Tensor]]:
     """Train in place; the weights before the first epoch and after each."""
-    criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     trajectory = [[p.detach().clone() for p in net.parameters()]]
     for _ in range(epochs):
-        for x, y in loader:
-            loss = criterion(net(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
+        train_epoch(net, loader, optimizer)
         trajectory.append([p.detach().clone() for p in net.parameters()])
     return trajectory

@@ -4,18 +4,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from benchmarks.plain.epoch import train_epoch
+
 
 def fit(net: nn.Module, loader: DataLoader, *, epochs: int = 300, lr: float = 0.01) -> None:
     """Train in place: momentum 0.9, weight decay 5e-4, the step size falls to a tenth at half time."""
-    criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [-(-epochs // 2)], gamma=0.1)
     net.train()
     for _ in range(epochs):
-        for x, y in loader:
-            loss = criterion(net(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
+        train_epoch(net, loader, optimizer)
         scheduler.step()
