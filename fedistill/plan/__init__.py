@@ -3,14 +3,17 @@
 from fedistill.plan.federation import Federation, Site
 from fedistill.plan.holdings import Holdings, Share, holdings, holdings_here, test_set
 from fedistill.plan.jobs import Job, job
-from fedistill.plan.load import load_federation, load_simulation
+from fedistill.plan.load import load_federation, load_plan, load_simulation
 from fedistill.plan.simulation import CommonRecipe, Simulation
+from fedistill.plan.sweep import Plan, Point
 
 __all__ = [
     "CommonRecipe",
     "Federation",
     "Holdings",
     "Job",
+    "Plan",
+    "Point",
     "Share",
     "Simulation",
     "Site",
@@ -18,6 +21,7 @@ __all__ = [
     "holdings_here",
     "job",
     "load_federation",
+    "load_plan",
     "load_simulation",
     "test_set",
 ]

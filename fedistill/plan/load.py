@@ -1,6 +1,7 @@
-"""TOML -> frozen Simulation or Federation, with errors that say what stands where and how to mend it."""
+"""TOML -> frozen Simulation, Plan or Federation, with errors that say what stands where and how to mend it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,8 +11,9 @@ from fedistill.data import to_phantom
 from fedistill.errors import PlanError, nearest
 from fedistill.plan.federation import Federation
 from fedistill.plan.find import find, read_toml
-from fedistill.plan.literals import assign
+from fedistill.plan.literals import assign, parts_of, put
 from fedistill.plan.simulation import Simulation
+from fedistill.plan.sweep import Plan, Point, combinations, label_of, listed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,11 +33,26 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
 
 
 def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Simulation:
-    """The simulation of this NAME or path.
+    """The simulation of this NAME or path; see `load_plan`.
+
+    Raises:
+        PlanError: no such file, something in it cannot be, or it sweeps: it is several simulations then.
+    """
+    plan = load_plan(name, changes=changes, phantom=phantom)
+    if plan.sweep:
+        raise PlanError(
+            f"{name} sweeps over {', '.join(plan.sweep)}: {len(plan.points)} simulations, and one is wanted here.",
+            mend="run it with `fedistill run`, or take its [sweep] away (--set sweep={})",
+        )
+    return plan.first
+
+
+def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Plan:
+    """The simulations of this NAME or path: one, or one for each point of its ``[sweep]``.
 
     Args:
         changes: ``key=value`` with dotted keys of the TOML and TOML literals, as ``--set`` takes them. Keys of the
-            federation start with ``federation.``.
+            federation start with ``federation.``, those of the sweep with ``sweep.``.
         phantom: put every data set's phantom in its place.
 
     Raises:
@@ -43,7 +60,10 @@ def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = F
     """
     path = find("simulations", name)
     content = {"name": path.stem, **read_toml(path)}
+    content["sweep"] = _settled_sweep(content.get("sweep", {}), path, folder=path.parent, phantom=phantom)
     federation = content.get("federation")
+    if federation is None and "federation" in content["sweep"]:
+        federation = content["sweep"]["federation"][0]  # every point brings its own
     if isinstance(federation, str):
         content["federation"] = _from_file(find("sites", federation, beside=path.parent))
     elif isinstance(federation, dict):
@@ -52,9 +72,48 @@ def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = F
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
     for change in changes:
         assign(content, change)
-    _absolute(content["federation"], Path.cwd())  # what `--set` has named is relative to where it was typed
-    content["federation"] = _federation(content["federation"], source=str(path), phantom=phantom)
-    return _checked(Simulation, content, str(path))
+    # What `--set` has named is relative to where it was typed.
+    sweep = _settled_sweep(content.pop("sweep"), path, folder=Path.cwd(), phantom=phantom)
+    content["federation"] = _settled("federation", content["federation"], folder=Path.cwd(), phantom=False)
+    points: list[Point] = []
+    for values in combinations(sweep, source=str(path)):
+        points.append(Point(values, _simulation(content, values, path, phantom=phantom)))
+        if "precision" not in sweep:
+            content["precision"] = points[0].simulation.precision  # what "auto" stands for, once for all points
+    return Plan(tuple(points), sweep)
+
+
+def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, *, phantom: bool) -> Simulation:
+    """One point."""
+    content = deepcopy(content)
+    source = f"{path}, at {label_of(values)}" if values else str(path)
+    for key, value in values.items():
+        parts = parts_of(key)
+        schemes = content.get("scheme", {})
+        if parts[0] == "scheme" and len(parts) > 2 and isinstance(schemes, dict) and parts[1] not in schemes:
+            mend = nearest(parts[1], schemes)
+            raise PlanError(f"{path}: the sweep over {key!r} finds no [scheme.{parts[1]}].", mend=mend)
+        put(content, parts, deepcopy(value), what=f"{path}: the sweep over {key!r}")
+    content["federation"] = _federation(content["federation"], source=source, phantom=phantom)
+    return _checked(Simulation, content, source)
+
+
+def _settled_sweep(table: Any, path: Path, *, folder: Path, phantom: bool) -> dict[str, list[Any]]:
+    sweep = listed(table, source=str(path))
+    return {key: [_settled(key, v, folder=folder, phantom=phantom) for v in values] for key, values in sweep.items()}
+
+
+def _settled(key: str, value: Any, *, folder: Path, phantom: bool) -> Any:
+    """A value of the federation with names of files replaced: federations' by what they hold, data's by whole paths."""
+    if key.partition(".")[0] != "federation":
+        return value
+    if key == "federation" and isinstance(value, str):
+        value = _from_file(find("sites", value, beside=folder))
+    if isinstance(value, dict):
+        return {name: _settled(f"{key}.{name}", v, folder=folder, phantom=phantom) for name, v in value.items()}
+    if key.rpartition(".")[2] == "dataset" and isinstance(value, str):
+        return _phantoms(value).get("dataset", value) if phantom else _absolute({"dataset": value}, folder)["dataset"]
+    return value
 
 
 def _from_file(path: Path) -> dict[str, Any]:
