@@ -1,8 +1,9 @@
 """The one file that uses private names of Flower.
 
 A Flower ``Message`` takes its sender from a process-wide identity, and its id from the SuperLink. Outside Flower's own
-runtimes there is neither, so the grids of this package set both here. ``tests/federation/test_identity.py`` holds these
-names against the range of Flower that ``pyproject.toml`` allows.
+runtimes there is neither, so the grids of this package set both here. How Flower encodes a message, which is how large
+it is on its way, comes from here too. ``tests/federation/test_identity.py`` holds these names against the range of
+Flower that ``pyproject.toml`` allows.
 """
 
 import copy
@@ -15,6 +16,11 @@ from flwr.app import Message
 from fedistill.errors import RunError
 
 try:
+    from flwr.common.serde import array_to_proto as array_to_proto
+    from flwr.common.serde import config_record_to_proto as config_record_to_proto
+    from flwr.common.serde import metric_record_to_proto as metric_record_to_proto
+    from flwr.common.serde_utils import error_to_proto as error_to_proto
+    from flwr.common.serde_utils import metadata_to_proto as metadata_to_proto
     from flwr.supercore.run import Run
     from flwr.supercore.task_identity import TaskIdentity
 except ImportError as error:  # pragma: no cover - only with a Flower we do not allow
