@@ -152,6 +152,9 @@ def distill(
     size: Annotated[int | None, typer.Option(help="Pixels, for MedMNIST sets and phantoms.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    encoding: Annotated[
+        str, typer.Option(help="uint8, float16 or float32 pixels in the file; real images are always uint8.")
+    ] = "uint8",
     data_root: DataRoot = None,
     phantom: Phantom = False,
     changes: Set = None,
@@ -179,6 +182,7 @@ def distill(
             settings=settings,
             precision=precision,
             device=device,
+            encoding=encoding,
             on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
         )
     console.print(written)

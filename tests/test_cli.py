@@ -81,6 +81,8 @@ def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
         (["sites", "fuor"], "did you mean 'four'"),
         (["distill", "phantom:blood", "--method", "dcc", "--out", "x"], "did you mean 'dc'"),
         (["distill", "phantom:blood", "--ipc", "0", "--out", "x"], "ipc"),
+        (["distill", "phantom:blood", "--encoding", "float61", "--out", "x"], "did you mean 'float16'"),
+        (["run", "quickstart", "--set", "encoding='float64'"], "encoding"),
         (["report", "."], "no finished run"),
     ],
 )

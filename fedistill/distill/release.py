@@ -1,24 +1,34 @@
 """Release: synthetic sets as they leave a site, eight bits a pixel, with provenance and a privacy statement.
 
-A Release file is safetensors: for every budget K ``ipcK.images`` uint8 (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
+A Release file is safetensors: for every budget K ``ipcK.images`` (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
 float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr`` and ``ipcK.draw``; schemes without a budget use
 ``all.`` for ``ipcK.``. Its metadata is one JSON string. It holds no clock and no name of a machine: same seed, same
 bytes. Nothing in it is ever unpickled.
+
+Images are uint8 unless a simulation asks for another encoding, float16 or float32; real images, which came from eight
+bits, are uint8 always. One formula reads them all: a pixel's value is ``offset + scale * images`` of its channel, with
+scale 1 and offset 0 for floats. So a set says by its dtype how it is encoded, and the format's number is 1 for each.
+What a pixel may lose: uint8, half a step of its channel, (largest - smallest) / 510; float16, 2^-11 of its value (below
+2^-14, 2^-25); float32, nothing.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fedistill.distill.method import SyntheticSet
-from fedistill.errors import ReleaseError
+from fedistill.errors import ReleaseError, SettingError, nearest
 
 FORMAT = 1
+Encoding = Literal["uint8", "float16", "float32"]
+"""What a pixel travels as."""
+
+ENCODINGS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Encoding)}
 REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and standard deviation 0.5 taken out
 
 
@@ -27,8 +37,8 @@ class Packed:
     """One SyntheticSet for the wire.
 
     Args:
-        images: uint8 (N, C, H, W); a pixel's value is ``offset + scale * images`` of its channel.
-        scale, offset: float32 (C,).
+        images: uint8, float16 or float32 (N, C, H, W); a pixel's value is ``offset + scale * images`` of its channel.
+        scale, offset: float32 (C,); 1 and 0 where the images are floats.
         labels: int64 (N,) or float32 (N, L).
         lr: float32 (1,), the learned step size; or None.
         draw: int64 (N,), which independent draw an image belongs to; or None.
@@ -50,12 +60,29 @@ class Packed:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def pack(synthetic: SyntheticSet, *, real: bool) -> Packed:
-    """Quantise to eight bits a channel; real images, which came from eight bits, lose nothing.
+def require_encoding(name: str) -> None:
+    """Raise SettingError for what is none of `ENCODINGS`; to be called before any work."""
+    if name not in ENCODINGS:
+        raise SettingError(f"There is no encoding {name!r}.", mend=nearest(name, ENCODINGS))
+
+
+def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Packed:
+    """Encode images for the wire; real images, which came from eight bits, are uint8 and lose nothing.
+
+    Args:
+        encoding: of synthetic images, one of `ENCODINGS`.
 
     Raises:
-        ReleaseError: a pixel is not finite. Such images never leave a site.
+        ReleaseError: a pixel is not finite, or beyond what float16 can hold. Such images never leave a site.
+        SettingError: there is no such encoding.
+
+    >>> made = SyntheticSet(torch.tensor([-1.0, 0.1, 2.0]).view(3, 1, 1, 1), torch.tensor([0, 1, 1]), ipc=2)
+    >>> pack(made, real=False).images.flatten().tolist()
+    [0, 94, 255]
+    >>> [round(v, 5) for v in pack(made, real=False, encoding="float16").images.flatten().tolist()]
+    [-1.0, 0.09998, 2.0]
     """
+    require_encoding(encoding)
     x = synthetic.images
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
@@ -65,6 +92,18 @@ def pack(synthetic: SyntheticSet, *, real: bool) -> Packed:
             found=f"{bad} of {len(x)} images with NaN or infinity",
             mend="lower the method's lr_img",
         )
+    if real or encoding == "uint8":
+        images, scale, offset = _levels(x, real=real)
+    else:
+        _require_room(x, encoding)
+        images = x.to(ENCODINGS[encoding]).contiguous()
+        scale, offset = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
+    lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
+    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw)
+
+
+def _levels(x: Tensor, *, real: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Images in 256 levels a channel: uint8 (N, C, H, W), and scale and offset, float32 (C,)."""
     channels = x.shape[1]
     if real:
         scale, offset = torch.full((channels,), REAL_SCALE), torch.full((channels,), REAL_OFFSET)
@@ -74,9 +113,18 @@ def pack(synthetic: SyntheticSet, *, real: bool) -> Packed:
         scale = (flat.amax(1) - offset) / 255
     step = torch.where(scale > 0, scale, torch.ones_like(scale))  # one grey value throughout: all zeros, all offset
     levels = (x - offset[:, None, None]) / step[:, None, None]
-    lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
-    images = levels.round().clamp(0, 255).to(torch.uint8).contiguous()
-    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw)
+    return levels.round().clamp(0, 255).to(torch.uint8).contiguous(), scale, offset
+
+
+def _require_room(x: Tensor, encoding: str) -> None:
+    most, largest = torch.finfo(ENCODINGS[encoding]).max, float(x.abs().max()) if x.numel() else 0.0
+    if largest > most:
+        raise ReleaseError(
+            f"Images with pixels beyond what {encoding} holds do not leave a site: they would arrive as infinity.",
+            expected=f"pixels of at most {most:g} in size",
+            found=f"{largest:g}",
+            mend='choose encoding = "uint8" or "float32"; or lower the lr_img of the method: real pixels lie in -1..1',
+        )
 
 
 def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import torch
 
 from fedistill.distill import METHODS
-from fedistill.distill.release import Packed, Release
+from fedistill.distill.release import ENCODINGS, Packed, Release
 from fedistill.errors import ReleaseError
 from fedistill.plan import Job
 
 OVERHEAD_BYTES = 1 << 20
 FULL_BYTES = 2 << 30
 """The most a scheme without a budget may send."""
+
+LARGEST_SCALE, LARGEST_OFFSET = 1e3, 1e5
+LARGEST_PIXEL = LARGEST_OFFSET + 255 * LARGEST_SCALE
+"""The largest value, in size, that a pixel may have, whatever its encoding."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ def size_limit(job: Job, expected: Expected) -> int:
     """Bytes a reply to this job may have at most: every image of every budget, its label, and some overhead."""
     if not METHODS[job.scheme].budget:
         return FULL_BYTES
-    image = expected.channels * expected.size**2 + 4 * max(2, expected.classes) + 8
+    image = _dtype(job).itemsize * expected.channels * expected.size**2 + 4 * max(2, expected.classes) + 8
     return OVERHEAD_BYTES + sum(job.ipcs) * expected.classes * job.draws * image
 
 
@@ -56,13 +60,18 @@ def inspect(data: bytes, job: Job, expected: Expected) -> Release:
     return release
 
 
+def _dtype(job: Job) -> torch.dtype:
+    """What the job's images must come as; real ones are eight bits whatever was asked for."""
+    return torch.uint8 if METHODS[job.scheme].real else ENCODINGS[job.encoding]
+
+
 def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> None:
     where = "all" if ipc is None else f"ipc {ipc}"
     n = len(packed.images) if packed.images.ndim else 0
     most = None if ipc is None else ipc * expected.classes * job.draws
     labels_shape = (n, expected.classes) if expected.multilabel else (n,)
     wanted = {
-        "images": (torch.uint8, (n, expected.channels, expected.size, expected.size)),
+        "images": (_dtype(job), (n, expected.channels, expected.size, expected.size)),
         "scale": (torch.float32, (expected.channels,)),
         "offset": (torch.float32, (expected.channels,)),
         "labels": (torch.float32 if expected.multilabel else torch.int64, labels_shape),
@@ -88,8 +97,7 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
     if packed.labels.min() < 0 or packed.labels.max() > top:
         found_range = f"{packed.labels.min().item()}..{packed.labels.max().item()}"
         raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
-    if (packed.scale < 0).any() or packed.scale.max() > 1e3 or packed.offset.abs().max() > 1e5:
-        raise ReleaseError(f"The pixel range of {where} cannot be so.", expected="scale 0..1e3, |offset| to 1e5")
+    _check_range(packed, where)
     if packed.lr is not None and not 0 < float(packed.lr[0]) <= 10:
         raise ReleaseError(
             f"The step size of {where} cannot be so.", expected="above 0, at most 10", found=float(packed.lr[0])
@@ -99,3 +107,14 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
             raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")
         if ipc is not None and torch.bincount(packed.draw).max() > ipc * expected.classes:
             raise ReleaseError(f"A draw of {where} has too many images.", expected=ipc * expected.classes)
+
+
+def _check_range(packed: Packed, where: str) -> None:
+    scale, offset = packed.scale, packed.offset
+    if packed.images.is_floating_point():
+        if (scale != 1).any() or (offset != 0).any() or packed.images.abs().max() > LARGEST_PIXEL:
+            expected = f"pixels to {LARGEST_PIXEL:g} in size, scale 1, offset 0"
+            raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)
+    elif (scale < 0).any() or scale.max() > LARGEST_SCALE or offset.abs().max() > LARGEST_OFFSET:
+        expected = f"scale 0..{LARGEST_SCALE:g}, |offset| to {LARGEST_OFFSET:g}"
+        raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)

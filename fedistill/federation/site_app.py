@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedistill.distill import METHODS, Task, in_memory, privacy_statement, provenance, settings_for, steady
-from fedistill.distill.release import Packed, Release, pack
+from fedistill.distill.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.errors import PlanError, PolicyError
 from fedistill.federation.events import emitter
 from fedistill.federation.failure import from_exception
@@ -110,6 +110,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     method = METHODS[job.scheme]
     policy = site.federation.policy
     check_request(policy, scheme=job.scheme, real=method.real)  # before any data are touched
+    require_encoding(job.encoding)
     share = site.share(job.partition)
     train = share.train
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
@@ -158,25 +159,32 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
     """One budget of a job, from the store where it was computed before: (images, seconds it took, whether found).
 
-    Real images are not kept a second time: to draw them again takes no time.
+    Kept are the images in full precision; they are encoded as the job asks only afterwards, so that another encoding
+    takes no distillation. Real images are not kept a second time: to draw them again takes no time.
     """
     method = METHODS[job.scheme]
     chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
     version = [method.version, steady.VERSION]
     key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
-    found = None if method.real else store.get("distilled", key)
+    found = None if method.real else store.get("synthetic", key)
     if found is not None:
         tensors, note = found
-        return Packed(**tensors), float(note["seconds"]), True
+        return _encoded(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
     checkpoints = KeptCheckpoints(store)
     start = time.perf_counter()
     made = method.run(replace(task, checkpoints=checkpoints), chosen)
     seconds = made.seconds_before + time.perf_counter() - start
-    packed = pack(made, real=method.real)
-    if not method.real:
-        store.put("distilled", key, packed.tensors(), {"seconds": seconds})
+    if method.real:
+        return pack(made, real=True), seconds, False
+    exact = pack(made, real=False, encoding="float32")
+    store.put("synthetic", key, exact.tensors(), {"seconds": seconds})
     checkpoints.drop()
-    return packed, seconds, False
+    return _encoded(exact, job, task.ipc), seconds, False
+
+
+def _encoded(exact: Packed, job: Job, ipc: int | None) -> Packed:
+    """Images as the store keeps them, encoded as the job asks."""
+    return pack(unpack(exact, ipc), real=False, encoding=job.encoding)
 
 
 @app.evaluate("score")

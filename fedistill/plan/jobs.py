@@ -19,6 +19,7 @@ class Job:
         draws: independent subsets a budget, for schemes whose outcome is one random draw.
         model, width: the network to match on; precision: what it computes in.
         random_seed: where everything random of this job comes from.
+        encoding: what synthetic images must travel as; see `fedistill.distill.release`.
     """
 
     site: str
@@ -32,6 +33,7 @@ class Job:
     width: int
     precision: str
     random_seed: int
+    encoding: str = "uint8"
 
     @property
     def name(self) -> str:
@@ -60,4 +62,5 @@ def job(simulation: Simulation, site: str, scheme: str, seed: int, partition: in
         width=simulation.width,
         precision=simulation.precision,
         random_seed=spawn(simulation.seed, site, scheme, seed, partition),
+        encoding=simulation.encoding,
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fedistill.distill import METHODS, settings_for
+from fedistill.distill.release import Encoding
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
 from fedistill.plan.federation import Federation, Frozen, require_name
@@ -64,6 +65,7 @@ class Simulation(Frozen):
         scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
         precision: what distillation computes in, ``float32`` or ``bfloat16``; ``auto`` takes the one that pays on the
             machine that reads the file, and is recorded as that one. Everything measured is computed in float32.
+        encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
         threads: torch threads of each server stage.
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
@@ -85,6 +87,7 @@ class Simulation(Frozen):
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
+    encoding: Encoding = "uint8"
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     keep_real_images: bool = False

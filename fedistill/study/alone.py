@@ -8,7 +8,7 @@ from typing import Any
 
 from fedistill.data import load_dataset, to_phantom
 from fedistill.distill import METHODS, distill, privacy_statement, provenance, settings_for
-from fedistill.distill.release import Release, pack
+from fedistill.distill.release import Release, pack, require_encoding
 from fedistill.errors import SettingError
 from fedistill.files import write_atomic
 from fedistill.precision import resolve
@@ -30,6 +30,7 @@ def distill_to_file(
     settings: Mapping[str, Any],
     precision: str,
     device: str,
+    encoding: str,
     on_event: Callable[[dict[str, Any]], None],
 ) -> str:
     """Distil the training split and write the Release; one line that says what was written.
@@ -38,10 +39,11 @@ def distill_to_file(
     on.
 
     Raises:
-        SettingError: the method, a setting or the file cannot be.
+        SettingError: the method, a setting, the encoding or the file cannot be.
         DataError: the data cannot be had.
     """
     settings_for(method, settings, ipc=ipc)  # before anything is loaded
+    require_encoding(encoding)
     device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
     precision = resolve(precision, width=width)
     if out.exists():
@@ -70,7 +72,7 @@ def distill_to_file(
         scheme=method,
         seed=seed,
         real=real,
-        sets={made.ipc: pack(made, real=real)},
+        sets={made.ipc: pack(made, real=real, encoding=encoding)},
         provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
         privacy=privacy_statement(method),
     )

@@ -1,4 +1,4 @@
-"""Releases: what goes in comes out, real pixels exactly, and the same seed gives the same bytes."""
+"""Releases: what goes in comes out as near as its encoding, real pixels exactly; the same seed, the same bytes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from fedistill.data import ImageSet
 from fedistill.distill import SyntheticSet
 from fedistill.distill.release import Release, pack, unpack
-from fedistill.errors import ReleaseError
+from fedistill.errors import ReleaseError, SettingError
 
 
 def synthetic(n=6, channels=3, **more):
@@ -15,8 +15,8 @@ def synthetic(n=6, channels=3, **more):
     return SyntheticSet(torch.randn(n, channels, 8, 8, generator=g) * 2, torch.arange(n) % 3, 2, **more)
 
 
-def release(**more):
-    sets = {2: pack(synthetic(lr=0.02, draw=torch.tensor([0, 0, 0, 1, 1, 1])), real=False)}
+def release(encoding="uint8", **more):
+    sets = {2: pack(synthetic(lr=0.02, draw=torch.tensor([0, 0, 0, 1, 1, 1])), real=False, encoding=encoding)}
     return Release("north", "dc", 0, False, sets, provenance={"settings": {}}, privacy="none", **more)
 
 
@@ -27,10 +27,40 @@ def test_quantising_is_within_half_a_step():
     assert ((back.images - made.images).abs().amax((0, 2, 3)) <= step * 0.501).all()
 
 
+def test_float16_is_within_2_to_the_minus_11_of_each_value():
+    made = synthetic()
+    made.images[0, 0, 0, :3] = torch.tensor([65504.0, -65504.0, 2.0**-20])
+    error = (unpack(pack(made, real=False, encoding="float16"), 2).images - made.images).abs()
+    assert (error <= torch.clamp(made.images.abs() * 2**-11, min=2**-25)).all()
+    assert error.max() > 0 and error[0, 0, 0, :2].eq(0).all()
+
+
+def test_float32_loses_nothing():
+    made = synthetic(lr=0.02)
+    packed = pack(made, real=False, encoding="float32")
+    assert packed.scale.tolist() == [1, 1, 1] and packed.offset.tolist() == [0, 0, 0]
+    back = unpack(packed, 2)
+    assert torch.equal(back.images, made.images) and back.lr == pytest.approx(0.02)
+
+
+def test_beyond_float16_does_not_leave():
+    made = synthetic()
+    made.images[1, 0, 0, 0] = -65505.0
+    with pytest.raises(ReleaseError, match=r'at most 65504[\s\S]*65505[\s\S]*encoding = "uint8" or "float32"'):
+        pack(made, real=False, encoding="float16")
+    assert len(pack(made, real=False, encoding="float32")) == len(pack(made, real=False)) == 6
+
+
+def test_no_such_encoding():
+    with pytest.raises(SettingError, match="did you mean 'float16'"):
+        pack(synthetic(), real=False, encoding="float61")
+
+
 def test_real_pixels_lose_nothing():
     images = np.random.default_rng(0).integers(256, size=(4, 8, 8, 3), dtype=np.uint8)
     x = ImageSet(images, np.array([0, 1, 0, 1]), ("a", "b"))
-    packed = pack(SyntheticSet(x.pixels(), x.targets(), None), real=True)
+    packed = pack(SyntheticSet(x.pixels(), x.targets(), None), real=True, encoding="float32")
+    assert packed.images.dtype == torch.uint8  # whatever was asked for
     assert (packed.images.numpy() == images.transpose(0, 3, 1, 2)).all()
     torch.testing.assert_close(unpack(packed, None).images, x.pixels(), rtol=0, atol=1e-6)
 
@@ -40,20 +70,23 @@ def test_one_grey_value_throughout():
     assert torch.equal(unpack(pack(made, real=False), 1).images, made.images)
 
 
+@pytest.mark.parametrize("encoding", ["uint8", "float16", "float32"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_no_number_does_not_leave(bad):
+def test_what_is_no_number_does_not_leave(bad, encoding):
     made = synthetic()
     made.images[1, 0, 0, 0] = bad
     with pytest.raises(ReleaseError, match="1 of 6 images"):
-        pack(made, real=False)
+        pack(made, real=False, encoding=encoding)
 
 
-def test_bytes_and_back():
-    one = release()
+@pytest.mark.parametrize("encoding", ["uint8", "float16", "float32"])
+def test_bytes_and_back(encoding):
+    one = release(encoding)
     data = one.to_bytes()
     back = Release.from_bytes(data)
     assert (back.site, back.scheme, back.seed, back.real, back.privacy) == ("north", "dc", 0, False, "none")
-    assert back.to_bytes() == data == release().to_bytes()
+    assert back.to_bytes() == data == release(encoding).to_bytes()
+    assert back.sets[2].images.dtype == getattr(torch, encoding)
     assert float(back.sets[2].lr[0]) == pytest.approx(0.02)
     for name, value in one.sets[2].tensors().items():
         assert torch.equal(value, back.sets[2].tensors()[name])

@@ -82,6 +82,61 @@ def test_too_large_is_refused_before_it_is_read():
         inspect(b"\0" * (size_limit(JOB, EXPECTED) + 1), JOB, EXPECTED)
 
 
+PIXELS = torch.linspace(-9, 9, 3 * 64).view(3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("sent", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("asked", ["uint8", "float16", "float32"])
+def test_only_the_encoding_asked_for_is_taken(asked, sent):
+    made = release(sets={ipc: packed(3, images=PIXELS.to(getattr(torch, sent))) for ipc in (1, 2)}).to_bytes()
+    job = replace(JOB, encoding=asked)
+    if asked == sent:
+        assert inspect(made, job, EXPECTED).sets[1].images.dtype == getattr(torch, asked)
+    else:
+        with pytest.raises(ReleaseError, match=f"images of ipc 1 cannot be so[\\s\\S]*{asked}[\\s\\S]*{sent}"):
+            inspect(made, job, EXPECTED)
+
+
+@pytest.mark.parametrize("encoding", ["float16", "float32"])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"images": PIXELS * float("nan")}, "NaN"),
+        ({"images": PIXELS * float("inf")}, "NaN or infinity"),
+        ({"images": PIXELS, "scale": torch.full((1,), 2.0)}, "pixel range"),
+        ({"images": PIXELS, "offset": torch.ones(1)}, "pixel range"),
+        ({"images": PIXELS[:, :, :4]}, "images of ipc 1"),
+    ],
+)
+def test_what_is_refused_of_floats(encoding, more, message):
+    one = packed(3, **{**more, "images": more["images"].to(getattr(torch, encoding))})
+    with pytest.raises(ReleaseError, match=message):
+        inspect(release(one).to_bytes(), replace(JOB, encoding=encoding), EXPECTED)
+
+
+def test_a_float_far_out_of_range():
+    made = release(packed(3, images=PIXELS * 1e9))
+    with pytest.raises(ReleaseError, match="pixel range"):
+        inspect(made.to_bytes(), replace(JOB, encoding="float32"), EXPECTED)
+
+
+def test_a_wider_pixel_may_take_its_bytes_and_no_more():
+    images = sum(JOB.ipcs) * EXPECTED.classes * EXPECTED.channels * EXPECTED.size**2
+    sizes = {name: size_limit(replace(JOB, encoding=name), EXPECTED) for name in ("uint8", "float16", "float32")}
+    assert sizes["float16"] - sizes["uint8"] == images and sizes["float32"] - sizes["uint8"] == 3 * images
+    real = replace(JOB, scheme="random")
+    assert size_limit(replace(real, encoding="float32"), EXPECTED) == size_limit(real, EXPECTED)
+
+
+def test_real_images_are_eight_bits_whatever_is_asked_for():
+    job = replace(JOB, scheme="random", encoding="float32", ipcs=(1,))
+    made = release(scheme="random", real=True, sets={1: packed(3)})
+    assert inspect(made.to_bytes(), job, EXPECTED).real
+    floats = release(scheme="random", real=True, sets={1: packed(3, images=PIXELS)})
+    with pytest.raises(ReleaseError, match="images of ipc 1"):
+        inspect(floats.to_bytes(), job, EXPECTED)
+
+
 def test_draws_of_random():
     job = replace(JOB, scheme="random", draws=2, ipcs=(1,))
     draw = torch.tensor([0, 0, 0, 1, 1, 1])
