@@ -16,6 +16,7 @@ import ray
 from fedistill.errors import PlanError
 from fedistill.federation.events import KEPT, Event, Mailbox
 from fedistill.federation.failure import DEADLINE, SILENT, Failure, from_exception
+from fedistill.federation.ledger import Ledger
 from fedistill.federation.task import RETRIES, Task, result_of
 from fedistill.federation.worker import Order, work
 
@@ -25,10 +26,14 @@ LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs a
 class Dispatcher:
     """Hands jobs to Ray, never more than twice as many at once as there are CPUs, so that each finds its successor
     ready while the queue stays here. Everything happens in ``step``; there are no threads.
+
+    Attributes:
+        ledger: the seconds that jobs have computed.
     """
 
     def __init__(self, *, workers: int) -> None:
         self.workers = workers
+        self.ledger = Ledger()
         self._limit = 2 * workers
         self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
@@ -86,7 +91,9 @@ class Dispatcher:
         self._listen(now=bool(ready))  # before the results: a job's events come first
         for ref in ready:
             task = self._out.pop(ref)
-            task.done(result_of(ref))
+            seconds, outcome = result_of(ref)
+            self.ledger.add(task.lane, seconds, cpus=task.num_cpus)
+            task.done(outcome)
         self._enforce()
         self._launch()
 
@@ -111,7 +118,7 @@ class Dispatcher:
             except Exception as error:  # what cannot be sent spoils no other job
                 task.done(from_exception(error))
                 continue
-            order = Order(task.job, uuid.uuid4().hex, task.threads, self._path, task.about)
+            order = Order(task.job, uuid.uuid4().hex, task.threads, self._path, task.about, task.app)
             task.token, task.started = order.token, None
             remote = self._work_on_gpu if task.num_gpus else self._work
             named = remote.options(**task.options, max_retries=RETRIES, name=task.job)

@@ -1,6 +1,7 @@
 """Server-side work, such as training on a finished pool: on the Ray of the sites, or one item per poll without it."""
 
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from fedistill.errors import RunError
 from fedistill.federation.events import Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.job import attempt, run_function
+from fedistill.federation.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,16 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """Runs one item, in the driver's process, each time it is polled."""
+    """Runs one item, in the driver's process, each time it is polled.
 
-    def __init__(self, *, sink: Sink = lambda event: None) -> None:
+    Args:
+        sink: called with each event.
+        ledger: where the seconds that items compute are entered.
+    """
+
+    def __init__(self, *, sink: Sink = lambda event: None, ledger: Ledger | None = None) -> None:
         self._sink = sink
+        self._ledger = ledger or Ledger()
         self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int]] = deque()
 
     def submit(
@@ -82,7 +90,10 @@ class InlineExecutor:
         with delivered_to(self._sink):
             emitter(key)({"stage": "started"})
             # Copies, as on Ray: a function that writes to its arguments must not change the driver's.
-            outcome = attempt(run_function, threads, function, *pickle.loads(pickle.dumps(values)))
+            values = pickle.loads(pickle.dumps(values))
+            start = time.perf_counter()
+            outcome = attempt(run_function, threads, function, *values)
+            self._ledger.add("server", time.perf_counter() - start)
         return [(key, as_result(outcome))]
 
     @property

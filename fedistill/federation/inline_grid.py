@@ -1,13 +1,16 @@
 """Sites in the driver's own process, one job at a time: ``--engine inline``. The readable twin of the Ray grid."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flwr.clientapp import ClientApp
 
 from fedistill.federation.events import Sink, delivered_to, emitter
+from fedistill.federation.failure import Failure
 from fedistill.federation.grid import SimulatedGrid
-from fedistill.federation.job import answer, attempt, job_name
+from fedistill.federation.job import answer, attempt, job_name, load
+from fedistill.federation.ledger import Ledger
 from fedistill.federation.nodes import Node
 
 
@@ -21,6 +24,7 @@ class InlineGrid(SimulatedGrid):
     Args:
         client_app: the sites' ClientApp, or "module:attribute".
         sink: called with each event as it happens, while the job runs.
+        ledger: where the seconds that jobs compute are entered.
     """
 
     def __init__(
@@ -30,11 +34,13 @@ class InlineGrid(SimulatedGrid):
         run_config: Mapping[str, Any],
         *,
         sink: Sink = lambda event: None,
+        ledger: Ledger | None = None,
         run_id: int = 1,
     ) -> None:
         super().__init__(nodes, run_config, run_id=run_id)
         self._app = client_app
         self._sink = sink
+        self._ledger = ledger or Ledger()
 
     def _queue(self, message_id: str) -> None:
         pass  # what was sent and not answered is the queue
@@ -49,5 +55,12 @@ class InlineGrid(SimulatedGrid):
         state = self._states[node.node_id]
         with delivered_to(self._sink):
             emitter(job_name(message, node))({"stage": "started", "site": node.name})
-            outcome = attempt(answer, self._app, message, node, self.run_config, self._run.run_id, state)
+            app = attempt(load, self._app) if isinstance(self._app, str) else self._app
+            start = time.perf_counter()
+            outcome = (
+                app
+                if isinstance(app, Failure)
+                else attempt(answer, app, message, node, self.run_config, self._run.run_id, state)
+            )
+            self._ledger.add("site", time.perf_counter() - start)
         self._finish(message_id, outcome)

@@ -76,6 +76,7 @@ class RayGrid(SimulatedGrid):
             done=done,
             options=ray_options(node.num_cpus, node.num_gpus, node.memory),
             threads=node.threads,
+            app=self._loader,
             deadline_s=self._limits.deadline_s,
             silence_s=self._limits.silence_s,
             alone=node.node_id if self._serial else None,

@@ -18,6 +18,7 @@ from fedistill.federation.events import KEPT, Event, Sink
 from fedistill.federation.executor import Executor, InlineExecutor
 from fedistill.federation.grid import SimulatedGrid
 from fedistill.federation.inline_grid import InlineGrid
+from fedistill.federation.ledger import Ledger
 from fedistill.federation.nodes import Node
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class Runtime:
     Args:
         workers: CPUs they share; 1 inline.
         events: a function that returns the events since its last call, oldest first. Each has ``time`` and ``job``.
+        ledger: the seconds that sites and server have computed so far.
     """
 
     grid: SimulatedGrid
     executor: Executor
     workers: int
     events: Callable[[], list[Event]]
+    ledger: Ledger
 
 
 @contextmanager
@@ -94,8 +97,9 @@ def open_runtime(
             events.clear()
             return drained
 
-        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink)
-        yield Runtime(grid, InlineExecutor(sink=sink), 1, drain)
+        ledger = Ledger()
+        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink, ledger=ledger)
+        yield Runtime(grid, InlineExecutor(sink=sink, ledger=ledger), 1, drain, ledger)
         return
 
     with _ray(engine, workers) as dispatcher:
@@ -111,7 +115,7 @@ def open_runtime(
             serial_nodes=serial_nodes,
             run_id=uuid.uuid4().int >> 65,
         )
-        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events)
+        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.ledger)
 
 
 @contextmanager

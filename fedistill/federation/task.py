@@ -3,12 +3,13 @@
 import pickle
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import ray
 
 from fedistill.federation.events import Event
 from fedistill.federation.failure import DIED, Failure, from_exception
+from fedistill.federation.ledger import Lane
 
 RETRIES = 2
 """Times Ray starts a job again after the process that ran it died."""
@@ -24,9 +25,10 @@ class Task:
         done: takes the result or a Failure, in the driver.
         alone: no two jobs with the same value (other than None) are out at once.
         shared: references to the values that ``worker.Slot`` stands for.
+        app: see ``worker.Order``.
     """
 
-    lane: Literal["site", "question", "server"]
+    lane: Lane
     job: str
     payload: Callable[[], bytes]
     done: Callable[[Any], None]
@@ -37,6 +39,7 @@ class Task:
     silence_s: float | None = None
     alone: Hashable = None
     shared: tuple[Any, ...] = ()
+    app: str = ""
     silences: int = 0
     token: str = ""
     ref: Any = None
@@ -47,6 +50,10 @@ class Task:
     def num_gpus(self) -> float:
         return float(self.options["num_gpus"])
 
+    @property
+    def num_cpus(self) -> float:
+        return float(self.options["num_cpus"])
+
 
 def ray_options(num_cpus: float, num_gpus: float, memory: int | None = None) -> dict[str, Any]:
     """Ray's options for what one job sets aside."""
@@ -54,17 +61,23 @@ def ray_options(num_cpus: float, num_gpus: float, memory: int | None = None) -> 
     return options if memory is None else {**options, "memory": memory}
 
 
-def result_of(ref: Any) -> Any:
-    """The result of a task that is ready, or a Failure. Never raises for what befell the task."""
+def result_of(ref: Any) -> tuple[float, Any]:
+    """Of a task that is ready: seconds it computed, and its result or a Failure. Never raises for what befell it."""
+    seconds = 0.0
     try:
-        return pickle.loads(ray.get(ref))
-    except ray.exceptions.RayTaskError as error:  # the worker could not even begin, such as without fedistill
+        seconds, result = ray.get(ref)
+        return seconds, pickle.loads(result)
+    except Exception as error:
+        return seconds, _failure(error)
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, ray.exceptions.RayTaskError):  # the worker could not even begin, such as without fedistill
         return from_exception(error.cause if isinstance(error.cause, Exception) else error)
-    except ray.exceptions.OutOfMemoryError as error:
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
         line = "the machine ran out of memory and Ray ended the job; give fewer workers or smaller batches"
         return Failure(DIED, line, from_exception(error).line)
-    except ray.exceptions.RayError as error:
+    if isinstance(error, ray.exceptions.RayError):
         line = f"the process that ran the job died, {1 + RETRIES} times (killed, crashed, or its machine was lost)"
         return Failure(DIED, line, from_exception(error).line)
-    except Exception as error:  # a result that cannot be unpickled here
-        return from_exception(error)
+    return from_exception(error)  # a result that cannot be unpickled here

@@ -71,6 +71,13 @@ def hang(message: Message, context: Context) -> Message:
             emit({"step": 1})
 
 
+@app.query("doze")
+def doze_at_site(message: Message, context: Context) -> Message:
+    """Take a known time."""
+    doze(float(message.content["ask"]["seconds"]))
+    return Message(RecordDict(), reply_to=message)
+
+
 @app.query("threads")
 def threads(message: Message, context: Context) -> Message:
     import torch
@@ -115,6 +122,10 @@ def fail() -> None:
 def process_and_gpus() -> tuple[int, str]:
     """Which process runs this, and the GPUs it may see."""
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def doze(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def count_threads() -> int:

@@ -1,0 +1,54 @@
+"""Where a run's time went: the sites' work, the server's, and everything else."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a run.
+
+    Args:
+        workers: CPUs that it had.
+        wall_seconds: from its beginning until its tables were written.
+        start_seconds: of these, until Ray was up.
+        sites_seconds: in which the sites computed, all CPUs added up; server_seconds: likewise of the server.
+
+    >>> timing = Timing(workers=2, wall_seconds=612, start_seconds=5, sites_seconds=746.6, server_seconds=403.9)
+    >>> print(timing.line())
+    612 s on 2 workers: sites 61 %, server 33 %, everything else 6 % (start, messages, waiting, writing)
+    """
+
+    workers: int
+    wall_seconds: float
+    start_seconds: float
+    sites_seconds: float
+    server_seconds: float
+
+    @property
+    def sites(self) -> float:
+        """The sites' share of the workers' time, 0 to 1."""
+        return self.sites_seconds / (self.workers * self.wall_seconds)
+
+    @property
+    def server(self) -> float:
+        """The server's, likewise."""
+        return self.server_seconds / (self.workers * self.wall_seconds)
+
+    @property
+    def rest(self) -> float:
+        """What is left, likewise."""
+        return 1 - self.sites - self.server
+
+    def line(self) -> str:
+        """For people. The shares are rounded so that they add up."""
+        sites, server = round(100 * self.sites), round(100 * self.server)
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        shares = f"sites {sites} %, server {server} %, everything else {100 - sites - server} %"
+        return f"{self.wall_seconds:.0f} s on {workers}: {shares} (start, messages, waiting, writing)"
+
+    def record(self) -> dict[str, Any]:
+        """For timing.json."""
+        seconds = {name: round(value, 3) for name, value in asdict(self).items() if name.endswith("_seconds")}
+        shares = {"sites": self.sites, "server": self.server, "everything_else": self.rest}
+        return {"workers": self.workers, **seconds, "shares": {name: round(value, 4) for name, value in shares.items()}}
