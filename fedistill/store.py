@@ -4,9 +4,13 @@
 carries a checksum over its content: a damaged one is set aside and made anew.
 """
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +31,19 @@ def key_of(detail: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(detail, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-class Store:
-    """A folder of results. Safe for several processes: files appear whole, and equal keys mean equal content."""
+WAIT_SECONDS = 0.25
 
-    def __init__(self, root: Path) -> None:
+
+class Store:
+    """A folder of results. Safe for several processes: files appear whole, and equal keys mean equal content.
+
+    Args:
+        on_wait: called again and again while another process makes what is wanted here.
+    """
+
+    def __init__(self, root: Path, *, on_wait: Callable[[], None] = lambda: None) -> None:
         self.root = root
+        self._on_wait = on_wait
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / f"{key}.safetensors"
@@ -65,14 +77,39 @@ class Store:
         return None
 
     def remember(self, kind: str, detail: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
-        """What ``make`` returns, from the store where this detail was met before."""
+        """What ``make`` returns, from the store where this detail was met before. Never made twice at once."""
         key = key_of(detail)
         found = self.get(kind, key)
         if found is not None:
             return found[0]
-        made = make()
-        self.put(kind, key, made)
+        with self.making(kind, key):
+            found = self.get(kind, key)  # somebody may have made it while we waited
+            if found is not None:
+                return found[0]
+            made = make()
+            self.put(kind, key, made)
         return made
+
+    @contextmanager
+    def making(self, kind: str, key: str) -> Iterator[None]:
+        """Within the block nobody else makes this result. The system frees it when the process ends, however it ends.
+
+        Two jobs that need the same experts or the same images would otherwise both compute them.
+        """
+        path = self.path(kind, key).with_suffix(".making")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with path.open("a") as file:
+                while not _locked(file.fileno()):
+                    self._on_wait()
+                    time.sleep(WAIT_SECONDS)
+                if not _is(path, file.fileno()):
+                    continue  # who held it has removed the file: what we have locked is nobody's any more
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 class KeptCheckpoints:
@@ -113,6 +150,24 @@ class KeptCheckpoint:
 
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         self._store.put("checkpoint", self._key, tensors, note)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks: then two may make the same, as equal keys allow
+    return True
+
+
+def _is(path: Path, file: int) -> bool:
+    try:
+        there, here = path.stat(), os.fstat(file)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:

@@ -1,5 +1,10 @@
 """The store: equal detail, equal result; a damaged file is made anew."""
 
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
 import torch
 
 from fedistill.store import Store, key_of
@@ -45,3 +50,41 @@ def test_nothing_half_written_is_left(tmp_path):
     store = Store(tmp_path)
     store.put("kind", "k", {"x": torch.zeros(1)})
     assert [p.name for p in (tmp_path / "kind").iterdir()] == ["k.safetensors"]
+
+
+def made_slowly(root, told, made):
+    """In a process of its own: what takes a while to make."""
+
+    def make():
+        made.put(1)
+        time.sleep(0.5)
+        return {"x": torch.arange(3)}
+
+    store = Store(Path(root), on_wait=lambda: told.put(1))
+    assert store.remember("kind", {"a": 1}, make)["x"].tolist() == [0, 1, 2]
+
+
+def test_two_processes_do_not_make_the_same_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    told, made = context.Queue(), context.Queue()
+    both = [context.Process(target=made_slowly, args=(str(tmp_path), told, made)) for _ in range(3)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert made.get(timeout=5) == 1 and made.empty(), "one made it"
+    assert not told.empty(), "the others waited, and said so"
+    assert [p.suffix for p in (tmp_path / "kind").iterdir()] == [".safetensors"]
+
+
+def test_who_fails_lets_the_next_one_try(tmp_path):
+    store = Store(tmp_path)
+
+    def fail():
+        raise ValueError
+
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            store.remember("kind", {"a": 1}, fail)
+    assert store.remember("kind", {"a": 1}, lambda: {"x": torch.ones(1)})["x"] == 1
