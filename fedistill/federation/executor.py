@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fedistill.errors import RunError
-from fedistill.federation.events import Sink, delivered_to, emitter
+from fedistill.federation.events import Event, Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.job import attempt, run_function
 from fedistill.federation.ledger import Ledger
@@ -32,8 +32,9 @@ class Executor(Protocol):
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
+        about: Event | None = None,
     ) -> None:
-        """Queue ``function(*args)``. ``key`` names it in ``poll`` and in its events.
+        """Queue ``function(*args)``. ``key`` names it in ``poll`` and in its events, into which ``about`` goes as well.
 
         Raises:
             RunError: when the function cannot be imported by its name elsewhere.
@@ -62,7 +63,7 @@ class InlineExecutor:
     def __init__(self, *, sink: Sink = lambda event: None, ledger: Ledger | None = None) -> None:
         self._sink = sink
         self._ledger = ledger or Ledger()
-        self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int]] = deque()
+        self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int, Event]] = deque()
 
     def submit(
         self,
@@ -72,10 +73,11 @@ class InlineExecutor:
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
+        about: Event | None = None,
     ) -> None:
         """See ``Executor``."""
         require_importable(function)
-        self._waiting.append((key, function, args, threads))
+        self._waiting.append((key, function, args, threads, about or {}))
 
     def share(self, value: Any) -> Shared:
         """See ``Executor``."""
@@ -85,9 +87,9 @@ class InlineExecutor:
         """See ``Executor``."""
         if not self._waiting:
             return []
-        key, function, args, threads = self._waiting.popleft()
+        key, function, args, threads, about = self._waiting.popleft()
         values = tuple(each.handle if isinstance(each, Shared) else each for each in args)
-        with delivered_to(self._sink):
+        with delivered_to(lambda event: self._sink({**about, **event})):
             emitter(key)({"stage": "started"})
             # Copies, as on Ray: a function that writes to its arguments must not change the driver's.
             values = pickle.loads(pickle.dumps(values))

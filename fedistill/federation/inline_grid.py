@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from fedistill.federation.events import Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.grid import SimulatedGrid
-from fedistill.federation.job import answer, attempt, job_name, load
+from fedistill.federation.job import about, answer, attempt, job_name, load
 from fedistill.federation.ledger import Ledger
 from fedistill.federation.nodes import Node
 
@@ -53,8 +53,9 @@ class InlineGrid(SimulatedGrid):
         message = self._sent[message_id]
         node = self.nodes[message.metadata.dst_node_id]
         state = self._states[node.node_id]
-        with delivered_to(self._sink):
-            emitter(job_name(message, node))({"stage": "started", "site": node.name})
+        said = about(message, node)
+        with delivered_to(lambda event: self._sink({**said, **event})):
+            emitter(job_name(message, node))({"stage": "started"})
             app = attempt(load, self._app) if isinstance(self._app, str) else self._app
             start = time.perf_counter()
             outcome = (

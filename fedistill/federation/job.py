@@ -11,6 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedistill.errors import RunError
+from fedistill.federation.events import Event
 from fedistill.federation.failure import from_exception
 from fedistill.federation.identity import acting_as
 from fedistill.federation.nodes import Node
@@ -29,6 +30,12 @@ def job_name(message: Message, node: Node) -> str:
     if message.has_content() and "job" in message.content and "name" in message.content["job"]:
         return str(message.content["job"]["name"])
     return f"{node.name}/{message.metadata.message_id}"
+
+
+def about(message: Message, node: Node) -> Event:
+    """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
+    record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
+    return {"site": node.name, **({"point": str(record["point"])} if "point" in record else {})}
 
 
 def answer(

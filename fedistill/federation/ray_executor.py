@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from fedistill.federation.dispatch import Dispatcher
+from fedistill.federation.events import Event
 from fedistill.federation.executor import Shared, as_result, require_importable
 from fedistill.federation.job import run_function
 from fedistill.federation.task import Task, ray_options
@@ -33,6 +34,7 @@ class RayExecutor:
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
+        about: Event | None = None,
     ) -> None:
         """See ``Executor``."""
         require_importable(function)
@@ -46,6 +48,7 @@ class RayExecutor:
             Task(
                 lane="server",
                 job=key,
+                about=about or {},
                 payload=lambda: pickle.dumps((run_function, (threads, function, *slots))),
                 done=partial(self._take, key),
                 options=options,

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedistill.federation.dispatch import Dispatcher
 from fedistill.federation.grid import SimulatedGrid
-from fedistill.federation.job import answer, job_name
+from fedistill.federation.job import about, answer, job_name
 from fedistill.federation.nodes import Node
 from fedistill.federation.task import Task, ray_options
 
@@ -71,7 +71,7 @@ class RayGrid(SimulatedGrid):
             # Evaluating takes moments, and a training chain waits for the answer.
             lane="question" if message.metadata.message_type.startswith("evaluate") else "site",
             job=job_name(message, node),
-            about={"site": node.name},
+            about=about(message, node),
             payload=payload,
             done=done,
             options=ray_options(node.num_cpus, node.num_gpus, node.memory),

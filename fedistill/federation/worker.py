@@ -28,7 +28,7 @@ class Order:
         token: marks this attempt at the job.
         threads: for every library that reads its thread count from the environment when first loaded.
         path: the driver's import path: what is importable there is to be importable in the worker.
-        about: goes into the event that says the job has started.
+        about: goes into every event: whose job it is, and for which point of a sweep.
         app: "module:attribute" of what the job will load, imported before its seconds are counted; empty for nothing.
     """
 
@@ -57,10 +57,10 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
     seconds = 0.0
 
     def post(event: Event) -> None:
-        last_post[:] = [mailbox.post.remote(order.token, event)]
+        last_post[:] = [mailbox.post.remote(order.token, {**order.about, **event})]
 
     with delivered_to(post):
-        emitter(order.job)({"stage": "started", **order.about})  # first of all: deadlines count from here
+        emitter(order.job)({"stage": "started"})  # first of all: deadlines count from here
         try:
             import torch  # noqa: F401 - in a fresh process this takes seconds, and they are a start, not yet work
 
