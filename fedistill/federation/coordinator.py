@@ -5,14 +5,17 @@ both until everything has come.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedistill.errors import RunError
+from fedistill.errors import ReleaseError, RunError
+from fedistill.federation.alike import likeness
 from fedistill.federation.events import Event
 from fedistill.federation.executor import Executor
 from fedistill.federation.grid import SimulatedGrid
@@ -27,8 +30,30 @@ from fedistill.federation.messages import (
     unpack_outcomes,
     unpack_tallies,
 )
+from fedistill.federation.traffic import Traffic, encoded_size
+from fedistill.federation.weights import ALONE, Alone, Learned, pack_alone, unpack_learned
+from fedistill.models import Network
 from fedistill.plan import Job
 from fedistill.training.metrics import Tally
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """A message to a site and what came back.
+
+    Args:
+        why: one line on why there is no reply that can be used; then trace has the whole traceback where there is one.
+        up, down: bytes of the reply and of the message, encoded.
+        shared: whether another point of a sweep had asked the same, and this is the answer it got.
+    """
+
+    reply: Message
+    why: str
+    trace: str
+    up: int
+    down: int
+    shared: bool = False
+
 
 NOBODY = (
     "no node says it is this site; with `flwr run .` start as many nodes as there are sites: "
@@ -47,6 +72,10 @@ class Coordinator:
         sites: names in order.
         events: what has happened since it was last called.
         on_event: told of each event.
+
+    Attributes:
+        traffic: bytes across the sites' boundaries.
+        begun: work by its key in the store that is done once for all points of a sweep.
     """
 
     def __init__(
@@ -63,6 +92,21 @@ class Coordinator:
         self._replies: dict[str, asyncio.Future[Message]] = {}
         self._results: dict[str, asyncio.Future[Any]] = {}
         self._nodes: dict[str, int] = {}
+        self._point = ""
+        self._asked: dict[str, asyncio.Task[Message]] = {}
+        self.begun: dict[str, asyncio.Task[Any]] = {}
+        self.traffic = Traffic()
+
+    def at(self, nodes: Mapping[str, int], point: str) -> "Coordinator":
+        """The same wire for one point of a sweep, whose traffic is counted apart.
+
+        Args:
+            nodes: addresses of the point's sites.
+            point: its label.
+        """
+        view = copy(self)
+        view._nodes, view._point, view.traffic = dict(nodes), point, Traffic()
+        return view
 
     def conduct(self, study: Awaitable[Any]) -> Any:
         """Run a study to its end, polling as long as it waits."""
@@ -75,7 +119,7 @@ class Coordinator:
 
     async def _conduct(self, study: Awaitable[Any]) -> Any:
         async def whole() -> Any:
-            self._nodes = await self._who_is_who()
+            self._nodes = self._nodes or await self._who_is_who()
             return await study
 
         task = asyncio.ensure_future(whole())
@@ -118,40 +162,88 @@ class Coordinator:
                 found[str(reply.content.config_records["who"]["site"])] = node_id
         return found
 
+    async def _answer(self, message: Message) -> tuple[Message, bool]:
+        """The reply, and whether it is another's: what points of a sweep ask alike at one time is asked once."""
+        if not self._point:
+            return await self._send(message), False
+        key = likeness(message)
+        shared = key in self._asked
+        if not shared:
+            if "job" in message.content:
+                message.content.config_records["job"]["point"] = self._point  # for people
+            self._asked[key] = asyncio.ensure_future(self._send(message))
+        try:
+            reply = await asyncio.shield(self._asked[key])
+        finally:
+            self._asked.pop(key, None)
+        return deepcopy(reply), shared  # whoever takes a reply may change it
+
     async def _send(self, message: Message) -> Message:
         [message_id] = self._grid.push_messages([message])
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._replies[message_id] = future
         return await future
 
-    async def release(self, job: Job) -> Outcome:
-        """What became of a job. Whatever goes wrong becomes an Outcome that says so, never an exception."""
-        if job.site not in self._nodes:
-            return Outcome(job.name, job.site, error=NOBODY)
-        reply = await self._send(Message(pack_jobs([job]), self._nodes[job.site], RELEASE))
+    def node_of(self, site: str) -> int | None:
+        """Flower's address of a site; None where no node says it is this site."""
+        return self._nodes.get(site)
+
+    async def exchange(self, site: str, message: Message, *, purpose: str) -> Exchange:
+        """Send a message to a site and count what crosses its boundary, both ways."""
+        down = encoded_size(message)
+        self.traffic.count(purpose, site, "down", down)
+        reply, shared = await self._answer(message)
         if reply.has_error():
             line, _, trace = (reply.error.reason or "no reason given").partition("\n\n")
-            return Outcome(job.name, job.site, error=line, trace=trace)
+            return Exchange(reply, line, trace, 0, down, shared)
+        up = encoded_size(reply)
+        self.traffic.count(purpose, site, "up", up)
+        return Exchange(reply, "", "", up, down, shared)
+
+    async def release(self, job: Job) -> Outcome:
+        """What became of a job. Whatever goes wrong becomes an Outcome that says so, never an exception."""
+        node = self.node_of(job.site)
+        if node is None:
+            return Outcome(job.name, job.site, error=NOBODY)
+        came = await self.exchange(job.site, Message(pack_jobs([job]), node, RELEASE), purpose=job.scheme)
+        if came.why:
+            return Outcome(job.name, job.site, error=came.why, trace=came.trace)
         try:
-            [outcome] = unpack_outcomes(reply.content)
+            [outcome] = unpack_outcomes(came.reply.content)
         except (KeyError, TypeError, ValueError) as error:
             return Outcome(job.name, job.site, error=f"a reply that cannot be read: {error}")
         if (outcome.job, outcome.site) != (job.name, job.site):
             found = f"{outcome.site!r} for {outcome.job!r}"
             return Outcome(job.name, job.site, error=f"a reply of {found} came for {job.name!r}")
-        return outcome
+        # What another point has had computed is found here.
+        return replace(outcome, found=len(outcome.seconds)) if came.shared else outcome
 
     async def score(self, site: str, question: Question) -> list[Tally] | str:
-        """A tally a network of a site's validation images; or one line on why there is none."""
-        if site not in self._nodes:
+        """A tally for each network of the question; or one line on why there is none."""
+        node = self.node_of(site)
+        if node is None:
             return NOBODY
-        reply = await self._send(Message(pack_question(question), self._nodes[site], SCORE))
-        if reply.has_error():
-            return (reply.error.reason or "no reason given").partition("\n\n")[0]
+        purpose = "choosing recipes" if question.split == "val" else "evaluation at sites"
+        came = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
+        if came.why:
+            return came.why
         try:
-            return unpack_tallies(reply.content)
+            return unpack_tallies(came.reply.content)
         except (KeyError, TypeError, ValueError) as error:
             return f"a reply that cannot be read: {error}"
+
+    async def alone(self, request: Alone, network: Network) -> Learned | str:
+        """Networks a site trained by itself; or one line on why there are none."""
+        node = self.node_of(request.site)
+        if node is None:
+            return NOBODY
+        came = await self.exchange(request.site, Message(pack_alone(request), node, ALONE), purpose=request.scheme)
+        if came.why:
+            return came.why
+        try:
+            return unpack_learned(came.reply.content, request, network)
+        except ReleaseError as error:
+            return f"refused by the server: {error}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
         """``function(*args)`` on the server's executor, with so many threads and such a share of a GPU.
@@ -163,7 +255,8 @@ class Coordinator:
             raise RunError(f"{key!r} is already being computed")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._results[key] = future
-        self._executor.submit(key, function, *args, num_gpus=gpus, threads=threads)
+        about = {"point": self._point} if self._point else None
+        self._executor.submit(key, function, *args, num_gpus=gpus, threads=threads, about=about)
         return await future
 
     def share(self, value: Any) -> Any:

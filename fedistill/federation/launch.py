@@ -1,10 +1,12 @@
-"""Opens a runtime for a simulation and lets the server's Flower app run on it.
+"""Opens a runtime for a plan and lets the server's Flower app run on it.
 
 The same two apps serve everywhere: here on Ray tasks or in this process, with ``flwr run`` on Flower's own runtime.
 """
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,33 @@ from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.events import Event
 from fedistill.federation.executor import InlineExecutor
+from fedistill.federation.ledger import Ledger
 from fedistill.federation.nodes import Node
 from fedistill.federation.runtime import Runtime, open_runtime
-from fedistill.plan import Simulation
+from fedistill.plan import Federation, Plan, Simulation
+from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.training.device import device_for
 
 CLIENT = "fedistill.federation.site_app:app"
 
 Conduct = Callable[[Coordinator], Any]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What came of a launch.
+
+    Args:
+        result: of the study.
+        workers: CPUs it had.
+        ledger: the seconds that sites and server computed.
+        start_seconds: until the runtime was up.
+    """
+
+    result: Any
+    workers: int
+    ledger: Ledger
+    start_seconds: float
 
 
 def require_engine(engine: str, simulation: Simulation, workers: int | None) -> None:
@@ -57,19 +78,19 @@ def require_engine(engine: str, simulation: Simulation, workers: int | None) -> 
 
 
 def launch(
-    simulation: Simulation,
-    conduct: Conduct,
+    plan: Plan,
+    conduct: Callable[[Sequence[Coordinator]], Any],
     *,
     engine: str,
     store: Path,
     data_root: str | None,
     workers: int | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
-) -> Any:
-    """Run a study on this machine or a Ray cluster.
+) -> Launched:
+    """Run a plan's studies, all on one runtime, on this machine or a Ray cluster.
 
     Args:
-        conduct: the study; handed a Coordinator, its result is returned.
+        conduct: the studies; handed a Coordinator for each point. They share one wire, and any of them polls for all.
         engine: ``local``, ``inline`` or HOST:PORT.
         store: the sites' store.
         data_root: folder of MedMNIST files.
@@ -80,25 +101,29 @@ def launch(
         RunError: the runtime cannot be opened.
     """
     results: list[Any] = []
+    nodes, addresses = _nodes(plan, store, data_root)
+    start = time.perf_counter()
     with open_runtime(
         engine,
-        _nodes(simulation, store, data_root),
+        nodes,
         CLIENT,
         {},
         workers=workers,
-        deadline_s=simulation.deadline_s,
-        silence_s=simulation.silence_s,
+        deadline_s=plan.first.deadline_s,
+        silence_s=plan.first.silence_s,
         on_event=on_event if engine == "inline" else None,
     ) as runtime:
+        start_seconds = time.perf_counter() - start
         events = list if engine == "inline" else runtime.events
-        sites = simulation.federation.sites
 
         def main(grid: Grid, context: Context) -> None:
-            coordinator = Coordinator(grid, runtime.executor, sites, events=events, on_event=on_event)
-            results.append(conduct(coordinator))
+            sites = plan.first.federation.sites
+            wire = Coordinator(grid, runtime.executor, sites, events=events, on_event=on_event)
+            named = zip(addresses, plan.points, strict=True)
+            results.append(conduct([wire.at(there, point.label) for there, point in named]))
 
         _call(main, runtime)
-    return results[0]
+        return Launched(results[0], runtime.workers, runtime.ledger, start_seconds)
 
 
 def _call(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
@@ -126,18 +151,35 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
     return app
 
 
-def _nodes(simulation: Simulation, store: Path, data_root: str | None) -> list[Node]:
-    federation = simulation.federation
-    own: dict[str, str | int] = {
-        "num-partitions": len(federation.sites),
-        "federation": federation.model_dump_json(),
-        "data-root": data_root or "",
-        "store": str(store),
-    }
-    nodes = []
-    for place, name in enumerate(federation.sites):
-        site = federation.of(name)
-        memory = None if site.memory_gb is None else int(site.memory_gb * 1e9)
-        config = {**own, "partition-id": place, "site": name}
-        nodes.append(Node(place + 1, name, config, site.cpus, site.gpus, memory, site.threads))
-    return nodes
+def _nodes(plan: Plan, store: Path, data_root: str | None) -> tuple[list[Node], list[dict[str, int]]]:
+    """The sites of all points, and each point's by name. Points with equal federations have the same sites."""
+    nodes: list[Node] = []
+    found: dict[str, dict[str, int]] = {}
+    addresses = []
+    # What no hospital has: everybody's data. It computes as a site that sets nothing of its own.
+    central = any(scheme_named(scheme).kind == "central" for point in plan.points for scheme in point.simulation.scheme)
+    for point in plan.points:
+        federation = point.simulation.federation
+        described = federation.model_dump_json()
+        if described not in found:
+            own: dict[str, str | int | bool] = {
+                "num-partitions": len(federation.sites),
+                "federation": described,
+                "data-root": data_root or "",
+                "store": str(store),
+            }
+            found[described] = {}
+            for place, name in enumerate((*federation.sites, *[EVERYONE] * central)):
+                config = {**own, "partition-id": place, "site": name}
+                nodes.append(_node(len(nodes) + 1, name, federation, config))
+                found[described][name] = nodes[-1].node_id
+        addresses.append(found[described])
+    return nodes, addresses
+
+
+def _node(node_id: int, name: str, federation: Federation, config: dict[str, str | int | bool]) -> Node:
+    site = federation.of(name)
+    memory = None if site.memory_gb is None else int(site.memory_gb * 1e9)
+    if name == EVERYONE:
+        config["everyone"] = True
+    return Node(node_id, name, config, site.cpus, site.gpus, memory, site.threads)

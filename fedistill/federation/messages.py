@@ -30,6 +30,7 @@ class Outcome:
         site: who answered.
         release: the Release file's bytes; None where there is none.
         seconds: time each budget took when it was computed, whenever that was, in the order of the job's budgets.
+        examples: real images it was made of, which a server may weight it by.
         found: how many of the budgets came from the site's store.
         refused: the rule of the site's policy that forbids it.
         error: one readable line; trace: the whole traceback.
@@ -39,6 +40,7 @@ class Outcome:
     site: str
     release: bytes | None = None
     seconds: tuple[float, ...] = ()
+    examples: int = 0
     found: int = 0
     refused: str = ""
     error: str = ""
@@ -50,6 +52,7 @@ _KINDS: dict[str, type] = {
     "site": str,
     "release": bytes,
     "seconds": list,
+    "examples": int,
     "found": int,
     "refused": str,
     "error": str,
@@ -94,13 +97,15 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class Question:
-    """A request to score global networks on a site's own validation images.
+    """A request to score networks on a site's own images.
 
     Args:
         name: for people and progress.
         model, width: the networks' shape.
         partition: the redraw whose share is asked about.
         params: their parameters by name, each stacked with a leading axis over the networks.
+        split: ``val``, its validation images, or ``held_out``, those set aside before anything was made of them.
+        members: networks that give one prediction together, the mean of theirs; those next to each other.
     """
 
     name: str
@@ -108,12 +113,16 @@ class Question:
     width: int
     partition: int
     params: Mapping[str, Tensor] = field(repr=False)
+    split: str = "val"
+    members: int = 1
 
 
 def pack_question(question: Question) -> RecordDict:
     """A request to score."""
     arrays = ArrayRecord({name: Array(value.numpy()) for name, value in question.params.items()})
-    about: dict[str, Any] = {"model": question.model, "width": question.width, "partition": question.partition}
+    about: dict[str, Any] = {
+        name: getattr(question, name) for name in ("model", "width", "partition", "split", "members")
+    }
     return RecordDict(
         {"job": ConfigRecord({"name": question.name}), "request": ConfigRecord(about), "networks": arrays}
     )
@@ -128,6 +137,8 @@ def unpack_question(content: RecordDict) -> Question:
         model=str(about["model"]),
         width=int(str(about["width"])),
         partition=int(str(about["partition"])),
+        split=str(about["split"]),
+        members=int(str(about["members"])),
         # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
         params={name: torch.from_numpy(value.numpy().copy()) for name, value in arrays.items()},
     )

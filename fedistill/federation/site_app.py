@@ -25,20 +25,23 @@ from fedistill.federation.messages import (
     unpack_jobs,
     unpack_question,
 )
-from fedistill.models import build
-from fedistill.plan import Federation, Job, Share, holdings_here, load_simulation
-from fedistill.privacy.policy import check_release, check_request
+from fedistill.federation.site_training import counts, network_for, train_alone, train_round
+from fedistill.federation.weights import Round, pack_learned, pack_round_reply, params_of, unpack_alone
+from fedistill.plan import Federation, Job, Share, everything, holdings_here, load_simulation
+from fedistill.plan.schemes import EVERYONE
+from fedistill.privacy.policy import check_release, check_request, check_weights
 from fedistill.store import KeptCheckpoints, Store, key_of
 from fedistill.training.device import device_for
-from fedistill.training.fit import predict, probabilities, unstack
-from fedistill.training.metrics import tally
 
 app = ClientApp()
 
 
 @dataclass(frozen=True)
 class Here:
-    """This site: its federation and place in it, its data folder, its store."""
+    """This site: its federation and place in it, its data folder, its store.
+
+    One place beyond the last site is ``everyone``: in a simulation, all sites' data at one, for ``central-`` schemes.
+    """
 
     federation: Federation
     place: int
@@ -48,14 +51,19 @@ class Here:
     @property
     def device(self) -> str:
         """Where its jobs compute: on a GPU where its site's settings give them one."""
-        return str(device_for(self.federation.of(self.name).gpus))
+        return str(device_for(self.gpus))
+
+    @property
+    def gpus(self) -> float:
+        return self.federation.of(self.name).gpus
 
     @property
     def name(self) -> str:
-        return self.federation.sites[self.place]
+        return (*self.federation.sites, EVERYONE)[self.place]
 
     def share(self, partition: int) -> Share:
-        return holdings_here(self.federation, partition, self.data_root, self.store.remember).shares[self.place]
+        held = holdings_here(self.federation, partition, self.data_root, self.store.remember)
+        return everything(held) if self.name == EVERYONE else held.shares[self.place]
 
 
 def here(context: Context) -> Here:
@@ -70,7 +78,8 @@ def here(context: Context) -> Here:
         federation = simulation.federation
         root, out = str(run.get("data-root", "")), str(run.get("out", "")) or f"runs/{simulation.name}"
         store = str(Path(out) / "work")
-    if place >= len(federation.sites):
+    places = len(federation.sites) + bool(own.get("everyone"))
+    if place >= places:
         raise PlanError(
             f"Federation {federation.name!r} has no site number {place + 1}.",
             expected=f"at most {len(federation.sites)} nodes",
@@ -153,7 +162,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
     found = sum(kept for _, _, kept in done.values())
-    return Outcome(job.name, site.name, release=data, seconds=seconds, found=found)
+    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=len(train), found=found)
 
 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
@@ -187,18 +196,50 @@ def _encoded(exact: Packed, job: Job, ipc: int | None) -> Packed:
     return pack(unpack(exact, ipc), real=False, encoding=job.encoding)
 
 
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round of federated averaging: the message and the reply are those of Flower's own strategies."""
+    site, asked = here(context), Round.of(message.content)
+    check_weights(site.federation.policy, scheme=asked.scheme)
+    share, start = site.share(asked.partition), time.perf_counter()
+    network = network_for(asked.model, asked.width, share)
+    name = str(message.content.config_records["job"]["name"])
+    params = train_round(
+        asked,
+        params_of(message.content.array_records["arrays"], network),
+        share,
+        site=site.name,
+        gpus=site.gpus,
+        on_event=emitter(name),
+    )
+    reply = pack_round_reply(
+        dict(zip(network.names, params, strict=True)),
+        site=site.name,
+        examples=len(share.train),
+        seconds=time.perf_counter() - start,
+    )
+    return Message(reply, reply_to=message)
+
+
+@app.train("alone")
+def alone(message: Message, context: Context) -> Message:
+    """Networks trained here to the end, on this site's images and what others released."""
+    site, asked = here(context), unpack_alone(message.content)
+    check_weights(site.federation.policy, scheme=asked.scheme)
+    on_event = emitter(asked.name)
+    learned = train_alone(asked, site.share(asked.partition), site.store, gpus=site.gpus, on_event=on_event)
+    on_event({"stage": "done", "final": True, "seconds": learned.seconds})
+    return Message(pack_learned(site.name, learned), reply_to=message)
+
+
 @app.evaluate("score")
 def score(message: Message, context: Context) -> Message:
-    """Counts of the networks' predictions on this site's validation images; no prediction leaves the site."""
+    """Counts of the networks' predictions on this site's own images; no prediction leaves the site."""
     site = here(context)
     question = unpack_question(message.content)
     emitter(question.name)({"stage": "scoring"})
-    val = site.share(question.partition).val
-    network = build(question.model, channels=val.channels, classes=val.n_classes, size=val.size, width=question.width)
-    x = val.pixels()
-    stacked = tuple(question.params[name] for name in network.names)
-    tallies = []
-    for params in unstack(stacked):
-        scores = predict(network, params, x) if len(x) else x.new_zeros((0, val.n_classes))
-        tallies.append(tally(val.labels, probabilities(scores, multilabel=val.multilabel).numpy()))
+    share = site.share(question.partition)
+    split = {"val": share.val, "held_out": share.held_out}[question.split]
+    network = network_for(question.model, question.width, share)
+    tallies = counts(network, question.params, split, members=question.members)
     return Message(pack_tallies(site.name, tallies), reply_to=message)

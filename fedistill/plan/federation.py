@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedistill.errors import nearest
+from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
 
 _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
@@ -19,12 +20,6 @@ def require_name(name: str, what: str) -> str:
             "starting with a letter or digit"
         )
     return name
-
-
-class Frozen(BaseModel):
-    """What every table of our TOML files is: no unknown keys, no silent conversions, no change afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Site(Frozen):

@@ -41,6 +41,12 @@ class Holdings:
     unheld: tuple[int, int]
 
 
+def everything(held: Holdings) -> Share:
+    """All sites' data as if they were at one."""
+    parts = [[getattr(share, name) for share in held.shares] for name in ("train", "val", "held_out")]
+    return Share(*[concatenate(each) for each in parts])
+
+
 def holdings(federation: Federation, redraw: int, data_root: str | None, remember: Remember | None = None) -> Holdings:
     """Divide the federation's data.
 

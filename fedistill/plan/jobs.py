@@ -1,9 +1,11 @@
 """Jobs: (site, scheme, seed) with all its budgets, the unit of parallel work, retry and progress."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fedistill.distill import METHODS
+from fedistill.plan.schemes import scheme_named
 from fedistill.plan.simulation import Simulation
 from fedistill.seeds import spawn
 
@@ -47,20 +49,38 @@ class Job:
         return self.ipcs or (None,)
 
 
-def job(simulation: Simulation, site: str, scheme: str, seed: int, partition: int) -> Job:
-    """One job of a simulation."""
-    method = METHODS[scheme]
+def job(
+    simulation: Simulation,
+    site: str,
+    scheme: str,
+    seed: int,
+    partition: int,
+    ipcs: Mapping[int | None, int | None] | None = None,
+) -> Job:
+    """One job of a simulation, for a scheme that makes images.
+
+    Args:
+        ipcs: what the job is asked for in place of each of the simulation's budgets; the same unless given.
+    """
+    name = scheme_named(scheme).method
+    assert name is not None
+    method = METHODS[name]
+    asked = {ipc: ipc for ipc in simulation.budgets(scheme)} if ipcs is None else ipcs
+    settings = dict(simulation.settings(scheme))
+    if "ipc" in settings:  # settings of one budget go with what is asked for in its place
+        tables = settings["ipc"]
+        settings["ipc"] = {str(new): tables[str(old)] for old, new in asked.items() if str(old) in tables}
     return Job(
         site=site,
-        scheme=scheme,
+        scheme=name,
         seed=seed,
         partition=partition,
-        ipcs=simulation.ipc if method.budget else (),
-        settings=dict(simulation.settings(scheme)),
+        ipcs=tuple(new for new in asked.values() if new is not None),
+        settings=settings,
         draws=simulation.networks if method.drawn else 1,
         model=simulation.models[0],
         width=simulation.width,
         precision=simulation.precision,
-        random_seed=spawn(simulation.seed, site, scheme, seed, partition),
+        random_seed=spawn(simulation.seed, site, name, seed, partition),
         encoding=simulation.encoding,
     )

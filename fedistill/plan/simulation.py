@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from fedistill.distill import METHODS, settings_for
 from fedistill.distill.release import Encoding
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
-from fedistill.plan.federation import Federation, Frozen, require_name
+from fedistill.plan.federation import Federation, require_name
+from fedistill.plan.schemes import EVERYONE, Scheme, check_settings, scheme_named, scheme_names
+from fedistill.plan.tables import Frozen
 from fedistill.precision import resolve
 
 
@@ -68,6 +69,9 @@ class Simulation(Frozen):
         encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
         threads: torch threads of each server stage.
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
+        pooling: how the server puts Releases together: ``concat`` as they are; ``balanced``, every class repeated to
+            the size of the largest; ``weighted``, every site's repeated in proportion to the images it holds.
+        leave_out: schemes whose pools are also tried without each single site, which shows what that site adds.
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
         silence_s: seconds without a sign of life after which a job is tried again, once.
@@ -90,6 +94,8 @@ class Simulation(Frozen):
     encoding: Encoding = "uint8"
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    pooling: Literal["concat", "balanced", "weighted"] = "concat"
+    leave_out: tuple[str, ...] = ()
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
@@ -104,7 +110,7 @@ class Simulation(Frozen):
     def _fit_for_a_folder(cls, value: str) -> str:
         return require_name(value, "a simulation")
 
-    @field_validator("ipc", "models", "recipes", mode="before")
+    @field_validator("ipc", "models", "recipes", "leave_out", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | str) else value
@@ -130,28 +136,12 @@ class Simulation(Frozen):
     def _schemes(self) -> "Simulation":
         if not self.scheme:
             raise ValueError("a simulation needs at least one [scheme.NAME] table")
-        for name, settings in self.scheme.items():
-            if name not in METHODS:
-                raise ValueError(f"there is no scheme {name!r}: {nearest(name, METHODS)}")
-            try:
-                chosen = [
-                    settings_for(name, settings, ipc=ipc, dataset=dataset)
-                    for ipc in self.budgets(name)
-                    for dataset in self.federation.datasets()
-                ]
-            except SettingError as error:
-                raise ValueError(str(error)) from error
-            policy = self.federation.policy
-            if METHODS[name].real and not policy.allow_real_images:
-                raise ValueError(
-                    f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
-                    "or write `[policy]` with `allow_real_images = true` into the federation file"
-                )
-            if policy.start == "noise" and any(getattr(each, "start", None) == "real" for each in chosen):
-                raise ValueError(
-                    f"scheme {name!r} starts from real images, which the policy of the sites forbids: set "
-                    f'scheme.{name}.start = "noise", or write `[policy]` with `start = "real"` into the federation file'
-                )
+        for name in self.scheme:
+            self._check_scheme(name)
+        for name in self.leave_out:
+            if name not in self.scheme or not scheme_named(name).shared_by_sites:
+                mine = [each for each in self.scheme if scheme_named(each).shared_by_sites]
+                raise ValueError(f"leave_out names schemes whose Releases are pooled, here {mine}; not {name!r}")
         if self.min_sites is not None and self.min_sites > len(self.federation.sites):
             raise ValueError(f"min_sites ({self.min_sites}) is more than the {len(self.federation.sites)} sites")
         return self
@@ -162,13 +152,59 @@ class Simulation(Frozen):
         return len(self.federation.sites) if self.min_sites is None else self.min_sites
 
     def settings(self, scheme: str) -> Mapping[str, Any]:
-        """A scheme's settings as its file gives them."""
-        return self.scheme[scheme]
+        """A scheme's settings as its file gives them; ``central-dc`` has those of ``dc`` but where it gives its own."""
+        known = scheme_named(scheme)
+        under = self.scheme.get(known.method or "", {}) if known.kind == "central" else {}
+        return {**under, **self.scheme[scheme]}
 
     def budgets(self, scheme: str) -> tuple[int | None, ...]:
         """The scheme's budgets: those of the simulation, or None alone for a scheme without one."""
-        return self.ipc if METHODS[scheme].budget else (None,)
+        return self.ipc if scheme_named(scheme).budget else (None,)
+
+    def rounds(self, scheme: str) -> tuple[int | None, ...]:
+        """Numbers of rounds that have a line of the table; None alone for a scheme without rounds."""
+        known = scheme_named(scheme)
+        return known.read(self.settings(scheme)).rounds if known.kind == "rounds" else (None,)
 
     def repeats(self, scheme: str) -> range:
         """The seeds the scheme is asked for; all of the data is the same data every time."""
-        return range(self.seeds if METHODS[scheme].budget else 1)
+        return range(self.seeds if scheme_named(scheme).budget else 1)
+
+    def _check_scheme(self, name: str) -> None:
+        """Raise ValueError for a scheme that could not be carried out."""
+        if name not in scheme_names():
+            raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+        try:
+            scheme = scheme_named(name)
+            datasets = self.federation.datasets()
+            chosen = check_settings(scheme, self.settings(name), budgets=self.budgets(name), datasets=datasets)
+        except SettingError as error:
+            raise ValueError(str(error)) from error
+        if scheme.kind == "central" and EVERYONE in self.federation.sites:
+            raise ValueError(f"scheme {name!r} calls all sites together {EVERYONE!r}: rename the site of that name")
+        if scheme.kind == "join":
+            self._check_join(scheme, chosen[0].of)
+        policy = self.federation.policy
+        # What is made of all data in one place never leaves it: no site's policy has a say in it.
+        if scheme.kind == "images" and scheme.real and not policy.allow_real_images:
+            raise ValueError(
+                f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
+                "or write `[policy]` with `allow_real_images = true` into the federation file"
+            )
+        if scheme.weights and not policy.allow_weights:
+            raise ValueError(
+                f"scheme {name!r} sends networks, which the policy of the sites forbids: leave the scheme out, "
+                "or write `[policy]` with `allow_weights = true` into the federation file"
+            )
+        if policy.start == "noise" and any(getattr(each, "start", None) == "real" for each in chosen):
+            raise ValueError(
+                f"scheme {name!r} starts from real images, which the policy of the sites forbids: set "
+                f'scheme.{name}.start = "noise", or write `[policy]` with `start = "real"` into the federation file'
+            )
+
+    def _check_join(self, scheme: Scheme, of: str) -> None:
+        if of not in self.scheme or not scheme_named(of).shared_by_sites or not scheme_named(of).budget:
+            mine = [each for each in self.scheme if scheme_named(each).shared_by_sites and scheme_named(each).budget]
+            raise ValueError(f"scheme {scheme.name!r} joins Releases of {of!r}: `of` names one of {mine} here")
+        if len(self.federation.sites) < 2:
+            raise ValueError(f"scheme {scheme.name!r} needs other sites: this federation has one")

@@ -14,6 +14,8 @@ class Policy(BaseModel):
     Args:
         allow_real_images: whether schemes that send patients' own images (full, random, herding) may run. Refused
             unless a federation file allows it, as those of simulations do for their baselines.
+        allow_weights: whether schemes that send networks trained on patients' images (fedavg, ensemble) may run.
+            Refused unless allowed, for a network tells of what it was trained on.
         start: where synthetic images may start from: ``noise`` alone, or ``real`` ones too, which few steps leave
             recognisable.
     """
@@ -21,6 +23,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     allow_real_images: bool = False
+    allow_weights: bool = False
     start: Literal["noise", "real"] = "noise"
 
 
@@ -41,6 +44,19 @@ def check_request(policy: Policy, *, scheme: str, real: bool, start: str | None 
         raise PolicyError(
             f"The site's policy forbids {scheme!r} to start from real patients' images (rule start): "
             f'with start = "noise" in its settings it may run.'
+        )
+
+
+def check_weights(policy: Policy, *, scheme: str) -> None:
+    """Refuse to train what could not be sent.
+
+    Raises:
+        PolicyError: names the rule.
+    """
+    if not policy.allow_weights:
+        raise PolicyError(
+            f"The site's policy forbids {scheme!r}: it would send a network trained on patients' images "
+            "(rule allow_weights)."
         )
 
 

@@ -8,6 +8,7 @@ from fedistill.files import write_atomic
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; schemes take them in the order of the table.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+WITHOUT_BUDGET = {"full": "all images shared", "local": "nothing shared"}
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
@@ -16,6 +17,7 @@ def draw_comparison(frame: pd.DataFrame, dataset: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = frame[frame["scheme"] != "majority"]
+    lines = lines[lines["left_out"].fillna("") == ""]
     for column in ("partition", "recipe", "model"):
         lines = lines[lines[column] == lines[column].iloc[0]]
     majority = frame[frame["scheme"] == "majority"].iloc[0]
@@ -38,10 +40,11 @@ def draw_comparison(frame: pd.DataFrame, dataset: str, path: Path) -> None:
                 capsize=3,
                 label=scheme,
             )
-        for _, whole in lines[lines["ipc"].isna()].iterrows():
+        # Weights have a figure of their own, against bytes.
+        for _, whole in lines[lines["scheme"].isin(tuple(WITHOUT_BUDGET))].iterrows():
             axis.axhline(100 * whole[metric], color="#444", linestyle="--", linewidth=1.2)
             axis.annotate(
-                f"{whole['scheme']}: all images shared", (0.01, 100 * whole[metric]), (0, 3),
+                f"{whole['scheme']}: {WITHOUT_BUDGET[whole['scheme']]}", (0.01, 100 * whole[metric]), (0, 3),
                 xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8, color="#444",
             )  # fmt: skip
         axis.axhline(100 * majority[metric], color="#999", linestyle=":", linewidth=1.2)

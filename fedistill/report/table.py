@@ -21,6 +21,9 @@ def print_comparison(finished: Finished, console: Console) -> None:
         table.add_column(name, no_wrap=True)
     table.add_column("scheme", no_wrap=True)
     table.add_column("ipc", justify="right")
+    rounds = frame["rounds"].notna().any()
+    if rounds:
+        table.add_column("rounds", justify="right")
     for _, label in HEADLINE:
         table.add_column(label, justify="right", no_wrap=True)
     # A narrow terminal shows what the question is about and leaves the rest to comparison.csv.
@@ -28,13 +31,17 @@ def print_comparison(finished: Finished, console: Console) -> None:
     if wide:
         table.add_column("AUC less random's", justify="right", no_wrap=True)
         table.add_column("images", justify="right")
+        table.add_column("to sites", justify="right", no_wrap=True)
     table.add_column("shared", justify="right", no_wrap=True)
-    for line in lines_of(frame):
+    for line in lines_of(whole_pools(frame)):
         cells = [word(line[c]) for c in several]
-        cells += [line["scheme"], "" if pd.isna(line["ipc"]) else str(line["ipc"])]
+        cells += [line["scheme"], word(line["ipc"])]
+        if rounds:
+            cells.append(word(line["rounds"]))
         cells += [metric_of(line, metric) for metric, _ in HEADLINE]
         if wide:
-            cells += [interval_of(line, "auc"), f"{line['images_shared']:,.0f}"]
+            images = "" if pd.isna(line["images_shared"]) else f"{line['images_shared']:,.0f}"
+            cells += [interval_of(line, "auc"), images, size_of(line["bytes_down"])]
         table.add_row(*cells, size_of(line["bytes_shared"]))
     console.print(table)
     seeds = finished.simulation.seeds
@@ -48,7 +55,58 @@ def print_comparison(finished: Finished, console: Console) -> None:
             + "networks and test images.",
             style="dim",
         )
+    _print_at_sites(frame, console)
+    _print_left_out(frame, console)
     _print_missing(finished, console)
+
+
+def _print_at_sites(frame: pd.DataFrame, console: Console) -> None:
+    """Would each hospital have wanted to join?"""
+    if "site_auc" not in frame:
+        return
+    several, rounds = differing(frame), frame["rounds"].notna().any()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in (*several, "scheme", "ipc", *(["rounds"] if rounds else [])):
+        table.add_column(name, no_wrap=True)
+    for name in ("AUC", "worst site", "gain", "worst gain", "sites that gain"):
+        table.add_column(name, justify="right")
+    for line in lines_of(whole_pools(frame[frame["site_auc"].notna()])):
+        cells = [*[word(line[c]) for c in several], line["scheme"], word(line["ipc"])]
+        if rounds:
+            cells.append(word(line["rounds"]))
+        cells += [f"{100 * line[c]:.1f}" for c in ("site_auc", "site_auc_worst")]
+        cells += ["" if pd.isna(line[c]) else f"{100 * line[c]:+.1f}" for c in ("site_gain", "site_gain_worst")]
+        table.add_row(*cells, word(line["sites_gaining"]))
+    console.print("At the sites, on images they set aside; gain over a site's own local network, points of AUC:")
+    console.print(table)
+
+
+def _print_left_out(frame: pd.DataFrame, console: Console) -> None:
+    """What each site adds to a pool."""
+    for line in what_sites_add(frame):
+        console.print(line, style="dim", markup=False)
+
+
+def what_sites_add(frame: pd.DataFrame) -> list[str]:
+    """One line a pool: how the AUC changes when a site is left out of it, in points."""
+    keys = ["partition", "recipe", "model", "scheme", "ipc"]
+    lines = []
+    tried = frame[frame["left_out"].fillna("") != ""]
+    for found, group in tried.groupby(keys, sort=False, dropna=False):
+        values = [word(value) for value in (found if isinstance(found, tuple) else (found,))]
+        whole = whole_pools(frame)
+        for key, value in zip(keys, values, strict=True):
+            whole = whole[whole[key].map(word) == value]
+        base = float(whole["auc"].iloc[0])
+        parts = [f"{line['left_out']} {100 * (line['auc'] - base):+.1f}" for line in lines_of(group)]
+        what = f"{values[3]} ipc {values[4]}" if values[4] else values[3]
+        lines.append(f"{what}, AUC without one site, in points: {', '.join(parts)}")
+    return lines
+
+
+def whole_pools(frame: pd.DataFrame) -> pd.DataFrame:
+    """The lines no site was left out of."""
+    return frame[frame["left_out"].fillna("") == ""]
 
 
 def _print_missing(finished: Finished, console: Console) -> None:

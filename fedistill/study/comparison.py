@@ -8,42 +8,83 @@ import pandas as pd
 
 from fedistill.plan import Simulation
 from fedistill.seeds import rng
+from fedistill.study.arm import Scored
 from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
-from fedistill.study.rows import Scored
 from fedistill.training.metrics import METRICS, score
 
 BASELINE = "random"
 
 
+SHARED = (
+    *("pool_ipc", "n_sites", "images_shared", "bytes_shared", "bytes_up", "bytes_down"),
+    *("distill_seconds", "train_seconds"),
+)
+"""Columns that say what an arm took: their means."""
+
+KEYS = ["partition", "recipe", "model", "scheme", "ipc", "rounds", "left_out"]
+
+
 def comparison(
-    simulation: Simulation, labels: np.ndarray, scored: Sequence[Scored], rows: pd.DataFrame
+    simulation: Simulation,
+    labels: np.ndarray,
+    scored: Sequence[Scored],
+    rows: pd.DataFrame,
+    by_site: pd.DataFrame,
 ) -> pd.DataFrame:
     """comparison.csv.
 
-    For each (partition, recipe, model, scheme, ipc): every metric's mean over all networks, ``_within`` (standard
-    deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of the seeds' means;
-    blank with one seed), and for AUC and accuracy ``_vs_random_low`` and ``_high``, the 95 % interval of the difference
-    to `random` at the same ipc (schemes without a budget: at the largest). Native recipes are held against random's
-    common one.
+    For each (partition, recipe, model, scheme, ipc, rounds, left_out): every metric's mean over all networks,
+    ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
+    the seeds' means; blank with one seed), and for AUC and accuracy ``_vs_random_low`` and ``_high``, the 95 % interval
+    of the difference to `random` at the same ipc (schemes without a budget: at the largest). Native recipes are held
+    against random's common one. Where each site has a network of its own, they are the mean over sites, and
+    ``auc_worst_site`` is the lowest site's.
+
+    Where sites score networks on images they set aside: ``site_auc``, mean over sites; ``site_auc_worst``;
+    ``site_gain`` and ``site_gain_worst``, over each site's own local network; ``sites_gaining``, how many gain.
 
     The first line is ``majority``: whoever always names the test split's commonest class.
     """
-    keys = ["partition", "recipe", "model", "scheme", "ipc"]
     lines = [_majority(labels)]
-    for values, group in rows.groupby(keys, sort=False, dropna=False):
-        line: dict[str, Any] = dict(zip(keys, values, strict=True))
+    for values, group in rows.groupby(KEYS, sort=False, dropna=False):
+        line: dict[str, Any] = dict(zip(KEYS, values, strict=True))
+        # Of networks that each site has for itself, the sites' mean counts as one.
+        over_sites = group.groupby(["seed", "network"])[list(METRICS)].mean(numeric_only=True)
         for metric in METRICS:
-            by_seed = group.groupby("seed")[metric]
+            by_seed = over_sites[metric].groupby("seed")
             line[metric] = group[metric].mean(skipna=False)  # one network that diverged is not passed over
             line[f"{metric}_within"] = by_seed.std(ddof=1).mean() if by_seed.size().min() > 1 else np.nan
             line[f"{metric}_between"] = by_seed.mean().std(ddof=1) if group["seed"].nunique() > 1 else np.nan
-        for column in ("pool_ipc", "n_sites", "images_shared", "bytes_shared", "distill_seconds", "train_seconds"):
-            line[column] = group[column].mean()
-        line["networks"], line["seeds"] = len(group), group["seed"].nunique()
-        lines.append(line)
+        if (group["site"] != "").any():
+            line["auc_worst_site"] = group.groupby("site")["auc"].mean().min()
+        for column in SHARED:
+            line[column] = group[column].astype("float64").mean()
+        line["networks"], line["seeds"] = len(over_sites), group["seed"].nunique()
+        lines.append(line | _at_sites(by_site, line))
     frame = pd.DataFrame(lines)
-    frame["ipc"] = frame["ipc"].astype("Int64")
+    for column in ("ipc", "rounds"):
+        frame[column] = frame[column].astype("Int64")
     return _with_intervals(frame, simulation, labels, scored)
+
+
+def _at_sites(by_site: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
+    """What sites.csv says of a line, over sites."""
+    if "test_auc" not in by_site:
+        return {}
+    mine = by_site[by_site["test_auc"].notna()]
+    for key in KEYS:
+        mine = mine[mine[key].isna() if pd.isna(line[key]) else mine[key] == line[key]]
+    if mine.empty:
+        return {}
+    means = mine.groupby("site")[["test_auc", "gain_auc"]].mean()
+    gains = means["gain_auc"].dropna()
+    return {
+        "site_auc": means["test_auc"].mean(),
+        "site_auc_worst": means["test_auc"].min(),
+        "site_gain": gains.mean() if len(gains) else np.nan,
+        "site_gain_worst": gains.min() if len(gains) else np.nan,
+        "sites_gaining": int((gains > 0).sum()) if len(gains) else np.nan,
+    }
 
 
 def _majority(labels: np.ndarray) -> dict[str, Any]:
@@ -62,19 +103,24 @@ def _with_intervals(
         return frame
     weights = image_weights(len(labels), rng(simulation.seed, "test images"))
     replicates = {"auc": auc_replicates, "accuracy": accuracy_replicates}
-    measured: dict[str, dict[tuple[Any, ...], dict[int, np.ndarray]]] = {metric: {} for metric in replicates}
+    of_sites: dict[str, dict[tuple[Any, ...], dict[int, list[np.ndarray]]]] = {metric: {} for metric in replicates}
     for each in scored:
         arm = each.arm
-        where: tuple[Any, ...] = (arm.partition, arm.model, arm.recipe, arm.scheme, arm.ipc)
+        where = (arm.partition, arm.model, arm.recipe, arm.scheme, arm.ipc, arm.rounds, arm.left_out)
         for metric, function in replicates.items():
             values = np.stack([function(labels, p.astype(np.float64), weights) for p in each.probabilities])
-            measured[metric].setdefault(where, {})[arm.seed] = values
-    for metric, by_place in measured.items():
+            of_sites[metric].setdefault(where, {}).setdefault(arm.seed, []).append(values)
+    for metric, found in of_sites.items():
+        # Networks that each site has for itself: their sites' mean, replicate by replicate.
+        by_place = {
+            where: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for where, seeds in found.items()
+        }
         lows, highs = [], []
         for line in frame.to_dict("records"):
-            ipc = None if pd.isna(line["ipc"]) else int(line["ipc"])
-            place: tuple[Any, ...] = (*map(line.get, ("partition", "model", "recipe", "scheme")), ipc)
-            opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc)
+            ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
+            named = map(line.get, ("partition", "model", "recipe", "scheme"))
+            place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
+            opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
             low = high = float("nan")
             if place in by_place and opposite in by_place and place != opposite:
                 generator = rng(simulation.seed, "interval", metric, *map(str, place))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedistill.distill.release import Release, sha256, unpack
 from fedistill.store import key_of
+from fedistill.study.weighing import chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +59,40 @@ class Pool:
         return torch.stack(images), torch.stack(labels)  # every draw has as many images
 
 
-def pooled(releases: Sequence[Release], ipc: int | None, missing: dict[str, str], *, classes: int) -> Pool:
-    """Join one budget of several sites' Releases, in the order given."""
+def pooled(
+    releases: Sequence[Release],
+    ipc: int | None,
+    missing: dict[str, str],
+    *,
+    classes: int,
+    by: str = "concat",
+    examples: Sequence[int] = (),
+) -> Pool:
+    """Join one budget of several sites' Releases, in the order given.
+
+    Args:
+        by: ``concat``, ``balanced`` or ``weighted``, as `fedistill.study.weighing` has it.
+        examples: real images that each Release was made of, for ``weighted``.
+    """
     sets = [unpack(release.sets[ipc], ipc) for release in releases]
     draws = [s.draw for s in sets if s.draw is not None]
     rates = [s.lr for s in sets if s.lr is not None]
     alone = [release.only(ipc).to_bytes() for release in releases]
     # What a site would send for a single network: one draw of a random subset, not one for each network.
     single = [release.only(ipc, draw=0) for release in releases]
+    labels = torch.cat([s.labels for s in sets])
+    draw = torch.cat(draws) if len(draws) == len(sets) else None
+    site_of = torch.repeat_interleave(torch.tensor([len(s) for s in sets]))
+    at = chosen(by, labels, site_of, draw, examples)
     return Pool(
-        images=torch.cat([s.images for s in sets]),
-        labels=torch.cat([s.labels for s in sets]),
-        draw=torch.cat(draws) if len(draws) == len(sets) else None,
+        images=torch.cat([s.images for s in sets])[at],
+        labels=labels[at],
+        draw=None if draw is None else draw[at],
         lr=exp(sum(map(log, rates)) / len(rates)) if len(rates) == len(sets) else None,
         classes=classes,
         sites=tuple(release.site for release in releases),
         missing=missing,
-        name=key_of({"releases": [sha256(data) for data in alone]}),
+        name=key_of({"releases": [sha256(data) for data in alone], **({} if by == "concat" else {"at": at.tolist()})}),
         bytes_shared=sum(len(release.to_bytes()) for release in single),
         images_shared=sum(len(release.sets[ipc]) for release in single),
     )

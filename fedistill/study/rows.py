@@ -1,7 +1,7 @@
 """Rows: what a run has measured, one per network, and one per site and budget."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,10 @@ import pandas as pd
 from fedistill.distill.release import Release
 from fedistill.federation.messages import Outcome
 from fedistill.plan import Job, Simulation
-from fedistill.study.arm import Arm, Choice
-from fedistill.study.pool import Pool
+from fedistill.plan.schemes import EVERYONE, scheme_named
+from fedistill.study.arm import Scored
+from fedistill.study.at_sites import AtSite
 from fedistill.training.metrics import METRICS, score
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """An arm's networks on the official test split.
-
-    Args:
-        probabilities: float32 (networks, N, K).
-        distill_seconds: of all sites together, for this budget.
-        train_seconds: of each network.
-    """
-
-    arm: Arm
-    pool: Pool
-    choice: Choice
-    probabilities: np.ndarray
-    distill_seconds: float
-    train_seconds: Sequence[float]
 
 
 def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Scored]) -> pd.DataFrame:
@@ -42,9 +25,9 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
     """
     rows: list[dict[str, Any]] = []
     for each in scored:
-        arm, pool = each.arm, each.pool
+        arm = each.arm
         for network, probabilities in enumerate(each.probabilities):
-            metrics = score(labels, probabilities)
+            metrics, shared = score(labels, probabilities), each.shared[network]
             rows.append(
                 {
                     "simulation": simulation.name,
@@ -53,23 +36,29 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
                     "partition": arm.partition,
                     "scheme": arm.scheme,
                     "ipc": arm.ipc,
-                    "pool_ipc": round(pool.ipc, 6),
+                    "rounds": arm.rounds,
+                    "pool_ipc": None if shared.ipc is None else round(shared.ipc, 6),
                     "seed": arm.seed,
                     "recipe": arm.recipe,
                     "model": arm.model,
+                    "site": arm.site,
+                    "left_out": arm.left_out,
                     "network": network,
                     **{metric: metrics[metric] for metric in METRICS},
-                    "n_sites": len(pool.sites),
-                    "images_shared": pool.images_shared,
-                    "bytes_shared": pool.bytes_shared,
-                    "lr": each.choice.recipe.lr,
-                    "steps": each.choice.recipe.steps_for(len(pool.of_network(network)[0])),
-                    "distill_seconds": round(each.distill_seconds, 3),
+                    "n_sites": len(shared.sites),
+                    "images_shared": shared.images,
+                    "bytes_shared": shared.release_bytes,
+                    "bytes_up": shared.up,
+                    "bytes_down": shared.down,
+                    "lr": each.recipes[network].lr,
+                    "steps": each.steps[network],
+                    "distill_seconds": round(shared.seconds, 3),
                     "train_seconds": round(each.train_seconds[network], 3),
                 }
             )
     frame = pd.DataFrame(rows)
-    frame["ipc"] = frame["ipc"].astype("Int64")
+    for column in ("ipc", "rounds", "images_shared"):
+        frame[column] = frame[column].astype("Int64")
     return frame
 
 
@@ -91,18 +80,30 @@ class SiteRow:
     found: bool
 
     @classmethod
-    def of(cls, job: Job, release: Release | None, outcome: Outcome, why: str) -> "list[SiteRow]":
-        """A row for each of the job's budgets."""
+    def of(
+        cls,
+        job: Job,
+        scheme: str,
+        ipcs: Mapping[int | None, int | None],
+        release: Release | None,
+        outcome: Outcome,
+        why: str,
+    ) -> "list[SiteRow]":
+        """A row for each of the job's budgets.
+
+        Args:
+            scheme: the simulation's; ipcs: its budgets, and those that the job has in their place.
+        """
         status = "shared" if release is not None else "refused" if outcome.refused else "failed"
         rows = []
-        for i, ipc in enumerate(job.budgets):
-            single = None if release is None else release.only(ipc, draw=0)
-            packed = None if single is None else single.sets[ipc]
+        for i, (ipc, asked) in enumerate(ipcs.items()):
+            single = None if release is None else release.only(asked, draw=0)
+            packed = None if single is None else single.sets[asked]
             rows.append(
                 cls(
                     partition=job.partition,
                     site=job.site,
-                    scheme=job.scheme,
+                    scheme=scheme,
                     ipc=ipc,
                     seed=job.seed,
                     status=status,
@@ -121,13 +122,66 @@ def _classes(labels: np.ndarray) -> int:
     return int((labels > 0).any(0).sum()) if labels.ndim == 2 else len(np.unique(labels))
 
 
-def sites(simulation: Simulation, rows: Sequence[SiteRow]) -> pd.DataFrame:
-    """sites.csv: a row a site and budget, in the simulation's order."""
-    schemes, names = list(simulation.scheme), list(simulation.federation.sites)
+def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[AtSite]) -> pd.DataFrame:
+    """sites.csv: what each site gave for each budget, and how an arm's networks do on the images it set aside.
+
+    A row a site and arm where sites score networks, else a row a site and budget. ``gain_auc`` is the difference to the
+    site's own local network of the same number, mean over networks; blank where the simulation trains none.
+    """
+    schemes, names = list(simulation.scheme), [*simulation.federation.sites, EVERYONE]
     ordered = sorted(
         rows, key=lambda r: (r.partition, schemes.index(r.scheme), r.seed, names.index(r.site), r.ipc or 0)
     )
-    frame = pd.DataFrame([{k: v for k, v in vars(row).items() if k != "found"} for row in ordered])
+    keys = ["partition", "site", "scheme", "ipc", "seed"]
+    given = pd.DataFrame(
+        [{k: v for k, v in vars(row).items() if k != "found"} for row in ordered],
+        columns=[field.name for field in fields(SiteRow) if field.name != "found"],
+    )
     for column in ("ipc", "images_shared", "bytes_shared", "classes_shared"):
+        given[column] = given[column].astype("Int64")
+    if not scores:
+        return given
+    scored = _scored_at_sites(scores)
+    frame = given.merge(scored, on=keys, how="outer")
+    place = {scheme: i for i, scheme in enumerate(schemes)}
+    order = frame.assign(scheme=frame["scheme"].map(place), site=frame["site"].map(names.index))
+    frame = frame.loc[order.sort_values(["partition", "scheme", "seed", "ipc", "rounds", "site"], kind="stable").index]
+    return frame.reset_index(drop=True)
+
+
+def _scored_at_sites(scores: Sequence[AtSite]) -> pd.DataFrame:
+    """A row an arm and site: means over its networks, and the gain over the site's own."""
+    own = {
+        (row.arm.partition, row.arm.model, row.site, row.network): row.auc
+        for row in scores
+        if scheme_named(row.arm.scheme).kind == "local"
+    }
+    lines: dict[tuple[Any, ...], list[AtSite]] = {}
+    for row in scores:
+        lines.setdefault((row.arm, row.site), []).append(row)
+    made = []
+    for (arm, site), group in lines.items():
+        gains = [row.auc - own.get((arm.partition, arm.model, site, row.network), np.nan) for row in group]
+        is_own = scheme_named(arm.scheme).kind == "local"
+        made.append(
+            {
+                "partition": arm.partition,
+                "site": site,
+                "scheme": arm.scheme,
+                "ipc": arm.ipc,
+                "seed": arm.seed,
+                "rounds": arm.rounds,
+                "model": arm.model,
+                "recipe": arm.recipe,
+                "left_out": arm.left_out,
+                "test_images": group[0].images,
+                "test_auc": float(np.mean([row.auc for row in group])),
+                "test_accuracy": float(np.mean([row.accuracy for row in group])),
+                "test_balanced_accuracy": float(np.mean([row.balanced_accuracy for row in group])),
+                "gain_auc": np.nan if is_own else float(np.mean(gains)),
+            }
+        )
+    frame = pd.DataFrame(made)
+    for column in ("ipc", "rounds", "test_images"):
         frame[column] = frame[column].astype("Int64")
     return frame

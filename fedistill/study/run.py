@@ -14,12 +14,13 @@ from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import launch, require_engine
 from fedistill.plan import Holdings, Simulation, holdings, test_set
 from fedistill.store import Store, Tensors, key_of
+from fedistill.study.arm import Scored
 from fedistill.study.comparison import comparison
 from fedistill.study.conduct import Study
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import write_grids
-from fedistill.study.rows import Scored, results, sites
+from fedistill.study.rows import results, sites
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def run(
     # Workers on this machine have a folder of their own to start from.
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
-    def work(folder: RunFolder, store: Store, test: ImageSet) -> Study:
+    def work(folder: RunFolder, store: Store, test: ImageSet, divided: list[Holdings]) -> Study:
         site_of: dict[str, str] = {}  # the grid names a job's site once, when it starts
 
         def listen(event: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ def run(
             on_event(event)
 
         def conduct(coordinator: Coordinator) -> Study:
-            return _conducted(simulation, coordinator, folder, store, test, on_event=listen)
+            return _conducted(simulation, coordinator, folder, store, test, divided, on_event=listen)
 
         return launch(
             simulation,
@@ -97,8 +98,8 @@ def run(
 def run_on(simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None) -> Finished:
     """`run` on a grid that somebody else opened, such as Flower's own."""
 
-    def work(folder: RunFolder, store: Store, test: ImageSet) -> Study:
-        return _conducted(simulation, coordinator, folder, store, test, on_event=folder.event)
+    def work(folder: RunFolder, store: Store, test: ImageSet, divided: list[Holdings]) -> Study:
+        return _conducted(simulation, coordinator, folder, store, test, divided, on_event=folder.event)
 
     return _framed(simulation, work, out, "flower", data_root, None, False, None)
 
@@ -109,17 +110,18 @@ def _conducted(
     folder: RunFolder,
     store: Store,
     test: ImageSet,
+    divided: list[Holdings],
     *,
     on_event: Callable[[dict[str, Any]], None],
 ) -> Study:
-    study = Study(simulation, coordinator, folder, store, test, on_event=on_event)
+    study = Study(simulation, coordinator, folder, store, test, divided, on_event=on_event)
     study.scored = coordinator.conduct(study.run())
     return study
 
 
 def _framed(
     simulation: Simulation,
-    work: Callable[[RunFolder, Store, ImageSet], Study],
+    work: Callable[[RunFolder, Store, ImageSet, list[Holdings]], Study],
     out: Path,
     engine: str,
     data_root: str | None,
@@ -145,15 +147,18 @@ def _framed(
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)
         folder.json("environment", environment(simulation, data_root, engine=engine, workers=workers))
-        study = work(folder, store, test)
+        study = work(folder, store, test, divided)
         scored: list[Scored] = study.scored
         dataset = " + ".join(Path(name).name for name in simulation.federation.datasets())
         rows = results(simulation, dataset, test.labels, scored)
-        by_site = sites(simulation, study.site_rows)
-        compared = comparison(simulation, test.labels, scored, rows)
+        by_site = sites(simulation, study.site_rows, study.at_sites)
+        compared = comparison(simulation, test.labels, scored, rows, by_site)
         folder.results(rows)
         folder.table("sites", by_site)
         folder.table("comparison", compared)
+        folder.table("traffic", pd.DataFrame(study.desk.coordinator.traffic.rows()))
+        if study.federated.curves:
+            folder.table("rounds", study.federated.table())
         write_grids(folder, study.releases(), test)
         return Finished(
             simulation,

@@ -1,6 +1,7 @@
 """Global networks: trained on a pool and scored on the test split, each from the store where it was before."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from fedistill.study.arm import Arm
 from fedistill.study.pool import Pool
 from fedistill.study.stages import score_networks, train_networks
 from fedistill.training.fit import VERSION
+from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
 
 
@@ -33,6 +35,14 @@ class Trained:
     key: str
     params: Params
     seconds: float
+
+
+def trained_elsewhere(params: Params, seconds: float) -> Trained:
+    """A network that sites trained, by the name its parameters give it."""
+    digest = hashlib.sha256()
+    for value in params:
+        digest.update(value.contiguous().numpy().tobytes())
+    return Trained(digest.hexdigest(), params, seconds)
 
 
 class Trainer:
@@ -131,7 +141,7 @@ class Trainer:
         if found is not None:
             return found[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
-            f"server: {arm.name} on the test split",
+            f"server: {arm.name} on the test split {key[:8]}",
             score_networks,
             self.network(arm.model),
             [n.params for n in networks],
@@ -143,6 +153,10 @@ class Trainer:
         )
         self.store.put("test", key, {"probabilities": scores})
         return scores.numpy()
+
+    def quality(self, probabilities: np.ndarray) -> dict[str, float]:
+        """The metrics of one network's probabilities (N, K) on the official test split."""
+        return score(self.test_labels, probabilities)
 
     def stacked(self, networks: Sequence[Trained], model: str) -> dict[str, Any]:
         """Parameters by name with a leading axis over the networks, as a question to sites carries them."""

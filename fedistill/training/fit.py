@@ -24,9 +24,11 @@ def fit(
     *,
     seed: int,
     mirror: bool,
+    start: Params | None = None,
+    proximal: float = 0.0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Params:
-    """Train one network from fresh parameters.
+    """Train one network.
 
     Args:
         network: its shape.
@@ -34,13 +36,16 @@ def fit(
         recipe: steps, batch, step size, augmentation.
         seed: initial parameters, order of images and augmentation come from it.
         mirror: whether a flip keeps the labels true.
+        start: parameters to begin with; fresh ones unless given.
+        proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
         on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
         the parameters, detached, on the images' device.
     """
     device, steps = images.device, recipe.steps_for(len(images))
-    weights = [p.to(images).requires_grad_() for p in network.init(generator(seed, "init"))]
+    begun = [p.to(images) for p in (network.init(generator(seed, "init")) if start is None else start)]
+    weights = [p.clone().requires_grad_() for p in begun]
     velocity = [torch.zeros_like(w) for w in weights]
     planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
     with full_precision(device):
@@ -50,7 +55,12 @@ def fit(
             if step.draws is not None:
                 x = augment.apply(x, step.draws[0])
             loss = objective(network(tuple(weights), x), labels[at])
-            descend(weights, velocity, torch.autograd.grad(loss, weights), recipe, lr=recipe.lr_at(number, steps))
+            gradients = torch.autograd.grad(loss, weights)
+            if proximal:
+                gradients = tuple(
+                    g + proximal * (w.detach() - w0) for g, w, w0 in zip(gradients, weights, begun, strict=True)
+                )
+            descend(weights, velocity, gradients, recipe, lr=recipe.lr_at(number, steps))
             if on_step is not None:
                 on_step(number + 1, steps)
     return tuple(w.detach() for w in weights)

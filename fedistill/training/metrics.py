@@ -94,6 +94,11 @@ class Tally:
         return float((self.concordant[has] / self.pairs[has]).mean()) if has.any() else float("nan")
 
     @property
+    def accuracy(self) -> float:
+        """Share of right decisions; NaN without any image."""
+        return float(self.correct.sum() / self.count.sum()) if self.count.sum() else float("nan")
+
+    @property
     def balanced_accuracy(self) -> float:
         has = self.count > 0
         return float((self.correct[has] / self.count[has]).mean()) if has.any() else float("nan")

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; the step size falls to a tenth at half time.
+    """SGD with momentum; the step size falls at half time.
 
     Args:
         name: ``common`` (the same for every scheme, step size chosen on validation data) or ``native`` (the
@@ -17,6 +17,7 @@ class Recipe:
         batch: images a step, at most the pool's.
         momentum, weight_decay: of SGD.
         augment: whether each batch takes one drawn augmentation (the DSA family).
+        fall: what the step size is multiplied by at half time.
     """
 
     name: str = "common"
@@ -27,6 +28,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augment: bool = True
+    fall: float = 0.1
 
     def with_lr(self, lr: float) -> "Recipe":
         return replace(self, lr=lr)
@@ -47,7 +49,7 @@ class Recipe:
         >>> [Recipe(lr=1.0).lr_at(step, 3) for step in range(3)]
         [1.0, 1.0, 0.1]
         """
-        return self.lr if step < -(-steps // 2) else self.lr * 0.1
+        return self.lr if step < -(-steps // 2) else self.lr * self.fall
 
     def detail(self) -> dict[str, Any]:
         """What a store's key takes of it."""

@@ -13,7 +13,7 @@ from fedistill import distill
 from fedistill.distill import METHODS, SyntheticSet
 from fedistill.distill.release import Release
 from fedistill.errors import DataError, RunError
-from fedistill.federation import site_app
+from fedistill.federation import site_app, site_training
 from fedistill.plan import holdings, load_simulation
 from fedistill.study import evaluate, run
 from fedistill.training.metrics import Tally
@@ -236,7 +236,7 @@ def test_inside_a_running_loop_as_in_a_notebook(finished):
 
 
 def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
-    true = site_app.tally
+    true = site_training.tally
 
     def doubled(labels, probabilities):
         return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
@@ -246,7 +246,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
     wrong = max(sizes)
     assert sizes.count(wrong) == 1
-    monkeypatch.setattr(site_app, "tally", doubled)
+    monkeypatch.setattr(site_training, "tally", doubled)
     run(simulation, out=tmp_path / "out", engine="inline")
     told = (tmp_path / "out" / "events.jsonl").read_text()
     assert "its counts are not counts" in told

@@ -1,0 +1,9 @@
+"""What every table of our TOML files is."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """No unknown keys, no silent conversions, no change afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

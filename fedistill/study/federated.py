@@ -1,0 +1,252 @@
+"""Arms of federated averaging: weights go back and forth, and quality is known after every round.
+
+A trajectory is one network from its initial weights through all rounds. The step size is chosen for every number of
+rounds by itself, among trajectories of the pilots, by the sites' validation images: one that is best after twenty
+rounds would undersell one round.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fedistill.federation.rounds import strategy_for, train_round
+from fedistill.federation.weights import Round
+from fedistill.models import Params
+from fedistill.plan.schemes import FedProxSettings, scheme_named
+from fedistill.seeds import generator, rng, spawn
+from fedistill.store import KeptCheckpoints
+from fedistill.study.arm import Arm, Scored, Shared
+from fedistill.study.counting import tallied
+from fedistill.study.desk import Desk
+from fedistill.study.trainer import Trained, trained_elsewhere
+from fedistill.training.fit import VERSION
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a trajectory is of."""
+
+    partition: int
+    scheme: str
+    model: str
+    seed: int
+    network: int
+    lr: float
+
+    @property
+    def name(self) -> str:
+        """For people and progress."""
+        redraw = f" partition {self.partition}" if self.partition else ""
+        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A network after each round.
+
+    Args:
+        params: after each round.
+        notes: of each round: ``sites`` in it, bytes ``up`` and ``down``, the sites' ``seconds``.
+        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN without any.
+    """
+
+    course: Course
+    params: list[Params]
+    notes: list[dict[str, Any]]
+    validation: list[tuple[float, float]] = field(default_factory=list)
+
+    def shared(self, rounds: int) -> Shared:
+        """What had crossed the sites' boundaries after so many rounds."""
+        past = self.notes[:rounds]
+        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
+        seconds = sum(n["seconds"] for n in past)
+        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
+        return Shared(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
+
+
+class Federated:
+    """Arms of ``fedavg`` and ``fedprox`` of one study."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.curves: list[dict[str, Any]] = []
+        """Rows of rounds.csv: a row a trajectory and round."""
+
+    async def arm(self, arm: Arm) -> tuple[Scored, list[list[Trained]]]:
+        """The arm's networks after its number of rounds, on the official test split; and the networks."""
+        simulation, rounds = self.desk.simulation, arm.rounds or 0
+        lr = await self._step_size(arm)
+        courses = [self._course(arm, index, lr) for index in range(simulation.networks)]
+        found = await asyncio.gather(*[self.trajectory(course) for course in courses])
+        scores = await asyncio.gather(*[self._tested(each) for each in found])
+        asked = self._asked(courses[0])
+        shared = [each.shared(rounds) for each in found]
+        scored = Scored(
+            arm,
+            shared,
+            [asked.recipe] * len(found),
+            [rounds * asked.recipe.steps_for(self._largest(arm.partition))] * len(found),
+            np.stack([probabilities[rounds - 1] for probabilities in scores]),
+            [each.seconds for each in shared],
+        )
+        return scored, [
+            [trained_elsewhere(each.params[rounds - 1], s.seconds)] for each, s in zip(found, shared, strict=True)
+        ]
+
+    def table(self) -> pd.DataFrame:
+        """rounds.csv, in order whatever was finished first."""
+        keys = ["partition", "scheme", "model", "seed", "network", "lr", "round"]
+        return pd.DataFrame(self.curves).sort_values(keys, ignore_index=True)
+
+    async def trajectory(self, course: Course) -> Trajectory:
+        """From the initial weights through all rounds; its rounds of an earlier run are found again."""
+        return await self.desk.once(("trajectory", course), lambda: self._trajectory(course))
+
+    def _course(self, arm: Arm, index: int, lr: float) -> Course:
+        return Course(arm.partition, arm.scheme, arm.model, arm.seed, index, lr)
+
+    async def _step_size(self, arm: Arm) -> float:
+        simulation = self.desk.simulation
+        grid = simulation.recipe.lr
+        pilots = range(min(simulation.recipe.pilots, simulation.networks))
+        if len(grid) == 1:
+            return grid[0]
+        courses = [[self._course(arm, index, lr) for index in pilots] for lr in grid]
+        tried = [await asyncio.gather(*[self.trajectory(course) for course in row]) for row in courses]
+        values = [float(np.mean([each.validation[(arm.rounds or 0) - 1][0] for each in row])) for row in tried]
+        known = {lr: value for lr, value in zip(grid, values, strict=True) if not np.isnan(value)}
+        return max(known, key=lambda lr: known[lr]) if known else grid[len(grid) // 2]
+
+    def _asked(self, course: Course) -> Round:
+        simulation = self.desk.simulation
+        settings = self._settings(course.scheme)
+        return Round(
+            scheme=course.scheme,
+            model=course.model,
+            width=simulation.width,
+            partition=course.partition,
+            local_epochs=settings.local_epochs,
+            batch=simulation.recipe.batch,
+            lr=course.lr,
+            augment=simulation.recipe.augment,
+            seed=0,
+            mu=settings.mu if isinstance(settings, FedProxSettings) else 0.0,
+        )
+
+    def _settings(self, scheme: str) -> Any:
+        return scheme_named(scheme).read(self.desk.simulation.settings(scheme))
+
+    def _largest(self, partition: int) -> int:
+        return max(len(share.train) for share in self.desk.holdings[partition].shares)
+
+    async def _trajectory(self, course: Course) -> Trajectory:
+        desk, simulation = self.desk, self.desk.simulation
+        settings, network = self._settings(course.scheme), desk.trainer.network(course.model)
+        asked = self._asked(course)
+        named = (course.partition, course.seed, course.model, course.network)
+        checkpoint = KeptCheckpoints(desk.store)(self._detail(course, asked, settings))
+        params, notes = self._found(checkpoint.load(), network.names)
+        # The same initial weights as the server's own networks of this number: schemes are compared on them.
+        now = params[-1] if params else network.init(generator(spawn(simulation.seed, "network", *named), "init"))
+        strategy = strategy_for(asked.mu)
+        for number in range(len(params) + 1, settings.rounds[-1] + 1):
+            drawn = self._drawn(course, number, settings.fraction)
+            seed = spawn(simulation.seed, course.scheme, *named, "round", number)
+            of_round = Round(**{**asdict(asked), "seed": seed})
+            result = await train_round(
+                desk.coordinator, strategy, number, network, now, of_round, sites=drawn, name=course.name
+            )
+            for site, why in result.missing.items():
+                desk.failed(site, f"{site} {course.name} round {number}", why)
+            desk.require(len(result.sites), len(drawn), f"{course.name}, round {number}", dict(result.missing))
+            assert result.params is not None
+            now = result.params
+            params.append(now)
+            notes.append({"sites": result.sites, "up": result.up, "down": result.down, "seconds": result.seconds})
+            checkpoint.save(dict(zip(network.names, _stacked(params), strict=True)), {"rounds": notes})
+        return Trajectory(course, params, notes, await self._validated(course, params))
+
+    def _found(self, kept: Any, names: tuple[str, ...]) -> tuple[list[Params], list[dict[str, Any]]]:
+        if kept is None:
+            return [], []
+        tensors, note = kept
+        rounds = len(note["rounds"])
+        return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
+
+    def _drawn(self, course: Course, number: int, fraction: float) -> list[str]:
+        """The sites of a round, in their order. It names no step size: pilots meet the same sites."""
+        sites = self.desk.sites
+        count = max(1, round(fraction * len(sites)))
+        seed = self.desk.simulation.seed
+        chance = rng(seed, "sites of a round", course.partition, course.seed, course.network, number)
+        return [sites[i] for i in sorted(chance.choice(len(sites), count, replace=False))]
+
+    def _detail(self, course: Course, asked: Round, settings: Any) -> Mapping[str, Any]:
+        simulation, held = self.desk.simulation, self.desk.holdings[course.partition]
+        sites = [
+            [
+                name,
+                share.train.fingerprint(),
+                simulation.federation.of(name).threads,
+                simulation.federation.of(name).gpus,
+            ]
+            for name, share in zip(self.desk.sites, held.shares, strict=True)
+        ]
+        return {
+            "kind": "federated",
+            "sites": sites,
+            "asked": asdict(asked),
+            "course": asdict(course),
+            "seed": simulation.seed,
+            "fraction": settings.fraction,
+            "version": VERSION,
+        }
+
+    async def _validated(self, course: Course, params: list[Params]) -> list[tuple[float, float]]:
+        """AUC and balanced accuracy on the sites' validation images after each round."""
+        stacked = dict(zip(self.desk.trainer.network(course.model).names, _stacked(params), strict=True))
+        name = f"validation {course.name}"
+        totals = await tallied(
+            self.desk, self.desk.sites, name, stacked, model=course.model, partition=course.partition
+        )
+        return [(total.auc, total.balanced_accuracy) for total in totals]
+
+    async def _tested(self, trajectory: Trajectory) -> np.ndarray:
+        """Probabilities on the official test split after each round, float32 (rounds, N, K); notes the curve."""
+        course = trajectory.course
+
+        async def test() -> np.ndarray:
+            networks = [trained_elsewhere(params, 0.0) for params in trajectory.params]
+            arm = Arm(course.partition, course.scheme, None, course.seed, course.model, "common", len(networks))
+            probabilities = await self.desk.trainer.test(arm, networks)
+            self._note(trajectory, probabilities)
+            return probabilities
+
+        return await self.desk.once(("tested", course), test)
+
+    def _note(self, trajectory: Trajectory, probabilities: np.ndarray) -> None:
+        for i, (auc, balanced) in enumerate(trajectory.validation):
+            shared = trajectory.shared(i + 1)
+            scores = self.desk.trainer.quality(probabilities[i])
+            self.curves.append(
+                {
+                    **asdict(trajectory.course),
+                    "round": i + 1,
+                    "sites": len(trajectory.notes[i]["sites"]),
+                    "validation_auc": auc,
+                    "validation_balanced_accuracy": balanced,
+                    **scores,
+                    "bytes_up": shared.up,
+                    "bytes_down": shared.down,
+                    "sites_seconds": round(shared.seconds, 3),
+                }
+            )
+
+
+def _stacked(params: list[Params]) -> list[torch.Tensor]:
+    return [torch.stack(parts) for parts in zip(*params, strict=True)]
