@@ -3,7 +3,7 @@
 import pytest
 
 from fedistill.errors import DataError, PlanError, UserError
-from fedistill.plan import holdings, job, load_federation, load_simulation
+from fedistill.plan import holdings, job, load_federation, load_plan, load_simulation
 from fedistill.plan.find import names
 
 
@@ -28,9 +28,9 @@ def mine(folder, *, sites='["a", "b"]', more="", ipc="[1]", scheme="dc", setting
 
 @pytest.mark.parametrize("name", sorted(names("simulations")))
 def test_what_is_shipped_loads(name):
-    simulation = load_simulation(name)
-    assert simulation.name == name
-    assert load_simulation(name, phantom=True).federation.dataset.startswith("phantom:")
+    assert {point.simulation.name for point in load_plan(name).points} == {name}
+    for point in load_plan(name, phantom=True).points:
+        assert point.simulation.federation.dataset.startswith("phantom:")
 
 
 @pytest.mark.parametrize("name", sorted(names("sites")))

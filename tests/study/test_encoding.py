@@ -10,7 +10,7 @@ from tiny import write_tiny
 from fedistill.distill.release import Release, unpack
 from fedistill.errors import SettingError
 from fedistill.federation import site_app
-from fedistill.plan import job, load_simulation
+from fedistill.plan import job, load_plan, load_simulation
 from fedistill.store import Store
 from fedistill.study import run
 from fedistill.study.alone import distill_to_file
@@ -66,6 +66,13 @@ def test_real_images_are_the_same_in_every_run(runs):
     roots = [finished.root / "releases" for finished in runs[0].values()]
     hashes = {path.read_bytes() for root in roots for path in root.rglob("random-seed0.sha256")}
     assert len(hashes) == 2  # one a site
+
+
+def test_the_shipped_comparison_changes_the_encoding_alone():
+    points = [point.simulation.model_dump() for point in load_plan("encoding").points]
+    assert [point.pop("encoding") for point in points] == list(ENCODINGS)
+    assert points[0] == points[1] == points[2]
+    assert len(points[0]["recipe"]["lr"]) == 1  # nothing is chosen that could fall differently
 
 
 def test_a_site_refuses_an_unknown_encoding_before_it_touches_data(tmp_path):
