@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedistill.errors import PlanError
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import Conduct, server_app
 from fedistill.federation.site_app import app as client
-from fedistill.plan import Simulation, load_simulation
+from fedistill.plan import Simulation, load_plan
 from fedistill.report.page import write_report
 from fedistill.study import Finished, run, run_on
 
@@ -18,7 +19,13 @@ __all__ = ["client", "run_simulation", "server"]
 
 
 def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
-    simulation = load_simulation(str(config["simulation"]), phantom=bool(config.get("phantom", False)))
+    plan = load_plan(str(config["simulation"]), phantom=bool(config.get("phantom", False)))
+    if plan.sweep:
+        raise PlanError(
+            f"{plan.name} sweeps over {', '.join(plan.sweep)}: `flwr run` carries out one simulation, not several.",
+            mend=f"fedistill run {config['simulation']}",
+        )
+    simulation = plan.first
     out = Path(str(config.get("out") or f"runs/{simulation.name}"))
     root = str(config.get("data-root") or "") or None
 
@@ -46,7 +53,7 @@ def run_simulation(
     workers: int | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> "pd.DataFrame":
-    """Run a simulation by name or file; the rows of its results.csv.
+    """Run a simulation, or all points of its sweep, by name or file; the rows of its results.csv.
 
     Args:
         name: from ``simulations/``, or a path to a TOML file.
@@ -64,10 +71,10 @@ def run_simulation(
         UserError: something cannot be; nothing was done.
         RunError: the run could not be finished.
     """
-    simulation = load_simulation(name, changes=changes, phantom=phantom)
+    plan = load_plan(name, changes=changes, phantom=phantom)
     finished = run(
-        simulation,
-        out=Path(out) if out is not None else Path("runs") / simulation.name,
+        plan,
+        out=Path(out) if out is not None else Path("runs") / plan.name,
         engine=engine,
         data_root=None if data_root is None else str(data_root),
         cache=None if cache is None else Path(cache),

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,33 +54,39 @@ def run(
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
 ) -> None:
-    """Run a simulation; run it again to resume."""
-    from fedistill.plan import load_simulation
+    """Run a simulation, or all points of its sweep; run it again to resume."""
+    began = time.perf_counter()
+    from fedistill.plan import load_plan
     from fedistill.report.page import write_report
     from fedistill.report.progress import Progress
     from fedistill.report.table import print_comparison
     from fedistill.study import run as run_study
 
-    simulation = load_simulation(name, changes=changes or (), phantom=phantom)
-    sites = simulation.federation.sites
-    data = ", ".join(Path(name).name for name in simulation.federation.datasets())
-    console.print(f"[bold]{simulation.name}[/]: {len(sites)} sites, {escape(data)}, {', '.join(simulation.scheme)}")
+    plan = load_plan(name, changes=changes or (), phantom=phantom)
+    points = [point.simulation for point in plan.points]
+    sites = list(dict.fromkeys(site for each in points for site in each.federation.sites))
+    data = ", ".join(dict.fromkeys(Path(name).name for each in points for name in each.federation.datasets()))
+    schemes = ", ".join(dict.fromkeys(scheme for each in points for scheme in each.scheme))
+    console.print(f"[bold]{plan.name}[/]: {len(sites)} sites, {escape(data)}, {schemes}")
+    if plan.sweep:
+        console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
     with Progress(sites, console) as progress:
         finished = run_study(
-            simulation,
-            out=out or Path("runs") / simulation.name,
+            plan,
+            out=out or Path("runs") / plan.name,
             engine=engine,
             data_root=None if data_root is None else str(data_root),
             cache=cache,
             fresh=fresh,
             workers=workers,
             on_event=progress,
+            began=began,
         )
     report = write_report(finished)
     print_comparison(finished, console)
-    console.print(
-        f"{finished.seconds:.0f} s; {finished.computed} distillations and networks computed, {finished.found} found."
-    )
+    if finished.timing is not None:
+        console.print(finished.timing.line())
+    console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
     console.print(f"report: {_short(report)}", soft_wrap=True)
 
 
@@ -130,15 +137,15 @@ def simulations(
     phantom: Phantom = False,
 ) -> None:
     """List the simulations, or show one with everything resolved."""
-    from fedistill.plan import load_simulation
+    from fedistill.plan import load_plan
 
     if name is None:
         _list("simulations")
         return
     from fedistill.study.folder import described
 
-    simulation = load_simulation(name, changes=changes or (), phantom=phantom)
-    console.print(described(simulation), markup=False, soft_wrap=True)
+    plan = load_plan(name, changes=changes or (), phantom=phantom)
+    console.print(described(plan), markup=False, soft_wrap=True)
 
 
 @cli.command()

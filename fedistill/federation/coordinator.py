@@ -94,6 +94,7 @@ class Coordinator:
         self._nodes: dict[str, int] = {}
         self._point = ""
         self._asked: dict[str, asyncio.Task[Message]] = {}
+        self._given: dict[str, Any] = {}
         self.begun: dict[str, asyncio.Task[Any]] = {}
         self.traffic = Traffic()
 
@@ -259,9 +260,15 @@ class Coordinator:
         self._executor.submit(key, function, *args, num_gpus=gpus, threads=threads, about=about)
         return await future
 
-    def share(self, value: Any) -> Any:
-        """A large value that many computations take, handed over once."""
-        return self._executor.share(value)
+    def share_once(self, name: str, make: Callable[[], Any]) -> Any:
+        """A large value that many computations take, handed over once for all points of a sweep.
+
+        Args:
+            name: of its content.
+        """
+        if name not in self._given:
+            self._given[name] = self._executor.share(make())
+        return self._given[name]
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:

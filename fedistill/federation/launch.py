@@ -20,7 +20,7 @@ from fedistill.federation.executor import InlineExecutor
 from fedistill.federation.ledger import Ledger
 from fedistill.federation.nodes import Node
 from fedistill.federation.runtime import Runtime, open_runtime
-from fedistill.plan import Federation, Plan, Simulation
+from fedistill.plan import Plan, Simulation, Site
 from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.training.device import device_for
 
@@ -155,31 +155,32 @@ def _nodes(plan: Plan, store: Path, data_root: str | None) -> tuple[list[Node], 
     """The sites of all points, and each point's by name. Points with equal federations have the same sites."""
     nodes: list[Node] = []
     found: dict[str, dict[str, int]] = {}
-    addresses = []
-    # What no hospital has: everybody's data. It computes as a site that sets nothing of its own.
-    central = any(scheme_named(scheme).kind == "central" for point in plan.points for scheme in point.simulation.scheme)
-    for point in plan.points:
+    described = [point.simulation.federation.model_dump_json() for point in plan.points]
+    pairs = list(zip(described, plan.points, strict=True))
+    central = {text for text, point in pairs if any(scheme_named(s).kind == "central" for s in point.simulation.scheme)}
+    for text, point in pairs:
+        if text in found:
+            continue
         federation = point.simulation.federation
-        described = federation.model_dump_json()
-        if described not in found:
-            own: dict[str, str | int | bool] = {
-                "num-partitions": len(federation.sites),
-                "federation": described,
-                "data-root": data_root or "",
-                "store": str(store),
-            }
-            found[described] = {}
-            for place, name in enumerate((*federation.sites, *[EVERYONE] * central)):
-                config = {**own, "partition-id": place, "site": name}
-                nodes.append(_node(len(nodes) + 1, name, federation, config))
-                found[described][name] = nodes[-1].node_id
-        addresses.append(found[described])
-    return nodes, addresses
+        own: dict[str, str | int | bool] = {
+            "num-partitions": len(federation.sites),
+            "federation": text,
+            "data-root": data_root or "",
+            "store": str(store),
+        }
+        made = [
+            _node(len(nodes) + place + 1, name, federation.of(name), {**own, "partition-id": place, "site": name})
+            for place, name in enumerate(federation.sites)
+        ]
+        if text in central:
+            # What no hospital has: everybody's data. It computes as a site that sets nothing of its own.
+            config = {**own, "partition-id": len(made), "site": EVERYONE, "everyone": True}
+            made.append(_node(len(nodes) + len(made) + 1, EVERYONE, federation.of(EVERYONE), config))
+        nodes += made
+        found[text] = {node.name: node.node_id for node in made}
+    return nodes, [found[text] for text in described]
 
 
-def _node(node_id: int, name: str, federation: Federation, config: dict[str, str | int | bool]) -> Node:
-    site = federation.of(name)
+def _node(node_id: int, name: str, site: Site, config: dict[str, str | int | bool]) -> Node:
     memory = None if site.memory_gb is None else int(site.memory_gb * 1e9)
-    if name == EVERYONE:
-        config["everyone"] = True
     return Node(node_id, name, config, site.cpus, site.gpus, memory, site.threads)

@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill import METHODS, Task, in_memory, privacy_statement, provenance, settings_for, steady
+from fedistill.distill import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for, steady
 from fedistill.distill.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.errors import PlanError, PolicyError
 from fedistill.federation.events import emitter
@@ -125,6 +125,8 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
     for each in chosen.values():
         check_request(policy, scheme=job.scheme, real=method.real, start=getattr(each, "start", None))
+    waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
+    store = Store(site.store.root, on_wait=lambda: on_event(waiting))
     task = Task(
         train,
         None,
@@ -136,9 +138,9 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         precision=job.precision,
         device=site.device,
         on_event=on_event,
-        remember=in_memory(site.store.remember),
+        remember=in_memory(store.remember),
     )
-    done = {ipc: _budget(job, replace(task, ipc=ipc), site.store) for ipc in job.budgets}
+    done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
     answer = Release(
         site=job.site,
@@ -175,20 +177,32 @@ def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
     chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
     version = [method.version, steady.VERSION]
     key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
-    found = None if method.real else store.get("synthetic", key)
-    if found is not None:
-        tensors, note = found
-        return _encoded(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
+    if method.real:
+        start = time.perf_counter()
+        made = method.run(task, chosen)
+        return pack(made, real=True), time.perf_counter() - start, False
+    found = store.get("synthetic", key)
+    if found is None:
+        # Another job may be at it, such as one of a sweep that asks for another encoding or for more budgets.
+        with store.making("synthetic", key):
+            found = store.get("synthetic", key)
+            if found is None:
+                exact, seconds = _distilled(task, method, chosen, store, key)
+                return _encoded(exact, job, task.ipc), seconds, False
+    tensors, note = found
+    return _encoded(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
+
+
+def _distilled(task: Task, method: Method, settings: Any, store: Store, key: str) -> tuple[Packed, float]:
+    """One budget's images in full precision, and the seconds they took: computed, and kept."""
     checkpoints = KeptCheckpoints(store)
     start = time.perf_counter()
-    made = method.run(replace(task, checkpoints=checkpoints), chosen)
+    made = method.run(replace(task, checkpoints=checkpoints), settings)
     seconds = made.seconds_before + time.perf_counter() - start
-    if method.real:
-        return pack(made, real=True), seconds, False
     exact = pack(made, real=False, encoding="float32")
     store.put("synthetic", key, exact.tensors(), {"seconds": seconds})
     checkpoints.drop()
-    return _encoded(exact, job, task.ipc), seconds, False
+    return exact, seconds
 
 
 def _encoded(exact: Packed, job: Job, ipc: int | None) -> Packed:

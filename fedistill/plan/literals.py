@@ -18,9 +18,14 @@ def assign(content: dict[str, Any], change: str) -> None:
     >>> assign(content, "scheme.dc.iterations=40")
     >>> content
     {'scheme': {'dc': {'iterations': 40}}}
+    >>> assign(content, "sweep.scheme.dc.iterations=[40, 80]")
+    >>> content["sweep"]
+    {'scheme.dc.iterations': [40, 80]}
     """
     key, equals, literal = change.partition("=")
     parts = parts_of(key.strip())
+    if parts[0] == "sweep":
+        parts = ["sweep", *[".".join(parts[1:])] * (len(parts) > 1)]  # what is swept has one key
     if not equals or not all(parts):
         raise PlanError(
             f"--set {change!r} changes nothing.", expected="key=value, such as scheme.dc.iterations=100", found=change

@@ -43,6 +43,8 @@ class Progress:
         if who not in self._lines:
             return
         doing = job.removeprefix("server: ").removeprefix(who).strip()
+        if event.get("point"):
+            doing = f"{event['point']}: {doing}"
         self._lines[who] = (doing, self._state(event, stage))
         if event.get("final"):
             self._done[who] += 1

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fedistill.plan import Federation, Simulation
+from fedistill.plan import Federation, Plan
 from fedistill.precision import processor
 
 PACKAGES = (
@@ -15,10 +15,18 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def environment(simulation: Simulation, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
-    """Versions, machine, seeds, precision, and what the data are; ``workers`` is null where all cores were used."""
+def environment(plan: Plan, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
+    """Versions, machine, seeds, precision, and what the data are; ``workers`` is null where all cores were used.
+
+    Where a sweep's points differ in one of these, it is a list, and their data are all here.
+    """
     import torch
 
+    points = [point.simulation for point in plan.points]
+    federations = {federation.model_dump_json(): federation for federation in (each.federation for each in points)}
+    data: dict[str, str] = {}
+    for federation in federations.values():
+        data |= _data(federation, data_root)
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "machine": {
@@ -26,29 +34,37 @@ def environment(simulation: Simulation, data_root: str | None, *, engine: str, w
             "processor": processor(),
             "cores": os.cpu_count(),
             "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-            "gpus": _gpus(simulation),
+            "gpus": _gpus(plan),
         },
         "engine": engine,
         "workers": workers,
-        "precision": {"distillation": simulation.precision, "training": "float32"},
+        "precision": {"distillation": _one_or_all([each.precision for each in points]), "training": "float32"},
         "device": {
-            "distillation": {name: _kind(simulation.federation.of(name).gpus) for name in simulation.federation.sites},
-            "training": _kind(simulation.gpus),
+            "distillation": _one_or_all(
+                [{name: _kind(each.federation.of(name).gpus) for name in each.federation.sites} for each in points]
+            ),
+            "training": _one_or_all([_kind(each.gpus) for each in points]),
         },
-        "seed": simulation.seed,
-        "data": _data(simulation.federation, data_root),
+        "seed": _one_or_all([each.seed for each in points]),
+        "data": data,
     }
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """What all have in common, or each in turn."""
+    return values[0] if all(value == values[0] for value in values) else values
 
 
 def _kind(gpus: float) -> str:
     return "cuda" if gpus else "cpu"
 
 
-def _gpus(simulation: Simulation) -> list[str]:
+def _gpus(plan: Plan) -> list[str]:
     """Names of this machine's GPUs, where anything is to compute on one; to ask for them starts the driver."""
     import torch
 
-    asked = [simulation.gpus, *(simulation.federation.of(name).gpus for name in simulation.federation.sites)]
+    asked = [point.simulation.gpus for point in plan.points]
+    asked += [f.of(name).gpus for f in (point.simulation.federation for point in plan.points) for name in f.sites]
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if any(asked) else []
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ import pandas as pd
 
 from fedistill.errors import PlanError, RunFolderError
 from fedistill.files import write_atomic
-from fedistill.plan import Simulation
+from fedistill.plan import Plan
 from fedistill.plan.find import read_toml
+from fedistill.plan.literals import written, written_key
 
 PLAN = "simulation.toml"
 RESULTS = (
@@ -30,6 +32,7 @@ RESULTS = (
     "communication.png",
     "events.jsonl",
     "environment.json",
+    "timing.json",
     "releases",
     "grids",
     "failures",
@@ -38,11 +41,19 @@ RESULTS = (
 
 
 class RunFolder:
-    """A folder that belongs to one simulation. Make one with `opened`."""
+    """A folder that belongs to one plan. Make one with `opened`.
 
-    def __init__(self, root: Path, simulation: Simulation) -> None:
-        self.root = root
-        self.simulation = simulation
+    Args:
+        point: where a point of a sweep keeps its own files, within the folders for them.
+    """
+
+    def __init__(self, root: Path, plan: Plan, point: str = "") -> None:
+        self.root, self.plan = root, plan
+        self._point = point
+
+    def of_point(self, number: int) -> "RunFolder":
+        """The same folder for one point, whose Releases and failures lie apart from the others'."""
+        return RunFolder(self.root, self.plan, self.plan.folder_of(number))
 
     @property
     def work(self) -> Path:
@@ -51,7 +62,8 @@ class RunFolder:
     def event(self, event: dict[str, Any]) -> None:
         """Append one event; the driver alone writes them."""
         names = ("time", "run", "job", "site", "stage", "step", "steps", "seconds", "message")
-        line = {name: {**event, "run": self.simulation.name}.get(name) for name in names}
+        run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
+        line = {name: {**event, "run": run}.get(name) for name in names}
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -67,7 +79,7 @@ class RunFolder:
     def release(self, site: str, scheme: str, seed: int, partition: int, data: bytes, *, keep: bool, name: str) -> None:
         """Keep a Release, or of real images its SHA-256 alone, and never both."""
         redraw = f"-partition{partition}" if partition else ""
-        path = self.root / "releases" / site / f"{scheme}-seed{seed}{redraw}.safetensors"
+        path = self.root / "releases" / self._point / site / f"{scheme}-seed{seed}{redraw}.safetensors"
         other = path.with_suffix(".sha256")
         if keep:
             write_atomic(path, data)
@@ -78,7 +90,7 @@ class RunFolder:
 
     def failure(self, name: str, text: str) -> Path:
         """Keep a traceback."""
-        path = self.root / "failures" / f"{name.replace(' ', '-')}.txt"
+        path = self.root / "failures" / self._point / f"{re.sub(r'[ /]', '-', name)}.txt"
         write_atomic(path, text)
         return path
 
@@ -88,8 +100,8 @@ class RunFolder:
 
 
 @contextmanager
-def opened(root: Path, simulation: Simulation, *, fresh: bool) -> Iterator[RunFolder]:
-    """Take a folder for a simulation, and keep others out of it until the end.
+def opened(root: Path, plan: Plan, *, fresh: bool) -> Iterator[RunFolder]:
+    """Take a folder for a plan, and keep others out of it until the end.
 
     Args:
         fresh: set the folder aside as ``NAME.old-N`` first.
@@ -98,27 +110,35 @@ def opened(root: Path, simulation: Simulation, *, fresh: bool) -> Iterator[RunFo
         RunFolderError: it is another simulation's, holds something else, or is in use. Nothing was changed in it.
     """
     root = root.resolve()
-    _require_ours(root, simulation)
+    _require_ours(root, plan)
     if fresh and root.exists():
         with _locked(root):
             pass  # in use, it may not be moved
         root.rename(_free(root.parent, f"{root.name}.old-"))
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
-        _set_earlier_aside(root, simulation)
+        _set_earlier_aside(root, plan)
         if not (root / PLAN).exists():
-            write_atomic(root / PLAN, described(simulation))
-        yield RunFolder(root, simulation)
+            write_atomic(root / PLAN, described(plan))
+        yield RunFolder(root, plan)
 
 
-def described(simulation: Simulation) -> str:
-    """A simulation's TOML with everything resolved: `fedistill run` on it repeats the run."""
+def described(plan: Plan) -> str:
+    """A plan's TOML with everything resolved: `fedistill run` on it repeats the run.
+
+    Of a sweep it is the first point with the sweep's lines, which change what they name and nothing else.
+    """
     import tomli_w
 
-    return tomli_w.dumps(simulation.model_dump(mode="json", exclude_none=True))
+    text = tomli_w.dumps(plan.first.model_dump(mode="json", exclude_none=True))
+    if plan.sweep:
+        # Written here: the order of the lines is the order of the points, and tomli_w puts lists of tables last.
+        lines = [f"{written_key(key)} = {written(values)}\n" for key, values in plan.sweep.items()]
+        text += "\n[sweep]\n" + "".join(lines)
+    return text
 
 
-def _require_ours(root: Path, simulation: Simulation) -> None:
+def _require_ours(root: Path, plan: Plan) -> None:
     if root.exists() and not root.is_dir():
         raise RunFolderError(f"{root} is no folder.", mend="choose another --out")
     # A folder with nothing in it but a lock is what a run leaves that stopped before it began.
@@ -135,19 +155,19 @@ def _require_ours(root: Path, simulation: Simulation) -> None:
         owner = read_toml(root / PLAN).get("name")
     except PlanError as error:
         raise RunFolderError(f"{root / PLAN} cannot be read.", found=str(error), mend="choose another --out") from error
-    if owner != simulation.name:
+    if owner != plan.name:
         raise RunFolderError(
             f"{root} belongs to another simulation.",
-            expected=simulation.name,
+            expected=plan.name,
             found=owner,
             mend="choose another --out",
         )
 
 
-def _set_earlier_aside(root: Path, simulation: Simulation) -> None:
+def _set_earlier_aside(root: Path, plan: Plan) -> None:
     """Results of other settings under the same name go to earlier/N; work/ stays, for equal stages to be found."""
-    plan = root / PLAN
-    if not plan.exists() or plan.read_text(encoding="utf-8") == described(simulation):
+    kept = root / PLAN
+    if not kept.exists() or kept.read_text(encoding="utf-8") == described(plan):
         return
     aside = _free(root / "earlier", "")
     aside.mkdir(parents=True)

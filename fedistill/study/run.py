@@ -1,33 +1,39 @@
-"""Runs a simulation: everything checked before any work, then one study on one runtime, then the folder's tables."""
+"""Runs a plan: everything checked before any work, then its studies on one runtime, then the folder's tables."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fedistill.data import ImageSet
-from fedistill.errors import DataError
+from fedistill.errors import RunError
 from fedistill.federation.coordinator import Coordinator
-from fedistill.federation.launch import launch, require_engine
-from fedistill.plan import Holdings, Simulation, holdings, test_set
-from fedistill.store import Store, Tensors, key_of
-from fedistill.study.arm import Scored
-from fedistill.study.comparison import comparison
+from fedistill.federation.launch import Launched, launch, require_engine
+from fedistill.plan import Holdings, Plan, Simulation
+from fedistill.store import Store, key_of
 from fedistill.study.conduct import Study
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import write_grids
-from fedistill.study.rows import results, sites
+from fedistill.study.ready import Ready, made_ready
+from fedistill.study.tables import write_tables
+from fedistill.study.timing import Timing
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """What a run leaves in memory: the folder has it all on disk."""
+    """What a run leaves in memory: the folder has it all on disk.
 
-    simulation: Simulation
+    Args:
+        holdings: who holds what, in the first partition of the first point.
+        seconds: from the beginning to the tables.
+        timing: what the time went to; None where nobody knows, as on Flower's own runtime.
+    """
+
+    plan: Plan
     root: Path
     rows: pd.DataFrame
     comparison: pd.DataFrame
@@ -36,10 +42,16 @@ class Finished:
     seconds: float
     computed: int
     found: int
+    timing: Timing | None
+
+    @property
+    def simulation(self) -> Simulation:
+        """The only simulation, or the first point's."""
+        return self.plan.first
 
 
 def run(
-    simulation: Simulation,
+    simulation: Simulation | Plan,
     *,
     out: Path,
     engine: str = "local",
@@ -48,8 +60,9 @@ def run(
     fresh: bool = False,
     workers: int | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    began: float | None = None,
 ) -> Finished:
-    """Run a simulation to its rows.
+    """Run a simulation, or all points of a sweep, to its rows.
 
     Args:
         out: the run folder. An earlier run of the same simulation there is resumed.
@@ -59,115 +72,121 @@ def run(
         fresh: set an earlier run aside first.
         workers: CPUs of a local Ray; default all.
         on_event: told of every event, on its way to events.jsonl.
+        began: ``time.perf_counter()`` when the user's command began, for its imports count as well; default now.
 
     Raises:
         UserError: something in the simulation, the data or the folder cannot be; nothing was done.
         RunError: the run could not be finished; what was finished is kept.
     """
-
-    require_engine(engine, simulation, workers)
+    plan = simulation if isinstance(simulation, Plan) else Plan.of(simulation)
+    for point in plan.points:
+        require_engine(engine, point.simulation, workers)
     # Workers on this machine have a folder of their own to start from.
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
-    def work(folder: RunFolder, store: Store, test: ImageSet, divided: list[Holdings]) -> Study:
-        site_of: dict[str, str] = {}  # the grid names a job's site once, when it starts
-
+    def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> Launched:
         def listen(event: dict[str, Any]) -> None:
-            job = str(event.get("job", ""))
-            site_of.setdefault(job, str(event.get("site") or ""))
-            event = {**event, "site": site_of[job] or None}
             folder.event(event)
             on_event(event)
 
-        def conduct(coordinator: Coordinator) -> Study:
-            return _conducted(simulation, coordinator, folder, store, test, divided, on_event=listen)
+        def conduct(coordinators: Sequence[Coordinator]) -> list[Study]:
+            return _conducted(plan, coordinators, folder, store, ready, on_event=listen)
 
         return launch(
-            simulation,
-            conduct,
-            engine=engine,
-            store=store.root,
-            data_root=data_root,
-            workers=workers,
-            on_event=listen,
+            plan, conduct, engine=engine, store=store.root, data_root=data_root, workers=workers, on_event=listen
         )
 
-    return _framed(simulation, work, out, engine, data_root, cache, fresh, workers)
+    return _framed(plan, work, out, engine, data_root, cache, fresh, workers, began)
 
 
 def run_on(simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None) -> Finished:
-    """`run` on a grid that somebody else opened, such as Flower's own."""
+    """`run` of a single simulation on a grid that somebody else opened, such as Flower's own."""
+    plan = Plan.of(simulation)
 
-    def work(folder: RunFolder, store: Store, test: ImageSet, divided: list[Holdings]) -> Study:
-        return _conducted(simulation, coordinator, folder, store, test, divided, on_event=folder.event)
+    def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> list[Study]:
+        return _conducted(plan, [coordinator], folder, store, ready, on_event=folder.event)
 
-    return _framed(simulation, work, out, "flower", data_root, None, False, None)
+    return _framed(plan, work, out, "flower", data_root, None, False, None, None)
 
 
 def _conducted(
-    simulation: Simulation,
-    coordinator: Coordinator,
+    plan: Plan,
+    coordinators: Sequence[Coordinator],
     folder: RunFolder,
     store: Store,
-    test: ImageSet,
-    divided: list[Holdings],
+    ready: Sequence[Ready],
     *,
     on_event: Callable[[dict[str, Any]], None],
-) -> Study:
-    study = Study(simulation, coordinator, folder, store, test, divided, on_event=on_event)
-    study.scored = coordinator.conduct(study.run())
-    return study
+) -> list[Study]:
+    """The points' studies, all at once, to their ends."""
+    studies = []
+    for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
+        here, about = folder.of_point(number), {"point": point.label} if plan.sweep else {}
+
+        def listen(event: dict[str, Any], about: dict[str, Any] = about) -> None:
+            on_event({**about, **event})
+
+        study = Study(point.simulation, coordinator, here, store, data.test, data.divided, on_event=listen)
+        studies.append(study)
+
+    async def one(study: Study, label: str) -> None:
+        try:
+            study.scored = await study.run()
+        except RunError as error:
+            if not label:
+                raise
+            raise RunError(f"At {label}: {error}") from error
+
+    async def everything() -> None:
+        tasks = [asyncio.ensure_future(one(s, p.label)) for s, p in zip(studies, plan.points, strict=True)]
+        try:
+            await asyncio.gather(*tasks)  # the first failure ends the run: what is finished is in the store
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    coordinators[0].conduct(everything())
+    return studies
 
 
 def _framed(
-    simulation: Simulation,
-    work: Callable[[RunFolder, Store, ImageSet, list[Holdings]], Study],
+    plan: Plan,
+    work: Callable[[RunFolder, Store, Sequence[Ready]], Launched | list[Study]],
     out: Path,
     engine: str,
     data_root: str | None,
     cache: Path | None,
     fresh: bool,
     workers: int | None,
+    began: float | None,
 ) -> Finished:
     """Checks before, tables after."""
-    start = time.perf_counter()
-    test = test_set(simulation.federation, data_root)
-    # Every redraw of who holds what is tried before any work: a rule that fails does so now.
-    drawn: list[tuple[str, Any, Tensors]] = []
-
-    def note(kind: str, detail: Any, make: Callable[[], Tensors]) -> Tensors:
-        drawn.append((kind, detail, make()))
-        return drawn[-1][2]
-
-    divided = [holdings(simulation.federation, p, data_root, note) for p in range(simulation.partitions)]
-    if len(test) == 0:
-        raise DataError("The test split is empty: there is nothing to compare on.")
-    with opened(out, simulation, fresh=fresh) as folder:
+    start = time.perf_counter() if began is None else began
+    ready, drawn = made_ready(plan, data_root)
+    with opened(out, plan, fresh=fresh) as folder:
         store = Store((cache or folder.work).resolve())
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)
-        folder.json("environment", environment(simulation, data_root, engine=engine, workers=workers))
-        study = work(folder, store, test, divided)
-        scored: list[Scored] = study.scored
-        dataset = " + ".join(Path(name).name for name in simulation.federation.datasets())
-        rows = results(simulation, dataset, test.labels, scored)
-        by_site = sites(simulation, study.site_rows, study.at_sites)
-        compared = comparison(simulation, test.labels, scored, rows, by_site)
-        folder.results(rows)
-        folder.table("sites", by_site)
-        folder.table("comparison", compared)
-        folder.table("traffic", pd.DataFrame(study.desk.coordinator.traffic.rows()))
-        if study.federated.curves:
-            folder.table("rounds", study.federated.table())
-        write_grids(folder, study.releases(), test)
+        folder.json("environment", environment(plan, data_root, engine=engine, workers=workers))
+        done = work(folder, store, ready)
+        studies: list[Study] = done.result if isinstance(done, Launched) else done
+        rows, compared, by_site = write_tables(plan, studies, ready, folder)
+        write_grids(folder, studies[0].releases(), ready[0].test)
+        seconds, timing = time.perf_counter() - start, None
+        if isinstance(done, Launched):
+            worked = done.ledger.sites_seconds, done.ledger.server_seconds
+            timing = Timing(done.workers, seconds, done.start_seconds, *worked)
+            folder.json("timing", timing.record())
         return Finished(
-            simulation,
+            plan,
             folder.root,
             rows,
             compared,
             by_site,
-            divided[0],
-            time.perf_counter() - start,
-            study.computed,
-            study.found,
+            ready[0].divided[0],
+            seconds,
+            sum(study.computed for study in studies),
+            sum(study.found for study in studies),
+            timing,
         )

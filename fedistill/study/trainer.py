@@ -53,9 +53,9 @@ class Trainer:
         self.test_labels, self.mirror, self.multilabel = test.labels, test.mirror, test.multilabel
         self._shape = {"channels": test.channels, "classes": test.n_classes, "size": test.size}
         self._test_name = test.fingerprint()
-        self._test_images = coordinator.share(test.pixels().numpy())
+        self._test_images = coordinator.share_once(self._test_name, lambda: test.pixels().numpy())
         self._device = "cuda" if simulation.gpus else "cpu"
-        self._begun: dict[str, asyncio.Task[dict[str, Trained]]] = {}
+        self._begun = coordinator.begun  # keys are of content: points of a sweep train what they have in common once
         self.computed = self.found = 0
 
     def network(self, model: str) -> Network:
@@ -137,6 +137,12 @@ class Trainer:
         """Probabilities on the official test split, float32 (networks, N, K)."""
         detail = {"networks": [n.key for n in networks], "test": self._test_name, "threads": self.simulation.threads}
         key = key_of(detail)
+        if key not in self._begun:
+            self._begun[key] = asyncio.ensure_future(self._tested(arm, key, networks))
+        probabilities: np.ndarray = await asyncio.shield(self._begun[key])
+        return probabilities
+
+    async def _tested(self, arm: Arm, key: str, networks: Sequence[Trained]) -> np.ndarray:
         found = self.store.get("test", key)
         if found is not None:
             return found[0]["probabilities"].numpy()

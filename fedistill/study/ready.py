@@ -1,0 +1,54 @@
+"""What every point of a plan needs of its data, tried before any work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fedistill.data import ImageSet
+from fedistill.errors import DataError
+from fedistill.plan import Holdings, Plan, holdings, test_set
+from fedistill.plan.census import census
+from fedistill.store import Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """One point's data.
+
+    Args:
+        test: the official test split.
+        divided: who holds what, a redraw after another.
+    """
+
+    test: ImageSet
+    divided: list[Holdings]
+
+
+def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
+    """Every point's test split and every redraw of who holds what, for a rule that fails should do so before any work.
+
+    Also what was drawn, to be kept. Points with the same data share them; only the first division keeps its images.
+    """
+    drawn: list[tuple[str, Any, Tensors]] = []
+
+    def note(kind: str, detail: Any, make: Callable[[], Tensors]) -> Tensors:
+        drawn.append((kind, detail, make()))
+        return drawn[-1][2]
+
+    tests: dict[Any, ImageSet] = {}
+    divided: dict[Any, Holdings] = {}
+    ready = []
+    for point in plan.points:
+        federation = point.simulation.federation
+        about = (tuple(federation.datasets()), federation.size, federation.images, federation.data_seed)
+        if about not in tests:
+            tests[about] = test_set(federation, data_root)
+            if len(tests[about]) == 0:
+                raise DataError("The test split is empty: there is nothing to compare on.")
+        keys = [(federation.model_dump_json(), redraw) for redraw in range(point.simulation.partitions)]
+        for key in keys:
+            if key not in divided:
+                held = holdings(federation, key[1], data_root, note)
+                divided[key] = census(held) if divided else held
+        ready.append(Ready(tests[about], [divided[key] for key in keys]))
+    return ready, drawn

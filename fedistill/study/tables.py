@@ -1,0 +1,77 @@
+"""The tables of a run: those of a sweep's points as one, with a column for each swept setting."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fedistill.plan import Plan
+from fedistill.study.comparison import comparison
+from fedistill.study.conduct import Study
+from fedistill.study.folder import RunFolder
+from fedistill.study.ready import Ready
+from fedistill.study.rows import results, sites
+
+
+def write_tables(
+    plan: Plan, studies: Sequence[Study], ready: Sequence[Ready], folder: RunFolder
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Write results, comparison, sites, traffic, and rounds where there were any; return the first three."""
+    rows, compared, by_site = [], [], []
+    for study, data in zip(studies, ready, strict=True):
+        simulation, labels = study.simulation, data.test.labels
+        dataset = " + ".join(Path(name).name for name in simulation.federation.datasets())
+        rows.append(results(simulation, dataset, labels, study.scored))
+        by_site.append(sites(simulation, study.site_rows, study.at_sites))
+        compared.append(comparison(simulation, labels, study.scored, rows[-1], by_site[-1]))
+    same_test = len({id(data.test) for data in ready}) == 1
+    joined = (
+        together(plan, rows, after="simulation"),
+        with_one_majority(plan, together(plan, compared), same_test=same_test),
+        together(plan, by_site),
+    )
+    folder.results(joined[0])
+    folder.table("comparison", joined[1])
+    folder.table("sites", joined[2])
+    traffic = [pd.DataFrame(study.desk.coordinator.traffic.rows()) for study in studies]
+    folder.table("traffic", together(plan, traffic))
+    curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
+    if any(len(each) for each in curves):
+        folder.table("rounds", together(plan, curves))
+    return joined
+
+
+def together(plan: Plan, frames: Sequence[pd.DataFrame], *, after: str | None = None) -> pd.DataFrame:
+    """The points' tables, one below the other; a single simulation's table as it is.
+
+    Args:
+        frames: a table a point.
+        after: the column that the swept settings' columns follow; they come first unless given.
+    """
+    if not plan.sweep:
+        return frames[0]
+    marked = []
+    for frame, values in zip(frames, plan.columns(), strict=True):
+        place = 0 if after is None else list(frame.columns).index(after) + 1
+        frame = frame.copy()
+        for i, (name, value) in enumerate(values.items()):
+            frame.insert(place + i, name, value)
+        marked.append(frame)
+    return pd.concat(marked, ignore_index=True)
+
+
+def with_one_majority(plan: Plan, compared: pd.DataFrame, *, same_test: bool) -> pd.DataFrame:
+    """A sweep's comparison without the repeats of its ``majority`` line, which is one line where the test split is one.
+
+    Args:
+        same_test: whether all points are tested on the same images.
+    """
+    if not plan.sweep or not same_test:
+        return compared
+    majority = compared["scheme"] == "majority"
+    compared = compared[~majority | (majority.cumsum() == 1)].reset_index(drop=True)
+    for name in plan.columns()[0]:
+        # Such a line belongs to no point, as it belongs to no model or recipe.
+        column = compared[name].astype("Int64" if compared[name].dtype.kind == "i" else compared[name].dtype)
+        compared[name] = column.where(compared["scheme"] != "majority", None)
+    return compared
