@@ -76,17 +76,25 @@ def train_alone(asked: Alone, share: Share, store: Store, *, gpus: float, on_eve
         "version": VERSION,
     }
     key = key_of(detail)
-    found = store.get("alone", key)
-    if found is not None:
-        tensors, note = found
-        return Learned(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
+    with store.making("alone", key):  # another point of a sweep may ask the same
+        found = store.get("alone", key)
+        if found is None:
+            learned = _learned(asked, network, train, share, gpus=gpus, on_event=on_event)
+            store.put("alone", key, dict(learned.params), {"recipe": asdict(learned.recipe), "seconds": learned.seconds})
+            return learned
+    tensors, note = found
+    return Learned(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
+
+
+def _learned(
+    asked: Alone, network: Network, train: ImageSet, share: Share, *, gpus: float, on_event: OnEvent
+) -> Learned:
+    """`train_alone` where nothing is found."""
     start = time.perf_counter()
     images, labels = _joined(train.pixels(), train.targets(), asked)
     recipe, params = _trained(asked, network, images, labels, share, gpus=gpus, on_event=on_event)
     named = dict(zip(network.names, params, strict=True))
-    seconds = time.perf_counter() - start
-    store.put("alone", key, named, {"recipe": asdict(recipe), "seconds": seconds})
-    return Learned(named, recipe, seconds, len(train))
+    return Learned(named, recipe, time.perf_counter() - start, len(train))
 
 
 def network_for(model: str, width: int, share: Share) -> Network:

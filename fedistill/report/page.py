@@ -2,14 +2,25 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, select_autoescape
 
 from fedistill.errors import RunFolderError
 from fedistill.files import write_atomic
+from fedistill.report.communication import draw_communication
 from fedistill.report.figure import draw_comparison
-from fedistill.report.table import differing, interval_of, lines_of, metric_of, size_of, word
+from fedistill.report.table import (
+    differing,
+    interval_of,
+    lines_of,
+    metric_of,
+    size_of,
+    what_sites_add,
+    whole_pools,
+    word,
+)
 from fedistill.study import Finished
 
 _PAGE = """<!doctype html>
@@ -34,7 +45,12 @@ seed, in parentheses between seeds; intervals are 95 %, paired, over seeds, netw
 <div class="wide"><table><thead><tr>{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
+{% for line in adds %}<p>{{ line }}</p>{% endfor %}
 <figure class="light"><img src="data:image/png;base64,{{ figure }}" alt="{{ alt }}"></figure>
+<h2>Quality against bytes</h2>
+<p>Bytes of the encoded messages that crossed the sites' boundaries for one global network, both ways; logarithmic.</p>
+<figure class="light"><img src="data:image/png;base64,{{ communication }}"
+alt="AUC and accuracy of every scheme against the bytes it takes; the numbers are in the table above"></figure>
 <h2>What left the sites</h2>
 <p>Synthetic images of the first repeat, a row a class. Real images are not shown; but a method that starts from real
 images (<code>start = "real"</code>, the default of mtt) can leave them recognisable.</p>
@@ -67,7 +83,9 @@ def rebuild(folder: Path) -> Path:
         raise RunFolderError(
             f"{folder} holds no finished run.", found=error, mend="run the simulation to its end first"
         ) from error
-    draw_comparison(compared, str(rows["dataset"].iloc[0]), folder / "comparison.png")
+    dataset = str(rows["dataset"].iloc[0])
+    draw_comparison(compared, dataset, folder / "comparison.png")
+    draw_communication(whole_pools(compared), dataset, folder / "communication.png")
     heads, lines = _table(compared)
     failed = by_site[by_site["status"] != "shared"].drop_duplicates(["site", "scheme", "seed"])
     page = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(_PAGE)
@@ -78,6 +96,8 @@ def rebuild(folder: Path) -> Path:
         rows=lines,
         missing=[f"{r.site} gave no {r.scheme} (seed {r.seed}): {r.why}" for r in failed.itertuples()],
         figure=_encoded(folder / "comparison.png"),
+        communication=_encoded(folder / "communication.png"),
+        adds=what_sites_add(compared),
         alt="AUC of every scheme and budget with its spread; the numbers are in the table above",
         grids=[
             {"name": p.stem, "data": _encoded(p), "width": 2 * _width(p)}
@@ -101,15 +121,35 @@ def _width(png: Path) -> int:
 
 def _table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     several = differing(frame)
-    heads = ["scheme", *several, "ipc", "AUC", "balanced acc.", "accuracy", "F1", "AUC less random's"]
-    heads += ["accuracy less random's", "images", "shared", "distilled in"]
+    heads = ["scheme", *several, "ipc", "rounds", "AUC", "balanced acc.", "accuracy", "F1", "AUC less random's"]
+    heads += [
+        "accuracy less random's",
+        "images",
+        "from sites",
+        "to sites",
+        "at sites: AUC",
+        "worst",
+        "gain",
+        "sites' work",
+    ]
     lines = []
-    for line in lines_of(frame):
-        cells = [line["scheme"], *[word(line[c]) for c in several], word(line["ipc"])]
+    for line in lines_of(whole_pools(frame)):
+        cells = [line["scheme"], *[word(line[c]) for c in several], word(line["ipc"]), word(line["rounds"])]
         cells += [metric_of(line, metric) for metric in ("auc", "balanced_accuracy", "accuracy", "f1_macro")]
         cells += [interval_of(line, metric) for metric in ("auc", "accuracy")]
-        cells += [f"{line['images_shared']:,.0f}", size_of(line["bytes_shared"])]
+        cells.append("" if pd.isna(line["images_shared"]) else f"{line['images_shared']:,.0f}")
+        cells += [size_of(line["bytes_shared"]), size_of(line["bytes_down"])]
+        cells += [
+            _points(line, "site_auc", ".1f"),
+            _points(line, "site_auc_worst", ".1f"),
+            _points(line, "site_gain", "+.1f"),
+        ]
         seconds = line.get("distill_seconds")
         cells.append("" if pd.isna(seconds) else f"{seconds:,.0f} s")
         lines.append(cells)
     return heads, lines
+
+
+def _points(line: dict[str, Any], column: str, form: str) -> str:
+    value = line.get(column, float("nan"))
+    return "" if pd.isna(value) else format(100 * value, form)

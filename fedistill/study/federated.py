@@ -19,7 +19,7 @@ from fedistill.federation.weights import Round
 from fedistill.models import Params
 from fedistill.plan.schemes import FedProxSettings, scheme_named
 from fedistill.seeds import generator, rng, spawn
-from fedistill.store import KeptCheckpoints
+from fedistill.store import KeptCheckpoints, key_of
 from fedistill.study.arm import Arm, Scored, Shared
 from fedistill.study.counting import tallied
 from fedistill.study.desk import Desk
@@ -104,8 +104,17 @@ class Federated:
         return pd.DataFrame(self.curves).sort_values(keys, ignore_index=True)
 
     async def trajectory(self, course: Course) -> Trajectory:
-        """From the initial weights through all rounds; its rounds of an earlier run are found again."""
-        return await self.desk.once(("trajectory", course), lambda: self._trajectory(course))
+        """From the initial weights through all rounds; its rounds of an earlier run are found again.
+
+        Points of a sweep that have it in common go through it once.
+        """
+        settings, begun = self._settings(course.scheme), self.desk.coordinator.begun
+        detail = self._detail(course, self._asked(course), settings)
+        key = key_of({**detail, "rounds": settings.rounds[-1]})
+        if key not in begun:
+            begun[key] = asyncio.ensure_future(self._trajectory(course))
+        found: Trajectory = await asyncio.shield(begun[key])
+        return found
 
     def _course(self, arm: Arm, index: int, lr: float) -> Course:
         return Course(arm.partition, arm.scheme, arm.model, arm.seed, index, lr)

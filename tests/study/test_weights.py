@@ -10,12 +10,11 @@ from oracles.fedavg import fedavg
 
 from fedistill.errors import PlanError, RunError
 from fedistill.federation import site_app, site_training
-from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import launch
 from fedistill.federation.rounds import strategy_for, train_round
 from fedistill.federation.weights import Round
 from fedistill.models import build
-from fedistill.plan import holdings, load_simulation
+from fedistill.plan import Plan, holdings, load_simulation
 from fedistill.seeds import generator, spawn
 from fedistill.study import run
 
@@ -73,14 +72,15 @@ def one_round(simulation, tmp_path, request, sites=("a", "b", "c")):
     network = build("convnet", channels=1, classes=2, size=28, width=4)
     start = network.init(generator(0, "start"))
 
-    def conduct(coordinator: Coordinator):
+    def conduct(coordinators):
+        [coordinator] = coordinators
         strategy = strategy_for(request.mu)
         return coordinator.conduct(
             train_round(coordinator, strategy, 1, network, start, request, sites=sites, name="it")
         )
 
-    result = launch(simulation, conduct, engine="inline", store=tmp_path / "store", data_root=None)
-    return network, start, result
+    done = launch(Plan.of(simulation), conduct, engine="inline", store=tmp_path / "store", data_root=None)
+    return network, start, done.result
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.5])
