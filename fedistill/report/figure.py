@@ -17,7 +17,7 @@ def draw_comparison(frame: pd.DataFrame, dataset: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = frame[frame["scheme"] != "majority"]
-    lines = lines[lines["left_out"].fillna("") == ""]
+    lines = lines[lines["left_out"].astype("object").fillna("") == ""]
     for column in ("partition", "recipe", "model"):
         lines = lines[lines[column] == lines[column].iloc[0]]
     majority = frame[frame["scheme"] == "majority"].iloc[0]

@@ -11,12 +11,15 @@ from fedistill.errors import RunFolderError
 from fedistill.files import write_atomic
 from fedistill.report.communication import draw_communication
 from fedistill.report.figure import draw_comparison
+from fedistill.report.sweep import draw_sweep
 from fedistill.report.table import (
     differing,
+    first_point,
     interval_of,
     lines_of,
     metric_of,
     size_of,
+    swept,
     what_sites_add,
     whole_pools,
     word,
@@ -46,6 +49,9 @@ seed, in parentheses between seeds; intervals are 95 %, paired, over seeds, netw
 <tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% for line in adds %}<p>{{ line }}</p>{% endfor %}
+{% if sweep %}<figure class="light"><img src="data:image/png;base64,{{ sweep }}"
+alt="AUC and accuracy of every scheme at every point of the sweep; the numbers are in the table above"></figure>
+<p>The figures below, and the images, are of the sweep's first point: {{ point }}.</p>{% endif %}
 <figure class="light"><img src="data:image/png;base64,{{ figure }}" alt="{{ alt }}"></figure>
 <h2>Quality against bytes</h2>
 <p>Bytes of the encoded messages that crossed the sites' boundaries for one global network, both ways; logarithmic.</p>
@@ -83,9 +89,12 @@ def rebuild(folder: Path) -> Path:
         raise RunFolderError(
             f"{folder} holds no finished run.", found=error, mend="run the simulation to its end first"
         ) from error
-    dataset = str(rows["dataset"].iloc[0])
-    draw_comparison(compared, dataset, folder / "comparison.png")
-    draw_communication(whole_pools(compared), dataset, folder / "communication.png")
+    dataset, point, first = str(rows["dataset"].iloc[0]), "", first_point(compared)
+    if swept(compared):
+        draw_sweep(compared, dataset, folder / "sweep.png")
+        point = ", ".join(f"{name} {word(first[name].iloc[-1])}" for name in swept(compared))
+    draw_comparison(first, dataset, folder / "comparison.png")
+    draw_communication(whole_pools(first), dataset, folder / "communication.png")
     heads, lines = _table(compared)
     failed = by_site[by_site["status"] != "shared"].drop_duplicates(["site", "scheme", "seed"])
     page = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(_PAGE)
@@ -95,6 +104,8 @@ def rebuild(folder: Path) -> Path:
         heads=heads,
         rows=lines,
         missing=[f"{r.site} gave no {r.scheme} (seed {r.seed}): {r.why}" for r in failed.itertuples()],
+        sweep=_encoded(folder / "sweep.png") if point else "",
+        point=point,
         figure=_encoded(folder / "comparison.png"),
         communication=_encoded(folder / "communication.png"),
         adds=what_sites_add(compared),

@@ -1,5 +1,7 @@
 """The comparison as a table for a terminal, narrow or wide."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -9,30 +11,21 @@ from rich.table import Table
 
 from fedistill.study import Finished
 
+FOLDED = ("ipc", "rounds", "images", "worst site", "gain", "worst gain", "sites that gain")
+"""Heads of columns that may be folded in a narrow terminal."""
+
 HEADLINE = (("auc", "AUC"), ("balanced_accuracy", "balanced"), ("accuracy", "accuracy"))
 
 
 def print_comparison(finished: Finished, console: Console) -> None:
     """The table, what it means, and what is missing from it."""
     frame = finished.comparison
-    several = differing(frame)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in several:
-        table.add_column(name, no_wrap=True)
-    table.add_column("scheme", no_wrap=True)
-    table.add_column("ipc", justify="right")
-    rounds = frame["rounds"].notna().any()
-    if rounds:
-        table.add_column("rounds", justify="right")
-    for _, label in HEADLINE:
-        table.add_column(label, justify="right", no_wrap=True)
+    several, rounds = _names(frame), frame["rounds"].notna().any()
     # A narrow terminal shows what the question is about and leaves the rest to comparison.csv.
     wide = console.width >= 100
-    if wide:
-        table.add_column("AUC less random's", justify="right", no_wrap=True)
-        table.add_column("images", justify="right")
-        table.add_column("to sites", justify="right", no_wrap=True)
-    table.add_column("shared", justify="right", no_wrap=True)
+    heads = ["ipc", *(["rounds"] if rounds else []), *[label for _, label in HEADLINE]]
+    heads += [*(["AUC less random's", "images", "to sites"] if wide else []), "shared"]
+    rows = []
     for line in lines_of(whole_pools(frame)):
         cells = [word(line[c]) for c in several]
         cells += [line["scheme"], word(line["ipc"])]
@@ -42,8 +35,8 @@ def print_comparison(finished: Finished, console: Console) -> None:
         if wide:
             images = "" if pd.isna(line["images_shared"]) else f"{line['images_shared']:,.0f}"
             cells += [interval_of(line, "auc"), images, size_of(line["bytes_down"])]
-        table.add_row(*cells, size_of(line["bytes_shared"]))
-    console.print(table)
+        rows.append((_point(frame, line), [*cells, size_of(line["bytes_shared"])]))
+    _print_points(console, [*several, "scheme"], heads, rows)
     seeds = finished.simulation.seeds
     spread = "±: between networks of one seed" + ("; (): between seeds" if seeds > 1 else "")
     base = f"{spread}. All in %, on the official test split of {finished.rows['dataset'].iloc[0]}."
@@ -64,21 +57,52 @@ def _print_at_sites(frame: pd.DataFrame, console: Console) -> None:
     """Would each hospital have wanted to join?"""
     if "site_auc" not in frame:
         return
-    several, rounds = differing(frame), frame["rounds"].notna().any()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in (*several, "scheme", "ipc", *(["rounds"] if rounds else [])):
-        table.add_column(name, no_wrap=True)
-    for name in ("AUC", "worst site", "gain", "worst gain", "sites that gain"):
-        table.add_column(name, justify="right")
+    several, rounds = _names(frame), frame["rounds"].notna().any()
+    names = [*several, "scheme", "ipc", *(["rounds"] if rounds else [])]
+    rows = []
     for line in lines_of(whole_pools(frame[frame["site_auc"].notna()])):
         cells = [*[word(line[c]) for c in several], line["scheme"], word(line["ipc"])]
         if rounds:
             cells.append(word(line["rounds"]))
         cells += [f"{100 * line[c]:.1f}" for c in ("site_auc", "site_auc_worst")]
         cells += ["" if pd.isna(line[c]) else f"{100 * line[c]:+.1f}" for c in ("site_gain", "site_gain_worst")]
-        table.add_row(*cells, word(line["sites_gaining"]))
+        rows.append((_point(frame, line), [*cells, word(line["sites_gaining"])]))
     console.print("At the sites, on images they set aside; gain over a site's own local network, points of AUC:")
-    console.print(table)
+    _print_points(console, names, ["AUC", "worst site", "gain", "worst gain", "sites that gain"], rows)
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    """Columns that tell lines of one point apart."""
+    return [name for name in differing(frame) if name not in swept(frame)]
+
+
+def _point(frame: pd.DataFrame, line: dict[str, Any]) -> str:
+    """Where in a sweep a line belongs; empty for one that belongs nowhere."""
+    return ", ".join(f"{name} = {word(line[name])}" for name in swept(frame) if not pd.isna(line[name]))
+
+
+def _print_points(
+    console: Console, names: Sequence[str], numbers: Sequence[str], rows: Sequence[tuple[str, list[str]]]
+) -> None:
+    """One table; of a sweep one below another, each under its point's name, which would not fit into a column.
+
+    Args:
+        names, numbers: heads of columns of words, and of those aligned to the right.
+        rows: a point and its cells.
+    """
+    heads = [*names, *numbers]
+    widths = [max(len(head), *(len(cells[i]) for _, cells in rows)) for i, head in enumerate(heads)]
+    fits = sum(widths) + len(widths) <= console.width
+    for number, (point, group) in enumerate(groupby(rows, key=lambda row: row[0])):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_header=number == 0)
+        for head, width in zip(heads, widths, strict=True):
+            justify: Any = "left" if head in names else "right"
+            table.add_column(head, justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED)
+        for _, cells in group:
+            table.add_row(*cells)
+        if point:
+            console.print(point, style="bold", markup=False)
+        console.print(table)
 
 
 def _print_left_out(frame: pd.DataFrame, console: Console) -> None:
@@ -89,9 +113,9 @@ def _print_left_out(frame: pd.DataFrame, console: Console) -> None:
 
 def what_sites_add(frame: pd.DataFrame) -> list[str]:
     """One line a pool: how the AUC changes when a site is left out of it, in points."""
-    keys = ["partition", "recipe", "model", "scheme", "ipc"]
+    keys = [*swept(frame), "partition", "recipe", "model", "scheme", "ipc"]
     lines = []
-    tried = frame[frame["left_out"].fillna("") != ""]
+    tried = frame[frame["left_out"].astype("object").fillna("") != ""]
     for found, group in tried.groupby(keys, sort=False, dropna=False):
         values = [word(value) for value in (found if isinstance(found, tuple) else (found,))]
         whole = whole_pools(frame)
@@ -99,14 +123,15 @@ def what_sites_add(frame: pd.DataFrame) -> list[str]:
             whole = whole[whole[key].map(word) == value]
         base = float(whole["auc"].iloc[0])
         parts = [f"{line['left_out']} {100 * (line['auc'] - base):+.1f}" for line in lines_of(group)]
-        what = f"{values[3]} ipc {values[4]}" if values[4] else values[3]
+        *point, _, _, _, scheme, ipc = values
+        what = ", ".join([*point, f"{scheme} ipc {ipc}" if ipc else scheme])
         lines.append(f"{what}, AUC without one site, in points: {', '.join(parts)}")
     return lines
 
 
 def whole_pools(frame: pd.DataFrame) -> pd.DataFrame:
     """The lines no site was left out of."""
-    return frame[frame["left_out"].fillna("") == ""]
+    return frame[frame["left_out"].astype("object").fillna("") == ""]
 
 
 def _print_missing(finished: Finished, console: Console) -> None:
@@ -125,9 +150,22 @@ def lines_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in line.items()} for line in frame.to_dict("records")]
 
 
+def swept(frame: pd.DataFrame) -> list[str]:
+    """A comparison's columns of swept settings: those that stand before the scheme."""
+    return list(frame.columns[: frame.columns.get_loc("scheme")])
+
+
+def first_point(frame: pd.DataFrame) -> pd.DataFrame:
+    """A comparison's lines of a sweep's first point, and the first of those that belong to no point."""
+    lines = frame[frame["scheme"] != "majority"]
+    for column in swept(frame):
+        lines = lines[lines[column] == lines[column].iloc[0]]
+    return pd.concat([frame[frame["scheme"] == "majority"].iloc[:1], lines]) if swept(frame) else frame
+
+
 def differing(frame: pd.DataFrame) -> list[str]:
-    """Which of partition, recipe and model tell lines apart."""
-    return [c for c in ("partition", "recipe", "model") if len(frame[c].dropna().unique()) > 1]
+    """Which of the swept settings, partition, recipe and model tell lines apart."""
+    return [c for c in (*swept(frame), "partition", "recipe", "model") if len(frame[c].dropna().unique()) > 1]
 
 
 def word(value: Any) -> str:
@@ -155,11 +193,13 @@ def interval_of(line: dict[str, Any], metric: str) -> str:
 
 
 def size_of(count: float) -> str:
-    """Bytes for people.
+    """Bytes for people; blank where there is no number.
 
     >>> size_of(0), size_of(950), size_of(48_200), size_of(3_700_000)
     ('0', '950 B', '48 kB', '3.7 MB')
     """
+    if pd.isna(count):
+        return ""
     if not count:
         return "0"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

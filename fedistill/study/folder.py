@@ -29,6 +29,7 @@ RESULTS = (
     "traffic.csv",
     "report.html",
     "comparison.png",
+    "sweep.png",
     "communication.png",
     "events.jsonl",
     "environment.json",
