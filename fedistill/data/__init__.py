@@ -4,6 +4,7 @@ from fedistill.data.deal import follow, hold_out
 from fedistill.data.imageset import MEAN, STD, ImageSet, concatenate
 from fedistill.data.load import DatasetCard, catalogue, describe, load_dataset, to_phantom
 from fedistill.data.partition import Partition, partition
+from fedistill.data.scanner import Scanner, acquire
 
 __all__ = [
     "MEAN",
@@ -11,6 +12,8 @@ __all__ = [
     "DatasetCard",
     "ImageSet",
     "Partition",
+    "Scanner",
+    "acquire",
     "catalogue",
     "concatenate",
     "describe",

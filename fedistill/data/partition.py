@@ -49,10 +49,13 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
 
     Args:
         rule: ``by`` and that rule's options, as in a federation file:
-            ``iid``; ``linear``, ``square``, ``exponential`` (sites of growing size);
-            ``sizes`` with ``sizes``: one fraction of the whole, or one count, per site;
-            ``dirichlet`` with ``alpha`` (small: unlike sites) and ``min_size`` (default 10, less where images are few);
-            ``pathological`` with ``classes`` per site; ``shards`` with ``shards`` of label-sorted images per site.
+            ``iid``;
+            unequal sizes: ``linear``, ``square``, ``exponential`` (sites of growing size), or ``sizes`` with ``sizes``:
+            one fraction of the whole, or one count, per site;
+            unequal class mixes: ``dirichlet`` with ``alpha`` (small: unlike sites) and ``min_size`` (default 10, less
+            where images are few), or ``shards`` with ``shards`` of label-sorted images per site;
+            both: ``dirichlet`` with one ``alpha`` per site, in whose proportion sites hold images on average;
+            missing classes: ``pathological`` with the number of ``classes`` that each site has.
             Where images have groups all numbers count groups, and a group's class is that of most of its images.
         sites: how many.
         seed: default the rule's own ``seed``, else 0.

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from fedistill.data import scanner as device
 from fedistill.errors import nearest
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
@@ -22,6 +23,33 @@ def require_name(name: str, what: str) -> str:
     return name
 
 
+class Scanner(Frozen):
+    """How a site's images differ from those published. What each setting means: `fedistill.data.scanner.Scanner`."""
+
+    gain: float = 1.0
+    gamma: float = 1.0
+    contrast: float = 1.0
+    blur: float = 0.0
+    noise: float = 0.0
+    resolution: float = 1.0
+    stain: tuple[float, float, float] | None = None
+
+    @field_validator("stain", mode="before")
+    @classmethod
+    def _a_list_in_toml(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        device.require_setting(str(info.field_name), value)
+        return value
+
+    def built(self) -> device.Scanner:
+        """The scanner that takes images so."""
+        return device.Scanner(**self.model_dump())
+
+
 class Site(Frozen):
     """One hospital's own settings.
 
@@ -30,6 +58,7 @@ class Site(Frozen):
         memory_gb: memory Ray sets aside for each of its jobs.
         threads: torch threads a job; they change the last bits of sums, so they belong to the site.
         dataset: its own data set, where sites do not divide one.
+        scanner: what its device makes of all images it holds; left out, they stay as published.
     """
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
@@ -37,6 +66,7 @@ class Site(Frozen):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     dataset: str | None = None
+    scanner: Scanner | None = None
 
 
 class Federation(Frozen):

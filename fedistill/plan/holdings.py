@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedistill.data import ImageSet, concatenate, follow, hold_out, load_dataset, partition
-from fedistill.errors import DataError
+from fedistill.data import ImageSet, acquire, concatenate, follow, hold_out, load_dataset, partition
+from fedistill.errors import DataError, PlanError
 from fedistill.plan.federation import Federation
 from fedistill.seeds import spawn
 from fedistill.store import key_of
@@ -57,6 +57,7 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
 
     Raises:
         DataError: data that cannot be had, or a rule that does not fit them.
+        PlanError: a scanner that shifts the stain of grey images.
     """
     whole = [_load(federation, name, split, data_root) for name in federation.datasets() for split in ("train", "val")]
     if federation.dataset is None:
@@ -90,10 +91,31 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
         pairs = [(train.take(at[f"train.{i}"]), val.take(at[f"val.{i}"])) for i in range(sites)]
         unheld = (len(at["train.unheld"]), len(at["val.unheld"]))
     shares = []
-    for name, (train, val) in zip(federation.sites, pairs, strict=True):
+    for name, pair in zip(federation.sites, pairs, strict=True):
+        train, val = _scanned(federation, name, pair)
         kept, aside = hold_out(train, federation.held_out, seed=spawn(redraw, "held out", name))
         shares.append(Share(train.take(kept), val, train.take(aside)))
     return Holdings(tuple(shares), unheld)
+
+
+def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet]) -> tuple[ImageSet, ImageSet]:
+    """A site's train and val images as its scanner takes them; a redraw gives it other images, not another scanner."""
+    settings = federation.of(name).scanner
+    if settings is None:
+        return pair
+    train, val = pair
+    if settings.stain is not None and train.channels != 3:
+        raise PlanError(
+            f"Federation {federation.name!r}: site.{name}.scanner shifts the stain of grey images.",
+            expected="RGB images",
+            found=train.source,
+            mend="leave out stain",
+        )
+    seed = federation.partition.get("seed", 0)
+    return (
+        acquire(train, settings.built(), spawn(seed, "scanner", name, "train")),
+        acquire(val, settings.built(), spawn(seed, "scanner", name, "val")),
+    )
 
 
 def test_set(federation: Federation, data_root: str | None) -> ImageSet:

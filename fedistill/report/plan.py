@@ -10,7 +10,7 @@ from fedistill.plan import Federation, Holdings
 
 
 def print_holdings(federation: Federation, held: Holdings, console: Console) -> None:
-    """A row a class, a column a site; a line for validation and held-out images, one for what nobody holds."""
+    """A row a class, a column a site; lines for validation and held-out images, what nobody holds, and scanners."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("class")
     for name in federation.sites:
@@ -28,7 +28,16 @@ def print_holdings(federation: Federation, held: Holdings, console: Console) -> 
     ):
         if label != "held out" or any(sizes):
             table.add_row(label, *[f"{n:,}" for n in sizes], f"{sum(sizes):,}")
-    console.print(f"[bold]{escape(federation.name)}[/]: {escape(train.source)}; licence {escape(train.licence)}")
+    sources, licences = (
+        list(dict.fromkeys(getattr(share.train, about) for share in held.shares)) for about in ("source", "licence")
+    )
+    licence = escape(", ".join(licences))
+    console.print(f"[bold]{escape(federation.name)}[/]: {escape(' + '.join(sources))}; licence {licence}")
     console.print(table)
     nobody = [f"{n} {kind}" for n, kind in zip(held.unheld, ("training", "validation"), strict=True) if n]
     console.print("Every image is held by one site." if not nobody else f"Held by nobody: {', '.join(nobody)} images.")
+    scanners = {name: federation.of(name).scanner for name in federation.sites}
+    if any(scanners.values()):
+        console.print("Scanners of all that a site holds (the test split stays as published):")
+        for name, settings in scanners.items():
+            console.print(f"  {escape(name)}: {'as published' if settings is None else settings.built()}")

@@ -108,6 +108,50 @@ def test_a_small_alpha_makes_sites_unlike():
     assert spread(0.2) > 3 * spread(100.0)
 
 
+def test_one_alpha_a_site_skews_sizes_and_mixes_at_once():
+    train = images(np.arange(400) % 4)
+    alphas = np.array([4.0, 2.0, 1.0, 0.5])
+    counts = np.zeros((20, 4, 4))
+    for seed in range(20):
+        held = partition(train, {"by": "dirichlet", "alpha": alphas.tolist(), "min_size": 1}, 4, seed=seed)
+        counts[seed] = [train.take(part).counts() for part in held.parts]
+    # A Dirichlet's mean is alpha over its sum; 80 draws of it come within 5 points.
+    assert np.abs(counts.sum(2).mean(0) / 400 - alphas / alphas.sum()).max() < 0.05
+    mixes = counts / counts.sum(2, keepdims=True)
+    assert mixes[:, 3].std(1).mean() > 2 * mixes[:, 0].std(1).mean()  # the smaller a site, the more unusual its mix
+
+
+def test_growing_sizes_grow_as_named():
+    train = images(np.arange(3000) % 4)
+    sizes = {
+        by: np.array([len(part) for part in partition(train, {"by": by}, 4, seed=0).parts]) / 3000
+        for by in ("linear", "square", "exponential")
+    }
+    at = np.arange(1, 5)
+    for by, weight in (("linear", at), ("square", at**2), ("exponential", np.exp(at))):
+        assert np.allclose(sizes[by], weight / weight.sum(), atol=0.002), by
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_missing_classes_are_missing_whole_and_the_others_divided(classes):
+    train = images(np.arange(800) % 4)
+    held = partition(train, {"by": "pathological", "classes": classes}, 6, seed=0)
+    counts = np.array([train.take(part).counts() for part in held.parts])
+    assert ((counts > 0).sum(1) == classes).all()
+    for of_one in counts.T:
+        holders = of_one[of_one > 0]
+        assert len(holders) == 0 or (holders.sum() == 200 and np.ptp(holders) <= 1)
+    mine = [frozenset(np.flatnonzero(row)) for row in counts]
+    assert len(set(mine)) > 1  # not all lack the same
+
+
+def test_shards_give_few_classes_to_each():
+    train = images(np.arange(800) % 4)
+    held = partition(train, {"by": "shards", "shards": 2}, 8, seed=0)
+    counts = np.array([train.take(part).counts() for part in held.parts])
+    assert (counts.sum(1) == 100).all() and ((counts > 0).sum(1) <= 2).all() and (counts.sum(0) == 200).all()
+
+
 def test_the_rules_own_seed_is_used_unless_another_is_given():
     by_rule = partition(SORTED, {"by": "iid", "seed": 7}, 3)
     given_one = partition(SORTED, {"by": "iid", "seed": 1}, 3, seed=7)
