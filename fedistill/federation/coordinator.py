@@ -194,11 +194,11 @@ class Coordinator:
         down = encoded_size(message)
         self.traffic.count(purpose, site, "down", down)
         reply, shared = await self._answer(message)
-        if reply.has_error():
-            line, _, trace = (reply.error.reason or "no reason given").partition("\n\n")
-            return Exchange(reply, line, trace, 0, down, shared)
         up = encoded_size(reply)
         self.traffic.count(purpose, site, "up", up)
+        if reply.has_error():
+            line, _, trace = (reply.error.reason or "no reason given").partition("\n\n")
+            return Exchange(reply, line, trace, up, down, shared)
         return Exchange(reply, "", "", up, down, shared)
 
     async def release(self, job: Job) -> Outcome:
