@@ -36,8 +36,10 @@ def chosen(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None, exampl
         return everything
     draws = [everything] if draw is None else [torch.nonzero(draw == d).flatten() for d in range(int(draw.max()) + 1)]
     if by == "balanced":
-        return torch.cat([_balanced(at, labels[at]) for at in draws])
-    return torch.cat([_weighted(at, site_of[at], examples) for at in draws])
+        taken = [_balanced(at, labels[at]) for at in draws]
+    else:
+        taken = [_weighted(at, site_of[at], examples) for at in draws]
+    return torch.cat(taken).sort().values  # in the order of the pool: one that needs no weighing is left as it is
 
 
 def _balanced(at: Tensor, labels: Tensor) -> Tensor:
