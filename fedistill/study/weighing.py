@@ -28,7 +28,7 @@ def chosen(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None, exampl
     >>> y, sites = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1])
     >>> chosen("balanced", y, sites, None, ()).tolist()
     [0, 1, 2, 2]
-    >>> chosen("weighted", y, sites, None, (10, 60)).tolist()
+    >>> chosen("weighted", y, sites, None, (10, 30)).tolist()
     [0, 1, 2, 2, 2, 2, 2, 2]
     """
     everything = torch.arange(len(labels))
