@@ -203,6 +203,41 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run fol
     console.print(f"report: {_short(rebuild(folder))}", soft_wrap=True)
 
 
+@cli.command()
+def predict(
+    data: Annotated[str, typer.Argument(metavar="DATASET|FILE.npz")],
+    ipc: Annotated[int, typer.Option(help="Images per class that each site would share.", min=1)] = 10,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="RUN", help="A run folder to rest on; several times. Default: all of runs/."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="dc, mtt, ... Default: all that enough runs have.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/predict-DATASET-ipcK.")] = None,
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
+) -> None:
+    """Say what distillation is likely to reach on a data set, from random subsets of it and runs on five other sets."""
+    from fedistill.report.prediction import draw_prediction, print_prediction
+    from fedistill.report.progress import Progress
+    from fedistill.study.basis import find_basis
+    from fedistill.study.predict import predict as foretell
+
+    basis = find_basis(data, ipc=ipc, sources=sources, method=method, phantom=phantom)
+    with Progress(list(basis.simulation.federation.sites), console) as progress:
+        prediction = foretell(
+            basis,
+            out=out,
+            engine=engine,
+            data_root=None if data_root is None else str(data_root),
+            workers=workers,
+            on_event=progress,
+        )
+    print_prediction(prediction, console)
+    console.print(f"figure: {_short(draw_prediction(prediction))}", soft_wrap=True)
+
+
 def _list(kind: str) -> None:
     from fedistill.plan.find import names
 
@@ -230,7 +265,10 @@ def main() -> None:
     except FedistillError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except _Stopped:
+    except (_Stopped, SystemError) as error:
+        # Compiled code, such as Ray's, hands the exception of a signal on as the cause of another.
+        if not isinstance(error, _Stopped) and not isinstance(error.__cause__, _Stopped):
+            raise
         errors.print("stopped; run the same command again to resume")
         sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:

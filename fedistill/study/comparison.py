@@ -10,6 +10,7 @@ from fedistill.plan import Simulation
 from fedistill.seeds import rng
 from fedistill.study.arm import Scored
 from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
+from fedistill.study.ranking import with_gains
 from fedistill.training.metrics import METRICS, score
 
 BASELINE = "random"
@@ -40,6 +41,8 @@ def comparison(
     against random's common one. Where each site has a network of its own, they are the mean over sites, and
     ``auc_worst_site`` is the lowest site's.
 
+    ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.ranking`.
+
     Where sites score networks on images they set aside: ``site_auc``, mean over sites; ``site_auc_worst``;
     ``site_gain`` and ``site_gain_worst``, over each site's own local network; ``sites_gaining``, how many gain.
 
@@ -64,7 +67,7 @@ def comparison(
     frame = pd.DataFrame(lines)
     for column in ("ipc", "rounds"):
         frame[column] = frame[column].astype("Int64")
-    return _with_intervals(frame, simulation, labels, scored)
+    return with_gains(_with_intervals(frame, simulation, labels, scored))
 
 
 def _at_sites(by_site: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
