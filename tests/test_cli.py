@@ -54,6 +54,17 @@ def test_a_run_in_a_narrow_terminal(typed, tmp_path):
     assert code == 0
 
 
+def test_a_sweep_from_the_command_line(typed, tmp_path):
+    words = ["--set", "ipc=[1]", "--set", "scheme={random={}}", "--set", "sweep.width=[2, 3]"]
+    code, text = typed("run", write_tiny(tmp_path), "--engine", "inline", "--out", "out", *words)
+    assert code == 0 and "2 points of a sweep over width" in text
+    assert "width = 2\n" in text and "width = 3\n" in text
+    told = re.search(r" s on 1 worker: sites (\d+) %, server (\d+) %, everything else (\d+) %", " ".join(text.split()))
+    assert told is not None and sum(map(int, told.groups())) == 100
+    code, text = typed("simulations", "out/simulation.toml", width=200)
+    assert code == 0 and text.rstrip().endswith("[sweep]\nwidth = [2, 3]")
+
+
 def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
     custom_file(tmp_path / "<b>mine.npz")
     path = write_tiny(tmp_path)
@@ -76,6 +87,13 @@ def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
         (["run", "quickstart", "--set", "federation.dataset='a.npz'"], "a.npz"),
         (["run", "quickstart", "--set", "federation.partition.by='iidd'"], "did you mean 'iid'"),
         (["run", "quickstart", "--set", "ipc=[0]"], "ipc"),
+        (["run", "quickstart", "--set", "sweep.width=[]"], "the sweep over 'width' has no values"),
+        (["run", "quickstart", "--set", "sweep.widht=[8, 16]"], "at widht=8: there is no setting 'widht'"),
+        (["run", "quickstart", "--set", "sweep.width=[8, -1]"], "at width=-1: width cannot be so"),
+        (
+            ["run", "quickstart", "--set", "sweep.federation.partition=[{by='iid'}, {by='idd'}]"],
+            "did you mean 'iid'",
+        ),
         (["run", "quickstart", "--engine", "locla"], "did you mean 'local'"),
         (["run", "quickstart", "--set", "federation.site.north.cpus=4000"], "asks for more CPUs"),
         (["sites", "fuor"], "did you mean 'four'"),

@@ -207,3 +207,25 @@ def test_the_time_is_accounted_for(path, tmp_path, monkeypatch):
     assert kept["server_seconds"] == pytest.approx(timing.server_seconds, abs=1e-3)
     again = run(load_simulation(path, changes=changes), out=tmp_path / "out", engine="inline")
     assert again.timing.server_seconds < 0.2 and again.timing.rest > timing.rest
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_on_ray_the_rows_are_those_of_one_process(path, tmp_path):
+    """Both points need the same experts, of every site, at the same time."""
+    changes = [
+        "ipc=[1]",
+        "networks=1",
+        "recipe.lr=0.01",
+        "scheme.dc.iterations=1",
+        "sweep.scheme.mtt.lr_img=[1.0, 10.0]",
+    ]
+    plan = load_plan(path, changes=changes)
+    inline = run(plan, out=tmp_path / "inline", engine="inline")
+    spread = run(plan, out=tmp_path / "ray", engine="local", workers=2)
+    same(spread.rows, inline.rows)
+    kept = [{p.name for p in (tmp_path / name / "work" / "experts").iterdir()} for name in ("ray", "inline")]
+    assert kept[0] == kept[1] and len(kept[0]) == 2  # one a site
+    assert (spread.computed, spread.found) == (inline.computed, inline.found)
+    assert spread.timing is not None and spread.timing.workers == 2 and spread.timing.start_seconds > 0
+    assert 0 < spread.timing.rest < 1
