@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -54,6 +54,8 @@ class Exchange:
     down: int
     shared: bool = False
 
+
+T = TypeVar("T")
 
 NOBODY = (
     "no node says it is this site; with `flwr run .` start as many nodes as there are sites: "
@@ -269,6 +271,15 @@ class Coordinator:
         if name not in self._given:
             self._given[name] = self._executor.share(make())
         return self._given[name]
+
+    def kept_once(self, name: str, value: T) -> T:
+        """The value, or the equal one that another point of a sweep came with: large ones are in memory once.
+
+        Args:
+            name: of its content.
+        """
+        kept: T = self._given.setdefault(name, value)
+        return kept
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:

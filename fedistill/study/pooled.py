@@ -95,6 +95,9 @@ class Pooled:
                 by=self.desk.simulation.pooling,
                 examples=[a.examples for a in good],
             )
+            once = self.desk.coordinator.kept_once
+            parts = {part: getattr(made, part) for part in ("images", "labels", "draw")}
+            made = replace(made, **{part: once(f"pool {made.name} {part}", value) for part, value in parts.items()})
             sizes = [release_sizes(a.job, release, budget) for a, release in zip(good, releases, strict=True)]
             up, down = (sum(size[i] for size in sizes) for i in (0, 1))
             if scheme_named(scheme).kind == "central":
@@ -133,6 +136,7 @@ class Pooled:
                 if len(outcome.seconds) != len(asked.budgets) or outcome.examples < 0:
                     raise ReleaseError("The reply's times or counts do not fit its budgets.")
                 self._keep(asked, release, outcome.release)
+                release = self.desk.coordinator.kept_once(f"release {sha256(outcome.release)}", release)
                 self.accepted.append((scheme, release))
             except ReleaseError as error:
                 release, why, trace = None, f"refused by the server: {error.what}", str(error)
