@@ -67,7 +67,7 @@ def draw_indicator(
     metrics = [metric for metric in METRICS if (points["metric"] == metric).any()]
     # A single scheme's metrics stand side by side, several schemes' one below the other.
     across, down = (len(metrics), 1) if len(columns) == 1 else (len(columns), len(metrics))
-    figure = Figure(figsize=(max(6.4, 3.7 * across), 1.2 + 3.5 * down), layout="constrained", dpi=150)
+    figure = Figure(figsize=(max(6.4, 3.7 * across), 1.1 + 3.8 * down), layout="constrained", dpi=150)
     panels = iter(figure.subplots(down, across, squeeze=False).flat)
     labels = []
     for metric in metrics:
@@ -115,17 +115,26 @@ def _draw(
     room = 0.12 * max(0.1, float(np.ptp(seen)))  # for labels
     low, high = max(0.0, seen.min() - room), min(1.0, seen.max() + room)
     axis.plot(
-        [100 * low, 100 * high], [100 * low, 100 * high], color="#777", linestyle="--", linewidth=1, label="both alike"
+        [100 * low, 100 * high],
+        [100 * low, 100 * high],
+        color="#777",
+        linestyle="--",
+        linewidth=1,
+        label="both alike",
     )
     curves: list[np.ndarray] = []
     line = fit_line(x, y, bounds_of(metric)) if len(x) >= FEWEST else None
     if line is not None:
         along = np.linspace(low, high, 101)
         below, above = line.band(along)
-        axis.plot(100 * along, 100 * line.at(along), color=colour, linewidth=1.4, label=_r(known))
-        axis.fill_between(
-            100 * along, 100 * below, 100 * above, color=colour, alpha=0.13, linewidth=0, label="95 % of further sets"
+        axis.plot(
+            100 * along,
+            100 * line.at(along),
+            color=colour,
+            linewidth=1.4,
+            label=f"{_r(known)}; shaded: 95 % of further sets",
         )
+        axis.fill_between(100 * along, 100 * below, 100 * above, color=colour, alpha=0.13, linewidth=0)
         curves.append(np.stack([100 * along, 100 * line.at(along)], 1))
     axis.plot(100 * x, 100 * y, linestyle="none", marker=marker, color=colour, markersize=5.5)
     labels = [
@@ -143,7 +152,8 @@ def _draw(
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=7, loc="lower right")
+    # Above the panel: within it, there is no place that points, bars and band always leave free.
+    axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), frameon=False, fontsize=7)
     return labels, curves
 
 
