@@ -114,26 +114,15 @@ def _draw(
         seen = np.append(seen, [lines[0][side] for side in ("random", "low", "high")])
     room = 0.12 * max(0.1, float(np.ptp(seen)))  # for labels
     low, high = max(0.0, seen.min() - room), min(1.0, seen.max() + room)
-    axis.plot(
-        [100 * low, 100 * high],
-        [100 * low, 100 * high],
-        color="#777",
-        linestyle="--",
-        linewidth=1,
-        label="both alike",
-    )
-    curves: list[np.ndarray] = []
     line = fit_line(x, y, bounds_of(metric)) if len(x) >= FEWEST else None
+    ends = [100 * low, 100 * high]
+    alike = "both alike" if line is None else "both alike; shaded: 95 % of further sets"
+    axis.plot(ends, ends, color="#777", linestyle="--", linewidth=1, label=alike)
+    curves: list[np.ndarray] = []
     if line is not None:
         along = np.linspace(low, high, 101)
         below, above = line.band(along)
-        axis.plot(
-            100 * along,
-            100 * line.at(along),
-            color=colour,
-            linewidth=1.4,
-            label=f"{_r(known)}; shaded: 95 % of further sets",
-        )
+        axis.plot(100 * along, 100 * line.at(along), color=colour, linewidth=1.4, label=_r(known))
         axis.fill_between(100 * along, 100 * below, 100 * above, color=colour, alpha=0.13, linewidth=0)
         curves.append(np.stack([100 * along, 100 * line.at(along)], 1))
     axis.plot(100 * x, 100 * y, linestyle="none", marker=marker, color=colour, markersize=5.5)
