@@ -5,87 +5,21 @@ grid gives each site its configuration; in Flower's own simulation runtime it fo
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for, steady
-from fedistill.distill.release import Packed, Release, pack, require_encoding, unpack
-from fedistill.errors import PlanError, PolicyError
+from fedistill.errors import PolicyError
 from fedistill.federation.events import emitter
 from fedistill.federation.failure import from_exception
-from fedistill.federation.messages import (
-    Outcome,
-    pack_outcomes,
-    pack_tallies,
-    unpack_jobs,
-    unpack_question,
-)
+from fedistill.federation.here import here
+from fedistill.federation.messages import Outcome, pack_outcomes, pack_tallies, unpack_jobs, unpack_question
+from fedistill.federation.site_release import carry_out
 from fedistill.federation.site_training import counts, network_for, train_alone, train_round
 from fedistill.federation.weights import Round, pack_learned, pack_round_reply, params_of, unpack_alone
-from fedistill.plan import Federation, Job, Share, everything, holdings_here, load_simulation
-from fedistill.plan.schemes import EVERYONE
-from fedistill.privacy.policy import check_release, check_request, check_weights
-from fedistill.store import KeptCheckpoints, Store, key_of
-from fedistill.training.device import device_for
+from fedistill.privacy.policy import check_weights
 
 app = ClientApp()
-
-
-@dataclass(frozen=True)
-class Here:
-    """This site: its federation and place in it, its data folder, its store.
-
-    One place beyond the last site is ``everyone``: in a simulation, all sites' data at one, for ``central-`` schemes.
-    """
-
-    federation: Federation
-    place: int
-    data_root: str | None
-    store: Store
-
-    @property
-    def device(self) -> str:
-        """Where its jobs compute: on a GPU where its site's settings give them one."""
-        return str(device_for(self.gpus))
-
-    @property
-    def gpus(self) -> float:
-        return self.federation.of(self.name).gpus
-
-    @property
-    def name(self) -> str:
-        return (*self.federation.sites, EVERYONE)[self.place]
-
-    def share(self, partition: int) -> Share:
-        held = holdings_here(self.federation, partition, self.data_root, self.store.remember)
-        return everything(held) if self.name == EVERYONE else held.shares[self.place]
-
-
-def here(context: Context) -> Here:
-    """The site's own configuration."""
-    own, run = context.node_config, context.run_config
-    place = int(str(own["partition-id"]))
-    if "federation" in own:
-        federation = Federation.model_validate_json(str(own["federation"]), strict=False)
-        root, store = str(own.get("data-root", "")), str(own["store"])
-    else:
-        simulation = load_simulation(str(run["simulation"]), phantom=bool(run.get("phantom", False)))
-        federation = simulation.federation
-        root, out = str(run.get("data-root", "")), str(run.get("out", "")) or f"runs/{simulation.name}"
-        store = str(Path(out) / "work")
-    places = len(federation.sites) + bool(own.get("everyone"))
-    if place >= places:
-        raise PlanError(
-            f"Federation {federation.name!r} has no site number {place + 1}.",
-            expected=f"at most {len(federation.sites)} nodes",
-            found=f"partition-id={place}",
-        )
-    return Here(federation, place, root or None, Store(Path(store)))
 
 
 @app.query("who")
@@ -108,106 +42,6 @@ def release(message: Message, context: Context) -> Message:
             failure = from_exception(error)
             outcomes.append(Outcome(job.name, site.name, error=failure.line, trace=failure.trace))
     return Message(pack_outcomes(outcomes), reply_to=message)
-
-
-def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
-    """One job: distil, pack, check against the site's own policy, keep.
-
-    Raises:
-        PolicyError: the site's policy forbids it.
-    """
-    method = METHODS[job.scheme]
-    policy = site.federation.policy
-    check_request(policy, scheme=job.scheme, real=method.real)  # before any data are touched
-    require_encoding(job.encoding)
-    share = site.share(job.partition)
-    train = share.train
-    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
-    for each in chosen.values():
-        check_request(policy, scheme=job.scheme, real=method.real, start=getattr(each, "start", None))
-    waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
-    store = Store(site.store.root, on_wait=lambda: on_event(waiting))
-    task = Task(
-        train,
-        None,
-        seed=job.random_seed,
-        draws=job.draws,
-        model=job.model,
-        width=job.width,
-        val=share.val if len(share.val) else None,
-        precision=job.precision,
-        device=site.device,
-        on_event=on_event,
-        remember=in_memory(store.remember),
-    )
-    done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
-    sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
-    answer = Release(
-        site=job.site,
-        scheme=job.scheme,
-        seed=job.seed,
-        partition=job.partition,
-        real=method.real,
-        sets=sets,
-        provenance=provenance(
-            job.scheme,
-            {str(ipc): asdict(each) for ipc, each in chosen.items()},
-            model=job.model,
-            width=job.width,
-            precision=job.precision,
-            images=train,
-        ),
-        privacy=privacy_statement(job.scheme),
-    )
-    check_release(policy, answer)
-    data = answer.to_bytes()
-    seconds = tuple(taken for _, taken, _ in done.values())
-    on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
-    found = sum(kept for _, _, kept in done.values())
-    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=len(train), found=found)
-
-
-def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
-    """One budget of a job, from the store where it was computed before: (images, seconds it took, whether found).
-
-    Kept are the images in full precision; they are encoded as the job asks only afterwards, so that another encoding
-    takes no distillation. Real images are not kept a second time: to draw them again takes no time.
-    """
-    method = METHODS[job.scheme]
-    chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
-    version = [method.version, steady.VERSION]
-    key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
-    if method.real:
-        start = time.perf_counter()
-        made = method.run(task, chosen)
-        return pack(made, real=True), time.perf_counter() - start, False
-    found = store.get("synthetic", key)
-    if found is None:
-        # Another job may be at it, such as one of a sweep that asks for another encoding or for more budgets.
-        with store.making("synthetic", key):
-            found = store.get("synthetic", key)
-            if found is None:
-                exact, seconds = _distilled(task, method, chosen, store, key)
-                return _encoded(exact, job, task.ipc), seconds, False
-    tensors, note = found
-    return _encoded(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
-
-
-def _distilled(task: Task, method: Method, settings: Any, store: Store, key: str) -> tuple[Packed, float]:
-    """One budget's images in full precision, and the seconds they took: computed, and kept."""
-    checkpoints = KeptCheckpoints(store)
-    start = time.perf_counter()
-    made = method.run(replace(task, checkpoints=checkpoints), settings)
-    seconds = made.seconds_before + time.perf_counter() - start
-    exact = pack(made, real=False, encoding="float32")
-    store.put("synthetic", key, exact.tensors(), {"seconds": seconds})
-    checkpoints.drop()
-    return exact, seconds
-
-
-def _encoded(exact: Packed, job: Job, ipc: int | None) -> Packed:
-    """Images as the store keeps them, encoded as the job asks."""
-    return pack(unpack(exact, ipc), real=False, encoding=job.encoding)
 
 
 @app.train()

@@ -1,13 +1,13 @@
 """Arms of federated averaging: weights go back and forth, and quality is known after every round.
 
-A trajectory is one network from its initial weights through all rounds. The step size is chosen for every number of
+The step size is chosen for every number of
 rounds by itself, among trajectories of the pilots, by the sites' validation images: one that is best after twenty
 rounds would undersell one round.
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,53 +20,12 @@ from fedistill.models import Params
 from fedistill.plan.schemes import FedProxSettings, scheme_named
 from fedistill.seeds import generator, rng, spawn
 from fedistill.store import KeptCheckpoints, key_of
-from fedistill.study.arm import Arm, Scored, Shared
+from fedistill.study.arm import Arm, Scored
 from fedistill.study.counting import tallied
 from fedistill.study.desk import Desk
 from fedistill.study.trainer import Trained, trained_elsewhere
+from fedistill.study.trajectory import Course, Trajectory
 from fedistill.training.fit import VERSION
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a trajectory is of."""
-
-    partition: int
-    scheme: str
-    model: str
-    seed: int
-    network: int
-    lr: float
-
-    @property
-    def name(self) -> str:
-        """For people and progress."""
-        redraw = f" partition {self.partition}" if self.partition else ""
-        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """A network after each round.
-
-    Args:
-        params: after each round.
-        notes: of each round: ``sites`` in it, bytes ``up`` and ``down``, the sites' ``seconds``.
-        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN without any.
-    """
-
-    course: Course
-    params: list[Params]
-    notes: list[dict[str, Any]]
-    validation: list[tuple[float, float]] = field(default_factory=list)
-
-    def shared(self, rounds: int) -> Shared:
-        """What had crossed the sites' boundaries after so many rounds."""
-        past = self.notes[:rounds]
-        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
-        seconds = sum(n["seconds"] for n in past)
-        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
-        return Shared(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
 
 
 class Federated:
@@ -126,7 +85,7 @@ class Federated:
         if len(grid) == 1:
             return grid[0]
         courses = [[self._course(arm, index, lr) for index in pilots] for lr in grid]
-        tried = [await asyncio.gather(*[self.trajectory(course) for course in row]) for row in courses]
+        tried = await asyncio.gather(*[asyncio.gather(*[self.trajectory(course) for course in row]) for row in courses])
         values = [float(np.mean([each.validation[(arm.rounds or 0) - 1][0] for each in row])) for row in tried]
         known = {lr: value for lr, value in zip(grid, values, strict=True) if not np.isnan(value)}
         return max(known, key=lambda lr: known[lr]) if known else grid[len(grid) // 2]

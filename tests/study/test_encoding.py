@@ -9,7 +9,8 @@ from tiny import write_tiny
 
 from fedistill.distill.release import Release, unpack
 from fedistill.errors import SettingError
-from fedistill.federation import site_app
+from fedistill.federation.here import Here
+from fedistill.federation.site_release import carry_out
 from fedistill.plan import job, load_plan, load_simulation
 from fedistill.store import Store
 from fedistill.study import run
@@ -78,9 +79,9 @@ def test_the_shipped_comparison_changes_the_encoding_alone():
 def test_a_site_refuses_an_unknown_encoding_before_it_touches_data(tmp_path):
     simulation = load_simulation(write_tiny(tmp_path))
     asked = replace(job(simulation, "a", "dc", 0, 0), encoding="float8")
-    here = site_app.Here(simulation.federation, 0, None, Store(tmp_path / "store"))
+    here = Here(simulation.federation, 0, None, Store(tmp_path / "store"))
     with pytest.raises(SettingError, match="no encoding 'float8'"):
-        site_app.carry_out(asked, here, lambda event: None)
+        carry_out(asked, here, lambda event: None)
     assert not (tmp_path / "store").exists()
 
 
