@@ -85,7 +85,7 @@ def run(
     report = write_report(finished)
     print_comparison(finished, console)
     if finished.timing is not None:
-        console.print(finished.timing.line())
+        console.print(finished.timing.until_now().line())
     console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
     console.print(f"report: {_short(report)}", soft_wrap=True)
 

@@ -176,8 +176,8 @@ def _framed(
         seconds, timing = time.perf_counter() - start, None
         if isinstance(done, Launched):
             worked = done.ledger.sites_seconds, done.ledger.server_seconds
-            timing = Timing(done.workers, seconds, done.start_seconds, *worked)
-            folder.json("timing", timing.record())
+            timing = Timing(done.workers, seconds, done.start_seconds, *worked, began=start)
+            timing.write(folder.root)
         return Finished(
             plan,
             folder.root,

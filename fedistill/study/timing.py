@@ -1,7 +1,12 @@
 """Where a run's time went: the sites' work, the server's, and everything else."""
 
-from dataclasses import asdict, dataclass
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from fedistill.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -10,9 +15,10 @@ class Timing:
 
     Args:
         workers: CPUs that it had.
-        wall_seconds: from its beginning until its tables were written.
+        wall_seconds: from its beginning until its tables, or its report, were written.
         start_seconds: of these, until Ray was up.
         sites_seconds: in which the sites computed, all CPUs added up; server_seconds: likewise of the server.
+        began: ``time.perf_counter()`` at its beginning.
 
     >>> timing = Timing(workers=2, wall_seconds=612, start_seconds=5, sites_seconds=746.6, server_seconds=403.9)
     >>> print(timing.line())
@@ -24,6 +30,11 @@ class Timing:
     start_seconds: float
     sites_seconds: float
     server_seconds: float
+    began: float = 0.0
+
+    def until_now(self) -> "Timing":
+        """The same work, and a later end: what was written since belongs to the run."""
+        return replace(self, wall_seconds=time.perf_counter() - self.began)
 
     @property
     def sites(self) -> float:
@@ -47,8 +58,12 @@ class Timing:
         shares = f"sites {sites} %, server {server} %, everything else {100 - sites - server} %"
         return f"{self.wall_seconds:.0f} s on {workers}: {shares} (start, messages, waiting, writing)"
 
+    def write(self, folder: Path) -> None:
+        """Write timing.json."""
+        write_atomic(folder / "timing.json", json.dumps(self.record(), indent=2, sort_keys=True) + "\n")
+
     def record(self) -> dict[str, Any]:
-        """For timing.json."""
+        """What timing.json says."""
         seconds = {name: round(value, 3) for name, value in asdict(self).items() if name.endswith("_seconds")}
         shares = {"sites": self.sites, "server": self.server, "everything_else": self.rest}
         return {"workers": self.workers, **seconds, "shares": {name: round(value, 4) for name, value in shares.items()}}
