@@ -83,7 +83,10 @@ def train_together(task: Task, settings: MTTSettings, indices: Sequence[int]) ->
             snapshots.append(_snapshot(params))
             # A sign of life: a large site's expert takes long.
             message = f"expert {indices[0] + 1}, epoch {len(snapshots)}/{epochs}"
-            task.on_event({"stage": "mtt experts", "step": indices[0], "steps": settings.experts, "message": message})
+            about = {"expert": indices[0] + 1, "epoch": len(snapshots) - 1, "loss": loss.item() / len(indices)}
+            task.on_event(
+                {"stage": "mtt experts", "step": indices[0], "steps": settings.experts, "message": message, **about}
+            )
     return list(sgd.finite(torch.stack(snapshots, 1), "mtt's experts", f"lr_teacher = {settings.lr_teacher}"))
 
 

@@ -147,6 +147,7 @@ def steadily(
                     "steps": settings.iterations,
                     "seconds": run.seconds,
                     "message": "; ".join(filter(None, (found.message, _said(run), note))),
+                    **_measured(run, found.loss),
                 }
             )
             if now - saved > CHECKPOINT_SECONDS:
@@ -214,6 +215,14 @@ def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run,
     if stopped:
         said += f", no longer moving: stopped, images of iteration {run.chosen_step}"
     return replace(run, looks=looks, stopped=stopped), said
+
+
+def _measured(run: _Run, loss: float) -> dict[str, float]:
+    """What curves are drawn of: the loss, and the validation AUC of images that were looked at just now."""
+    measured = {"loss": loss}
+    if run.looks and run.looks[-1][0] == run.step:
+        measured["validation_auc"] = run.looks[-1][1]
+    return measured
 
 
 def _said(run: _Run) -> str:

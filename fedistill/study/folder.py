@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ RESULTS = (
     "results.parquet",
     "comparison.csv",
     "sites.csv",
+    "holdings.csv",
     "rounds.csv",
     "traffic.csv",
     "report.html",
@@ -39,6 +41,9 @@ RESULTS = (
     "failures",
 )
 """What a run leaves beside ``work/``; moved together when settings change."""
+
+MEASURED = ("loss", "validation_auc", "expert", "epoch")
+"""Of events, those that only some have."""
 
 
 class RunFolder:
@@ -61,10 +66,11 @@ class RunFolder:
         return self.root / "work"
 
     def event(self, event: dict[str, Any]) -> None:
-        """Append one event; the driver alone writes them."""
+        """Append one event; the driver alone writes them. Numbers that curves are drawn of are there where measured."""
         names = ("time", "run", "job", "site", "stage", "step", "steps", "seconds", "message")
         run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
         line = {name: {**event, "run": run}.get(name) for name in names}
+        line |= {name: event[name] for name in MEASURED if math.isfinite(event.get(name, math.nan))}
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

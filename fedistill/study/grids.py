@@ -1,35 +1,56 @@
-"""grids/*.png: the synthetic images that left each site, a row a class. Real images are never drawn."""
+"""grids/*.png: the synthetic images that left each site, a row a class, and real random ones where they may be shown.
+
+Real images are drawn of the scheme `random` alone, one network's subset. It takes the policy of the sites
+(``allow_real_images``), and data that anybody may see: phantoms, or a published set. A hospital's own file is drawn
+only where the simulation keeps real images anyway (``keep_real_images``).
+"""
 
 from functools import partial
 
 import numpy as np
 
 from fedistill.data import MEAN, STD, ImageSet
+from fedistill.data.facts import FACTS
+from fedistill.data.phantom import PREFIX
 from fedistill.distill.release import Release, unpack
 from fedistill.files import write_atomic
+from fedistill.plan import Simulation
+from fedistill.study.comparison import BASELINE
 from fedistill.study.folder import RunFolder
 
 COLUMNS = 10
 GAP = 2
 
 
-def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet) -> None:
-    """One picture a site, scheme and budget, of the first repeat."""
+def shows_real(simulation: Simulation) -> bool:
+    """Whether pictures of real images may be drawn."""
+    federation = simulation.federation
+    published = all(name.startswith(PREFIX) or name in FACTS for name in federation.datasets())
+    return federation.policy.allow_real_images and (published or simulation.keep_real_images)
+
+
+def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, real: bool) -> None:
+    """One picture a site, scheme and budget, of the first repeat.
+
+    Args:
+        real: whether random real images may be drawn.
+    """
     from matplotlib.image import imsave
 
     for release in releases:
-        if release.real or release.seed or release.partition:
+        shown = not release.real or (real and release.scheme == BASELINE)
+        if not shown or release.seed or release.partition:
             continue
         for ipc in release.sets:
-            made = unpack(release.sets[ipc], ipc)
+            made = unpack(release.only(ipc, draw=0).sets[ipc], ipc)
             pixels = _visible(made.images.numpy().transpose(0, 2, 3, 1))
             labels = made.labels.numpy()
             rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
             picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
             name = f"{release.site}-{release.scheme}-ipc{ipc}.png"
             grey = picture.shape[2] == 1
-            shown = np.repeat(picture, 3, 2) if grey else picture
-            write_atomic(folder.root / "grids" / name, partial(imsave, arr=shown, format="png"))
+            rgb = np.repeat(picture, 3, 2) if grey else picture
+            write_atomic(folder.root / "grids" / name, partial(imsave, arr=rgb, format="png"))
 
 
 def _visible(images: np.ndarray) -> np.ndarray:

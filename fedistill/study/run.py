@@ -15,9 +15,10 @@ from fedistill.federation.launch import Launched, launch, require_engine
 from fedistill.plan import Holdings, Plan, Simulation
 from fedistill.store import Store, key_of
 from fedistill.study.conduct import Study
+from fedistill.study.divided import licences
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
-from fedistill.study.grids import write_grids
+from fedistill.study.grids import shows_real, write_grids
 from fedistill.study.ready import Ready, made_ready
 from fedistill.study.tables import write_tables
 from fedistill.study.timing import Timing
@@ -168,11 +169,12 @@ def _framed(
         store = Store((cache or folder.work).resolve())
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)
-        folder.json("environment", environment(plan, data_root, engine=engine, workers=workers))
+        about = environment(plan, data_root, engine=engine, workers=workers)
+        folder.json("environment", {**about, "licences": licences(data.divided[0] for data in ready)})
         done = work(folder, store, ready)
         studies: list[Study] = done.result if isinstance(done, Launched) else done
         rows, compared, by_site = write_tables(plan, studies, ready, folder)
-        write_grids(folder, studies[0].releases(), ready[0].test)
+        write_grids(folder, studies[0].releases(), ready[0].test, real=shows_real(plan.first))
         seconds, timing = time.perf_counter() - start, None
         if isinstance(done, Launched):
             worked = done.ledger.sites_seconds, done.ledger.server_seconds

@@ -8,6 +8,7 @@ import pandas as pd
 from fedistill.plan import Plan
 from fedistill.study.comparison import comparison
 from fedistill.study.conduct import Study
+from fedistill.study.divided import divided
 from fedistill.study.folder import RunFolder
 from fedistill.study.ready import Ready
 from fedistill.study.rows import results, sites
@@ -16,7 +17,7 @@ from fedistill.study.rows import results, sites
 def write_tables(
     plan: Plan, studies: Sequence[Study], ready: Sequence[Ready], folder: RunFolder
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Write results, comparison, sites, traffic, and rounds where there were any; return the first three."""
+    """Write results, comparison, sites, holdings, traffic, and rounds where there were any; return the first three."""
     rows, compared, by_site = [], [], []
     for study, data in zip(studies, ready, strict=True):
         simulation, labels = study.simulation, data.test.labels
@@ -33,6 +34,8 @@ def write_tables(
     folder.results(joined[0])
     folder.table("comparison", joined[1])
     folder.table("sites", joined[2])
+    held = [divided(s.simulation.federation, data.divided) for s, data in zip(studies, ready, strict=True)]
+    folder.table("holdings", together(plan, held))
     traffic = [pd.DataFrame(study.desk.coordinator.traffic.rows()) for study in studies]
     folder.table("traffic", together(plan, traffic))
     curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
