@@ -6,15 +6,22 @@ import torch
 from torch import Tensor
 
 from fedistill.errors import SettingError, nearest
-from fedistill.models.convnet import ConvNet, Params, convnet
+from fedistill.models.convnet import ConvNet, convnet
+from fedistill.models.mlp import MLP
+from fedistill.models.network import Network, Params
+from fedistill.models.resnet import ResNet18
+from fedistill.models.vgg import VGG11
+from fedistill.models.vit import ViT, vit_tiny
 
-Network = ConvNet
-"""What `build` returns: `init(generator) -> params`, `net(params, x) -> logits`, `embed(params, x) -> features`, and
-`together(params, x) -> logits` of several networks at once."""
+MODELS: dict[str, Callable[..., Network]] = {
+    "convnet": convnet,
+    "mlp": MLP,
+    "resnet18": ResNet18,
+    "vgg11": VGG11,
+    "vit-tiny": vit_tiny,
+}
 
-MODELS: dict[str, Callable[..., Network]] = {"convnet": convnet}
-
-__all__ = ["MODELS", "ConvNet", "Network", "Params", "build", "objective"]
+__all__ = ["MLP", "MODELS", "VGG11", "ConvNet", "Network", "Params", "ResNet18", "ViT", "build", "objective"]
 
 
 def build(name: str, *, channels: int, classes: int, size: int, width: int = 128) -> Network:

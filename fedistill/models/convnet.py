@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Params = tuple[Tensor, ...]
+from fedistill.models.network import Params
+from fedistill.models.parts import Listed, Part, layer, norm
 
 # Depth by image size: the last feature map is about 4 x 4 at 28 pixels.
 DEPTHS = {28: 3, 32: 3, 64: 4, 128: 5, 224: 6}
 
 
 @dataclass(frozen=True)
-class ConvNet:
+class ConvNet(Listed):
     """A ConvNet's shape; its parameters are handed in, a tuple in the order of `names`.
 
     Args:
@@ -59,42 +60,16 @@ class ConvNet:
         return self.width * sum((side >> i) ** 2 for i in range(self.depth))
 
     @property
-    def names(self) -> tuple[str, ...]:
-        blocks = [
-            f"block{i}.{part}"
-            for i in range(self.depth)
-            for part in ("conv.weight", "conv.bias", "norm.weight", "norm.bias")
-        ]
-        return (*blocks, "linear.weight", "linear.bias")
-
-    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Fresh parameters: PyTorch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in)), norms at identity."""
-        device = generator.device
-
-        def uniform(*shape: int, fan_in: int) -> Tensor:
-            bound = fan_in**-0.5
-            return torch.empty(shape, dtype=dtype, device=device).uniform_(-bound, bound, generator=generator)
-
-        params: list[Tensor] = []
-        incoming = self.channels
-        for _ in range(self.depth):
-            fan_in = incoming * 9
-            params.append(uniform(self.width, incoming, 3, 3, fan_in=fan_in))
-            params.append(uniform(self.width, fan_in=fan_in))
-            params.append(torch.ones(self.width, dtype=dtype, device=device))
-            params.append(torch.zeros(self.width, dtype=dtype, device=device))
+    def parts(self) -> tuple[Part, ...]:
+        parts, incoming = [], self.channels
+        for i in range(self.depth):
+            parts += layer(f"block{i}.conv", self.width, incoming, 3, 3) + norm(f"block{i}.norm", self.width)
             incoming = self.width
-        params.append(uniform(self.classes, self.features, fan_in=self.features))
-        params.append(uniform(self.classes, fan_in=self.features))
-        return tuple(params)
+        return (*parts, *layer("linear", self.classes, self.features))
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
         return self._blocks(params, x).flatten(1)
-
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
-        """Logits: (N, C, H, W) -> (N, classes)."""
-        return F.linear(self.embed(params, x), params[-2], params[-1])
 
     def together(self, params: Params, x: Tensor) -> Tensor:
         """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).

@@ -1,0 +1,41 @@
+"""What the rest of the house asks of a network: that it is a shape, and a pure function of parameters handed to it."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Params = tuple[Tensor, ...]
+
+
+class Network(Protocol):
+    """A network without its parameters, which are a tuple of tensors in the order of `names`.
+
+    Distillation differentiates through the parameters themselves, and twice: a network keeps nothing between calls (so
+    no batch norm, whose running statistics would also tell of patients), and all it does has a second derivative. It
+    computes in the type of the parameters. It travels between processes, so it is its few numbers and no more.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters, each once."""
+
+    @property
+    def activations(self) -> int:
+        """Numbers that its layers before the last put out for one image: how many images fit in memory, and steps."""
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Fresh parameters, on the generator's device."""
+
+    def embed(self, params: Params, x: Tensor) -> Tensor:
+        """Features before the last layer: (N, C, H, W) -> (N, features)."""
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        """Logits: (N, C, H, W) -> (N, classes)."""
+
+    def together(self, params: Params, x: Tensor) -> Tensor:
+        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
+
+        Args:
+            params: every tensor with a leading axis over the networks.
+        """

@@ -1,0 +1,117 @@
+"""A network's parameters as a list: name, shape and first values of each. What all networks share follows from it.
+
+First values are PyTorch's defaults: weights and biases of a convolution or a linear layer uniform(-b, b) with b =
+1/sqrt(fan in), norms at identity. Sizes are those published at width 128, the width of the dataset-distillation papers'
+ConvNet, and in proportion at others, so that one width makes a simulation's networks all larger or all smaller.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedistill.models.network import Params
+
+Fill = Callable[[Tensor, torch.Generator], Tensor]
+"""``fill(empty, generator)`` puts a parameter's first values in place."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One parameter."""
+
+    name: str
+    shape: tuple[int, ...]
+    fill: Fill
+
+
+class Listed(ABC):
+    """A network that lists its parameters; the last two are the weight and the bias of a linear layer on `embed`."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The parameters, in order."""
+
+    @abstractmethod
+    def embed(self, params: Params, x: Tensor) -> Tensor:
+        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(part.name for part in self.parts)
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Fresh parameters, on the generator's device."""
+        device = generator.device
+        return tuple(part.fill(torch.empty(part.shape, dtype=dtype, device=device), generator) for part in self.parts)
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        """Logits: (N, C, H, W) -> (N, classes)."""
+        return F.linear(self.embed(params, x), params[-2], params[-1])
+
+    def together(self, params: Params, x: Tensor) -> Tensor:
+        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
+
+        Args:
+            params: every tensor with a leading axis over the networks.
+        """
+        return torch.func.vmap(self.__call__)(params, x)
+
+
+def scaled(published: int, width: int) -> int:
+    """A published size at this width: itself at 128, in proportion at others, at least 1.
+
+    >>> [scaled(64, width) for width in (128, 32, 5, 1)]
+    [64, 16, 3, 1]
+    """
+    return max(1, (published * width + 64) // 128)
+
+
+def layer(name: str, outgoing: int, *incoming: int, bias: bool = True) -> list[Part]:
+    """A convolution (incoming: channels, height and width of its kernel) or a linear layer (incoming: features).
+
+    >>> [(part.name, part.shape) for part in layer("linear", 10, 512)]
+    [('linear.weight', (10, 512)), ('linear.bias', (10,))]
+    """
+    fan_in = torch.Size(incoming).numel()
+    parts = [Part(f"{name}.weight", (outgoing, *incoming), uniform(fan_in**-0.5))]
+    return [*parts, Part(f"{name}.bias", (outgoing,), uniform(fan_in**-0.5))] if bias else parts
+
+
+def norm(name: str, channels: int) -> list[Part]:
+    """A normalisation with a gain and a shift for each channel."""
+    return [Part(f"{name}.weight", (channels,), constant(1)), Part(f"{name}.bias", (channels,), constant(0))]
+
+
+def uniform(bound: float) -> Fill:
+    """Uniform in (-bound, bound)."""
+    return lambda empty, generator: empty.uniform_(-bound, bound, generator=generator)
+
+
+def normal(deviation: float) -> Fill:
+    """Normal around 0, nothing further out than two standard deviations."""
+    return lambda empty, generator: torch.nn.init.trunc_normal_(
+        empty, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator
+    )
+
+
+def constant(value: float) -> Fill:
+    """The same everywhere."""
+    return lambda empty, generator: empty.fill_(value)
+
+
+def instance_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Each channel of each image at mean 0 and variance 1, then gain and shift: (N, C, H, W), (C,), (C,).
+
+    It takes nothing from other images, unlike batch norm. A map of one pixel would become 0, whatever is in it.
+    """
+    return F.group_norm(x, x.shape[1], gain, shift)  # one group a channel
+
+
+def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Each token at mean 0 and variance 1 over its features, then gain and shift: (..., D), (D,), (D,)."""
+    return F.layer_norm(x, gain.shape, gain, shift)
