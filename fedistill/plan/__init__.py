@@ -1,7 +1,7 @@
 """TOML -> frozen Simulation -> jobs; and who holds which images."""
 
 from fedistill.plan.federation import Federation, Site
-from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set
+from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets
 from fedistill.plan.jobs import Job, job
 from fedistill.plan.load import load_federation, load_plan, load_simulation
 from fedistill.plan.simulation import CommonRecipe, Simulation
@@ -25,4 +25,5 @@ __all__ = [
     "load_plan",
     "load_simulation",
     "test_set",
+    "test_sets",
 ]

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fedistill.data import scanner as device
+from fedistill.data.combine import one_name
 from fedistill.errors import nearest
+from fedistill.plan.combined import Combine
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
 
@@ -75,6 +77,8 @@ class Federation(Frozen):
     Args:
         name: for people; the file's name unless given.
         dataset: the data set that the sites divide: ``breastmnist``, ``phantom:blood``, or a path to an .npz.
+        combine: in its place, several sets in one label space. The sites divide them all, or each brings one of them,
+            its ``dataset``, and holds that set's images of these classes.
         size: image height and width in pixels, for MedMNIST sets (28, 64, 128, 224) and phantoms.
         images, data_seed: of a phantom: training images and seed.
         partition: ``by`` and that rule's options and ``seed``; see `fedistill.data.partition`.
@@ -86,6 +90,7 @@ class Federation(Frozen):
 
     name: str
     dataset: str | None = None
+    combine: Combine | None = None
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
     images: Annotated[int, Field(ge=2)] | None = None
     data_seed: int | None = None
@@ -121,21 +126,35 @@ class Federation(Frozen):
         if strangers:
             raise ValueError(f"[site.{strangers[0]}] is none of the sites: {nearest(strangers[0], self.sites)}")
         own = [name for name in self.sites if self.of(name).dataset is not None]
-        if self.dataset is None and len(own) < len(self.sites):
-            lacking = [name for name in self.sites if name not in own]
-            raise ValueError(f"no data for {lacking}: give `dataset` for all, or one in each site's table")
+        for_all = self.dataset is not None or self.combine is not None
+        if self.dataset is not None and self.combine is not None:
+            raise ValueError("`dataset` and `combine` both name data for all sites: give one or the other")
         if self.dataset is not None and own:
             raise ValueError(f"{own} have a dataset of their own beside the one all divide: give one or the other")
-        brought = [self.of(name).dataset for name in own]
+        if len(own) < len(self.sites) and (own or not for_all):
+            lacking = [name for name in self.sites if name not in own]
+            raise ValueError(f"no data for {lacking}: give `dataset` for all, or one in each site's table")
+        brought = self._brought()
         if len(set(brought)) < len(brought):
             raise ValueError("two sites bring the same data set: let them divide it with `dataset` and `partition`")
+        if self.combine is not None and own:
+            self.combine.require_brought(dict(zip(own, brought, strict=True)))
         return self
 
+    @property
+    def divided(self) -> bool:
+        """Whether the sites divide what there is by a rule; else each brings a set of its own."""
+        return not self._brought()
+
     def datasets(self) -> list[str]:
-        """The data set that all divide, or each site's own, in the order of the sites."""
+        """The data set that all divide, those combined, or each site's own in the order of the sites."""
         if self.dataset is not None:
             return [self.dataset]
-        return [str(self.of(name).dataset) for name in self.sites]
+        return self._brought() or (self.combine.sets() if self.combine is not None else [])
+
+    def _brought(self) -> list[str]:
+        """Each site's own data set; empty where they divide what there is."""
+        return [one_name(each) for name in self.sites if (each := self.of(name).dataset) is not None]
 
     def of(self, name: str) -> Site:
         """A site's settings."""

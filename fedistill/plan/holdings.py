@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedistill.data import ImageSet, acquire, concatenate, follow, hold_out, load_dataset, partition
+from fedistill.data.combine import alike, into
 from fedistill.errors import DataError, PlanError
 from fedistill.plan.federation import Federation
 from fedistill.seeds import spawn
@@ -59,13 +60,9 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
         DataError: data that cannot be had, or a rule that does not fit them.
         PlanError: a scanner that shifts the stain of grey images.
     """
-    whole = [_load(federation, name, split, data_root) for name in federation.datasets() for split in ("train", "val")]
-    if federation.dataset is None:
-        pairs = list(zip(whole[::2], whole[1::2], strict=True))
-        concatenate([train for train, _ in pairs])  # raises where the sites' label spaces differ
-        unheld = (0, 0)
-    else:
-        train, val = whole
+    trains, vals = (_sets(federation, split, data_root) for split in ("train", "val"))
+    if federation.divided:
+        train, val = concatenate(trains), concatenate(vals)
         rule = dict(federation.partition)
         seed = rule.pop("seed", 0)
         seed = seed if redraw == 0 else spawn(seed, "redraw", redraw)
@@ -90,6 +87,10 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
         at = {name: part.numpy() for name, part in (remember or _forget)("partition", detail, make).items()}
         pairs = [(train.take(at[f"train.{i}"]), val.take(at[f"val.{i}"])) for i in range(sites)]
         unheld = (len(at["train.unheld"]), len(at["val.unheld"]))
+    else:
+        concatenate([train.take([]) for train in trains])  # raises where the sites' label spaces differ
+        pairs = list(zip(trains, vals, strict=True))
+        unheld = (0, 0)
     shares = []
     for name, pair in zip(federation.sites, pairs, strict=True):
         train, val = _scanned(federation, name, pair)
@@ -118,12 +119,30 @@ def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet])
     )
 
 
+def test_sets(federation: Federation, data_root: str | None) -> list[ImageSet]:
+    """The official test splits, which stay at the server: of each set, in one label space. Joined, they are the test
+    split of the federation.
+    """
+    return _sets(federation, "test", data_root)
+
+
 def test_set(federation: Federation, data_root: str | None) -> ImageSet:
-    """The official test split, which stays at the server; of all sets where sites bring their own."""
-    return concatenate([_load(federation, name, "test", data_root) for name in federation.datasets()])
+    """The official test split; of all sets where there are several."""
+    return concatenate(test_sets(federation, data_root))
 
 
-test_set.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest think it a test
+# Their names make pytest think them tests.
+test_sets.__test__ = False  # type: ignore[attr-defined]
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
+def _sets(federation: Federation, split: str, data_root: str | None) -> list[ImageSet]:
+    """One split of each of the federation's sets, in one label space where they are combined."""
+    names = federation.datasets()
+    if federation.combine is None:
+        return [_load(federation, name, split, data_root) for name in names]
+    space = federation.combine.space()
+    return alike([into(space, name, _load(federation, name, split, data_root)) for name in names])
 
 
 def _load(federation: Federation, name: str, split: str, data_root: str | None) -> ImageSet:
@@ -149,6 +168,9 @@ def _forget(kind: str, detail: Mapping[str, Any], make: Callable[[], dict[str, T
     return make()
 
 
+KEPT_BYTES = 256 << 20
+"""Pixels that `holdings_here` keeps: the data of a sweep's points, as long as they are small. The last are always."""
+
 _kept: dict[str, Holdings] = {}
 
 
@@ -159,6 +181,18 @@ def holdings_here(federation: Federation, redraw: int, data_root: str | None, re
     about = {"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root, "files": changed}
     key = key_of(about)
     if key not in _kept:
-        _kept.clear()  # one federation and partition at a time; real sets are large
+        _forget_large()  # before more are read
         _kept[key] = holdings(federation, redraw, data_root, remember)
+    _kept[key] = _kept.pop(key)  # the last one used is the last one to go
     return _kept[key]
+
+
+def _forget_large() -> None:
+    """Let go of what was not used for longest until the rest is small."""
+    while _kept and sum(map(_pixels, _kept.values())) > KEPT_BYTES:
+        del _kept[next(iter(_kept))]
+
+
+def _pixels(held: Holdings) -> int:
+    """Bytes of everybody's images."""
+    return sum(each.images.nbytes for share in held.shares for each in (share.train, share.val, share.held_out))

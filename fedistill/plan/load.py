@@ -7,11 +7,11 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fedistill.data import to_phantom
 from fedistill.errors import PlanError, nearest
 from fedistill.plan.federation import Federation
 from fedistill.plan.find import find, read_toml
 from fedistill.plan.literals import assign, parts_of, put
+from fedistill.plan.sets import from_folder, phantom_for, renamed, with_phantoms
 from fedistill.plan.simulation import Simulation
 from fedistill.plan.sweep import Plan, Point, combinations, label_of, listed
 
@@ -53,13 +53,17 @@ def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) 
     Args:
         changes: ``key=value`` with dotted keys of the TOML and TOML literals, as ``--set`` takes them. Keys of the
             federation start with ``federation.``, those of the sweep with ``sweep.``.
-        phantom: put every data set's phantom in its place.
+        phantom: put every data set's phantom in its place, and what the file's ``[rehearsal]`` says, if it has one, in
+            the place of its other settings: a table as the file itself is one.
 
     Raises:
         PlanError: no such file, or something in it cannot be.
     """
     path = find("simulations", name)
     content = {"name": path.stem, **read_toml(path)}
+    rehearsal = content.pop("rehearsal", {})
+    if not isinstance(rehearsal, dict):
+        raise PlanError(f"{path}: rehearsal is no table.", expected="[rehearsal] with settings", found=repr(rehearsal))
     content["sweep"] = _settled_sweep(content.get("sweep", {}), path, folder=path.parent, phantom=phantom)
     federation = content.get("federation")
     if federation is None and "federation" in content["sweep"]:
@@ -67,9 +71,11 @@ def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) 
     if isinstance(federation, str):
         content["federation"] = _from_file(find("sites", federation, beside=path.parent))
     elif isinstance(federation, dict):
-        content["federation"] = _absolute({"name": path.stem, **federation}, path.parent)
+        content["federation"] = renamed({"name": path.stem, **federation}, from_folder(path.parent))
     else:
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
+    if phantom:
+        content = _merged(content, rehearsal)
     for change in changes:
         assign(content, change)
     # What `--set` has named is relative to where it was typed.
@@ -98,6 +104,17 @@ def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, 
     return _checked(Simulation, content, source)
 
 
+def _merged(under: Any, over: Any) -> Any:
+    """One table over another: values take the place of values, tables go into tables.
+
+    >>> _merged({"width": 128, "scheme": {"dc": {"looks": 5}}}, {"scheme": {"dc": {"iterations": 9}}})
+    {'width': 128, 'scheme': {'dc': {'looks': 5, 'iterations': 9}}}
+    """
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return under | {name: _merged(under[name], value) if name in under else value for name, value in over.items()}
+
+
 def _settled_sweep(table: Any, path: Path, *, folder: Path, phantom: bool) -> dict[str, list[Any]]:
     sweep = listed(table, source=str(path))
     return {key: [_settled(key, v, folder=folder, phantom=phantom) for v in values] for key, values in sweep.items()}
@@ -109,40 +126,17 @@ def _settled(key: str, value: Any, *, folder: Path, phantom: bool) -> Any:
         return value
     if key == "federation" and isinstance(value, str):
         value = _from_file(find("sites", value, beside=folder))
-    if isinstance(value, dict):
-        return {name: _settled(f"{key}.{name}", v, folder=folder, phantom=phantom) for name, v in value.items()}
-    if key.rpartition(".")[2] == "dataset" and isinstance(value, str):
-        return _phantoms(value).get("dataset", value) if phantom else _absolute({"dataset": value}, folder)["dataset"]
-    return value
+    return renamed(value, phantom_for if phantom else from_folder(folder), key.removeprefix("federation").strip("."))
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    return _absolute({"name": path.stem, **read_toml(path)}, path.parent)
-
-
-def _absolute(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths inside a TOML are relative to it."""
-    site = content.get("site", {})
-    tables = [content, *(site.values() if isinstance(site, dict) else ())]
-    for table in tables:
-        data = table.get("dataset") if isinstance(table, dict) else None
-        if isinstance(data, str) and data.endswith(".npz"):
-            table["dataset"] = str((folder / Path(data).expanduser()).resolve())
+    content: dict[str, Any] = renamed({"name": path.stem, **read_toml(path)}, from_folder(path.parent))
     return content
 
 
 def _federation(content: dict[str, Any], *, source: str, phantom: bool) -> Federation:
     checked = _checked(Federation, content, source)
-    if not phantom:
-        return checked
-    changed = {name: site.model_copy(update=_phantoms(site.dataset)) for name, site in checked.site.items()}
-    return checked.model_copy(update={**_phantoms(checked.dataset), "site": changed})
-
-
-def _phantoms(dataset: str | None) -> dict[str, str]:
-    if dataset is None or dataset.startswith("phantom:"):
-        return {}
-    return {"dataset": to_phantom(dataset)}
+    return with_phantoms(checked) if phantom else checked
 
 
 def _checked(model: type[M], content: dict[str, Any], source: str) -> M:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fedistill.data import ImageSet
+from fedistill.data import ImageSet, concatenate
 from fedistill.errors import DataError
-from fedistill.plan import Holdings, Plan, holdings, test_set
+from fedistill.plan import Holdings, Plan, holdings, test_sets
 from fedistill.plan.census import census
 from fedistill.store import Tensors
 
@@ -18,10 +18,12 @@ class Ready:
     Args:
         test: the official test split.
         divided: who holds what, a redraw after another.
+        sources: the sets whose test splits it is joined of, in this order, and how many images each has.
     """
 
     test: ImageSet
     divided: list[Holdings]
+    sources: tuple[tuple[str, int], ...]
 
 
 def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
@@ -35,20 +37,24 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
         drawn.append((kind, detail, make()))
         return drawn[-1][2]
 
-    tests: dict[Any, ImageSet] = {}
+    tests: dict[Any, tuple[ImageSet, tuple[tuple[str, int], ...]]] = {}
     divided: dict[Any, Holdings] = {}
     ready = []
     for point in plan.points:
         federation = point.simulation.federation
-        about = (tuple(federation.datasets()), federation.size, federation.images, federation.data_seed)
+        pictures = (federation.size, federation.images, federation.data_seed)
+        about = (tuple(federation.datasets()), federation.combine, *pictures)
         if about not in tests:
-            tests[about] = test_set(federation, data_root)
-            if len(tests[about]) == 0:
+            parts = test_sets(federation, data_root)
+            sizes = tuple(zip(federation.datasets(), map(len, parts), strict=True))
+            tests[about] = concatenate(parts), sizes
+            if len(tests[about][0]) == 0:
                 raise DataError("The test split is empty: there is nothing to compare on.")
         keys = [(federation.model_dump_json(), redraw) for redraw in range(point.simulation.partitions)]
         for key in keys:
             if key not in divided:
                 held = holdings(federation, key[1], data_root, note)
                 divided[key] = census(held) if divided else held
-        ready.append(Ready(tests[about], [divided[key] for key in keys]))
+        test, sizes = tests[about]
+        ready.append(Ready(test, [divided[key] for key in keys], sizes))
     return ready, drawn

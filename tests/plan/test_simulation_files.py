@@ -30,7 +30,7 @@ def mine(folder, *, sites='["a", "b"]', more="", ipc="[1]", scheme="dc", setting
 def test_what_is_shipped_loads(name):
     assert {point.simulation.name for point in load_plan(name).points} == {name}
     for point in load_plan(name, phantom=True).points:
-        assert point.simulation.federation.dataset.startswith("phantom:")
+        assert all(name.startswith("phantom:") for name in point.simulation.federation.datasets())
 
 
 @pytest.mark.parametrize("name", sorted(names("sites")))

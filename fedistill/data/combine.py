@@ -1,0 +1,197 @@
+"""Several sets as one: a label space whose classes come from different sets, as the combined data of the feasibility
+study (Li et al., arXiv 2407.14429): what happens to distillation where images vary more than those of one set?
+
+An entry of a label space is a whole set (``organamnist``, or ``organamnist:*``) or one of its classes
+(``pathmnist:adipose``). Grey images become RGB where any set is RGB: three equal channels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fedistill.data.imageset import ImageSet
+from fedistill.data.load import describe, load_dataset
+from fedistill.data.phantom import PREFIX, phantom_of
+from fedistill.errors import DataError, nearest
+
+WHOLE = "*"
+"""In the place of a class: all of the set's."""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Classes of several sets.
+
+    Args:
+        names: of the joint classes, in the order of their labels.
+        labels: for each set, in the order of their first mention, the joint label of each of its classes by name.
+            Classes without one are left out.
+    """
+
+    names: tuple[str, ...]
+    labels: Mapping[str, Mapping[str, int]]
+
+    @property
+    def sets(self) -> list[str]:
+        return list(self.labels)
+
+    @property
+    def task(self) -> str:
+        """MedMNIST's word."""
+        return "binary-class" if len(self.names) == 2 else "multi-class"
+
+
+def parts_of(entry: str) -> tuple[str, str]:
+    """A set and one of its classes, or `WHOLE`.
+
+    >>> parts_of("pathmnist:smooth muscle"), parts_of("phantom:organamnist"), parts_of("ours/lungs.npz:sick")
+    (('pathmnist', 'smooth muscle'), ('phantom:organa', '*'), ('ours/lungs.npz', 'sick'))
+    """
+    prefix = PREFIX if entry.startswith(PREFIX) else ""
+    rest = entry.removeprefix(prefix).strip()
+    if rest.endswith(".npz"):
+        return rest, WHOLE  # a path may have a colon of its own
+    name, colon, of_it = rest.partition(".npz:")
+    if colon:
+        return f"{name}.npz", of_it.strip()
+    name, colon, of_it = rest.partition(":")
+    return one_name(prefix + name.strip()), of_it.strip() if colon else WHOLE
+
+
+def one_name(name: str) -> str:
+    """The one name of a set that may have two: ``phantom:bloodmnist`` is ``phantom:blood``.
+
+    Raises:
+        DataError: there is no such phantom.
+    """
+    return phantom_of(name).phantom if name.startswith(PREFIX) else name
+
+
+def with_set(entry: str, change: Callable[[str], str]) -> str:
+    """The entry with another set in the place of its own.
+
+    >>> with_set("pathmnist:adipose", lambda name: "phantom:path"), with_set("organamnist:*", str.upper)
+    ('phantom:path:adipose', 'ORGANAMNIST')
+    """
+    name, of_it = parts_of(entry)
+    return change(name) if of_it == WHOLE else f"{change(name)}:{of_it}"
+
+
+def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
+    """The label space of a list. Nothing is downloaded; of sets by path the file is read.
+
+    Args:
+        entries: whole sets or classes of them; labels follow their order.
+        by_name: classes of one name are one class, whatever their set. Else each is a class of its own, and its name
+            says which set it is from: ``path: adipose``.
+
+    Raises:
+        DataError: an unknown set or class, one listed twice, a set of findings (multi-label), or fewer than two
+            classes.
+
+    >>> label_space(["octmnist:drusen", "pathmnist:mucus"], by_name=False).names
+    ('oct: drusen', 'path: mucus')
+    >>> len(label_space(["organamnist", "organcmnist"], by_name=True).names)
+    11
+    """
+    known: dict[str, tuple[str, ...]] = {}
+    names: dict[str, int] = {}
+    labels: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        source, wanted = parts_of(entry)
+        if source not in known:
+            known[source] = _classes_of(source)
+        if wanted != WHOLE and wanted not in known[source]:
+            raise DataError(f"{source} has no class {wanted!r}.", mend=nearest(wanted, known[source]))
+        mine = labels.setdefault(source, {})
+        for name in known[source] if wanted == WHOLE else (wanted,):
+            if name in mine:
+                raise DataError(f"The class {name!r} of {source} is listed twice.", mend="list it once")
+            joint = name if by_name else f"{short(source)}: {name}"
+            if not by_name and joint in names:
+                raise DataError(
+                    f"Two classes would be called {joint!r}.", mend="give the files different names, or their classes"
+                )
+            mine[name] = names.setdefault(joint, len(names))
+    if len(names) < 2:
+        raise DataError("There is nothing to tell apart.", expected="two classes or more", found=", ".join(names))
+    return LabelSpace(tuple(names), labels)
+
+
+def short(name: str) -> str:
+    """A set's name as joint classes carry it, the same for a set and its phantom.
+
+    >>> short("phantom:blood"), short("bloodmnist"), short("ours/lungs.npz")
+    ('blood', 'blood', 'lungs')
+    """
+    return Path(name).stem if name.endswith(".npz") else name.removeprefix(PREFIX).removesuffix("mnist")
+
+
+def _classes_of(name: str) -> tuple[str, ...]:
+    """A set's classes.
+
+    Raises:
+        DataError: there is no such set, or its labels are not classes.
+    """
+    if name.endswith(".npz"):
+        of_file = load_dataset(name, "test")
+        classes, multilabel = of_file.class_names, of_file.multilabel
+    else:
+        card = describe(name)
+        classes, multilabel = card.class_names, card.task.startswith("multi-label")
+    if multilabel:
+        raise DataError(
+            f"{name} cannot be combined with others: an image of it has several findings or none.",
+            expected="sets whose images have one class each",
+            mend="leave it out",
+        )
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{name} has two classes of one name.", found=", ".join(classes), mend="name them apart")
+    return classes
+
+
+def into(space: LabelSpace, name: str, images: ImageSet) -> ImageSet:
+    """A set's images of the classes that a label space takes of it, with their joint labels, in their order.
+
+    A set of which classes are left out is another set: settings that were measured on the whole do not belong to it.
+    """
+    wanted = space.labels[name]
+    joint = np.array([wanted.get(each, -1) for each in images.class_names], np.int64)
+    whole = bool((joint >= 0).all())
+    part = images if whole else images.take(np.flatnonzero(joint[images.labels] >= 0))
+    taken = f" ({len(wanted)} of {images.n_classes} classes)"
+    return replace(
+        part,
+        labels=joint[part.labels],
+        class_names=space.names,
+        task=space.task,
+        name=part.name if whole else f"{part.name}{taken}",
+        source=part.source if whole else f"{part.source}{taken}",
+    )
+
+
+def alike(parts: Sequence[ImageSet]) -> list[ImageSet]:
+    """Sets of one label space, made such that they can be joined: all RGB if one is, all with groups if one has them.
+
+    Raises:
+        DataError: their images differ in size.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if part.size != first.size:
+            raise DataError(
+                "The sets to combine differ in size.",
+                expected=f"{first.size} pixels, as {first.name} has",
+                found=f"{part.size} pixels, {part.name}",
+                mend="bring them to one size: `size` for published sets and phantoms, a file of that size else",
+            )
+    channels, grouped = max(part.channels for part in parts), any(part.groups is not None for part in parts)
+    made = []
+    for part in parts:
+        images = part.images if part.channels == channels else part.images.repeat(channels, axis=-1)
+        # Where patients are not known, each image is one's own: those of other sets are still kept together.
+        own = np.arange(len(part), dtype=np.int64) if grouped and part.groups is None else part.groups
+        made.append(replace(part, images=images, groups=own))
+    return made
