@@ -26,6 +26,7 @@ RESULTS = (
     "results.parquet",
     "comparison.csv",
     "sites.csv",
+    "sources.csv",
     "holdings.csv",
     "rounds.csv",
     "traffic.csv",

@@ -12,12 +12,15 @@ from fedistill.study.divided import divided
 from fedistill.study.folder import RunFolder
 from fedistill.study.ready import Ready
 from fedistill.study.rows import results, sites
+from fedistill.study.sources import by_source
 
 
 def write_tables(
     plan: Plan, studies: Sequence[Study], ready: Sequence[Ready], folder: RunFolder
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Write results, comparison, sites, holdings, traffic, and rounds where there were any; return the first three."""
+    """Write results, comparison, sites, holdings, traffic, sources where the test split has several, and rounds where
+    there were any; return the first three.
+    """
     rows, compared, by_site = [], [], []
     for study, data in zip(studies, ready, strict=True):
         simulation, labels = study.simulation, data.test.labels
@@ -36,6 +39,9 @@ def write_tables(
     folder.table("sites", joined[2])
     held = [divided(s.simulation.federation, data.divided) for s, data in zip(studies, ready, strict=True)]
     folder.table("holdings", together(plan, held))
+    if any(len(data.sources) > 1 for data in ready):
+        found = [by_source(data.test.labels, data.sources, s.scored) for s, data in zip(studies, ready, strict=True)]
+        folder.table("sources", together(plan, found))
     traffic = [pd.DataFrame(study.desk.coordinator.traffic.rows()) for study in studies]
     folder.table("traffic", together(plan, traffic))
     curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
