@@ -31,6 +31,8 @@ class Checkpoint(Protocol):
         """Keep this in place of what was saved before."""
 
 
+ENTROPIES = ("seeded", "system")
+
 Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
 """``checkpoints(about)``: the checkpoint of the work that `about` (JSON) determines."""
 
@@ -118,13 +120,16 @@ class Task:
         val: the site's own validation images, by which a method stops and chooses among its images; None: neither.
         precision: what networks compute in, ``float32`` or ``bfloat16`` (see `fedistill.precision`).
         device: where they compute, ``cpu`` or ``cuda``.
+        entropy: where the noise of private methods comes from: ``seeded``, from the seed, so that a simulation can be
+            repeated, and anyone who knows the seed can take the noise off; or ``system``, from the operating system,
+            kept nowhere. No other method looks at it.
         on_event: told of progress; methods do no input or output of their own.
         remember: keeps what is worth keeping between calls (experts).
         checkpoints: keeps how far a distillation has come, so that a stopped one goes on from there.
 
     Raises:
         DataError: there are no images, or the validation images are shaped otherwise.
-        SettingError: a budget or a number of draws below one.
+        SettingError: a budget or a number of draws below one, or no such entropy.
     """
 
     images: ImageSet
@@ -136,6 +141,7 @@ class Task:
     val: ImageSet | None = None
     precision: str = "float32"
     device: str = "cpu"
+    entropy: str = "seeded"
     on_event: Callable[[Event], None] = ignore
     remember: Remember = forget
     checkpoints: Checkpoints = unkept
@@ -149,6 +155,8 @@ class Task:
                 raise DataError(
                     "The validation images are not of the training images' kind.", expected=here, found=there
                 )
+        if self.entropy not in ENTROPIES:
+            raise SettingError(f"There is no entropy {self.entropy!r}.", expected=" or ".join(ENTROPIES))
         for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
             if value < 1:
                 raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
@@ -184,6 +192,8 @@ class Task:
             "ipc": self.ipc,
             "draws": self.draws,
             "precision": str(self.dtype).removeprefix("torch."),
+            # Unseeded noise is another every time, and is drawn once: what it was added to is found by this key again.
+            **({"entropy": self.entropy} if self.entropy != "seeded" else {}),
         }
 
     def network(self) -> Network:
@@ -203,6 +213,7 @@ class Method:
         budget: whether it works to a number of images per class.
         native: the published recipe for networks trained on its images, where the method has one of its own.
         drawn: whether its outcome is one random draw, so that every network should train on its own.
+        multilabel: whether it works on sets whose images have several labels.
         version: raised when its results change for equal settings; part of every key in the store.
         summary: one line for people.
     """
@@ -214,6 +225,7 @@ class Method:
     budget: bool = True
     drawn: bool = False
     native: Recipe | None = None
+    multilabel: bool = True
     version: int = 1
 
 

@@ -1,12 +1,17 @@
 """Every method by the name that files, tables and the command line use. A new one is a line here and a file beside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedistill.data.imageset import ImageSet
 from fedistill.distill import experts
 from fedistill.distill.dc import DCSettings, dc, dsa
 from fedistill.distill.dm import DMSettings, dm
+from fedistill.distill.dp import VERSION as DP_VERSION
+from fedistill.distill.dp import PrivateSettings
+from fedistill.distill.dp_dc import DPDCSettings, dp_dc
+from fedistill.distill.dp_dm import DPDMSettings, dp_dm
+from fedistill.distill.dp_statement import statement
 from fedistill.distill.method import Method
 from fedistill.distill.mtt import mtt
 from fedistill.distill.mtt_settings import MTTSettings
@@ -46,6 +51,20 @@ METHODS: dict[str, Method] = {
         version=experts.VERSION,
         # Its step size is the learned one that comes with the images.
         native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "dp-dc": Method(
+        dp_dc,
+        DPDCSettings,
+        "gradient matching, differentially private (after arXiv 2211.04446)",
+        multilabel=False,
+        version=DP_VERSION,
+    ),
+    "dp-dm": Method(
+        dp_dm,
+        DPDMSettings,
+        "distribution matching, differentially private: few questions, used many times",
+        multilabel=False,
+        version=DP_VERSION,
     ),
 }
 
@@ -102,8 +121,16 @@ def provenance(
     }
 
 
-def privacy_statement(name: str) -> str:
-    """What a Release says of what protects the patients."""
-    if method_named(name).real:
+def privacy_statement(name: str, settings: Sequence[Any] = (), *, groups: bool = False, entropy: str = "seeded") -> str:
+    """What a Release says of what protects the patients.
+
+    Args:
+        settings: of each budget; groups: whether the images say which patient they are of; entropy: of the task. Only
+            private methods' statements depend on these.
+    """
+    method = method_named(name)
+    if method.real:
         return "These are real patients' images."
+    if issubclass(method.settings, PrivateSettings):
+        return statement(settings, groups=groups, entropy=entropy)
     return "Synthetic images without a differential-privacy bound; what they leak must be measured by attack."

@@ -57,6 +57,7 @@ def distill(
     val: ImageSet | None = ...,
     precision: str = ...,
     device: str = ...,
+    entropy: str = ...,
     on_event: Callable[[Event], None] = ...,
     remember: Remember = ...,
     checkpoints: Checkpoints = ...,
@@ -74,6 +75,7 @@ def distill(
     val: ImageSet | None = ...,
     precision: str = ...,
     device: str = ...,
+    entropy: str = ...,
     on_event: Callable[[Event], None] = ...,
     remember: Remember = ...,
     checkpoints: Checkpoints = ...,
@@ -90,6 +92,7 @@ def distill(
     val: ImageSet | None = None,
     precision: str = "auto",
     device: str = "cpu",
+    entropy: str = "seeded",
     on_event: Callable[[Event], None] = ignore,
     remember: Remember = forget,
     checkpoints: Checkpoints = unkept,
@@ -106,6 +109,7 @@ def distill(
             ``preset``, ``measured`` (unless given) or ``published``, whose numbers stand where none are given.
         val: your validation images, if distillation may stop and choose by them; never your test images.
         precision: ``auto``, ``float32`` or ``bfloat16``; device: ``cpu`` or ``cuda``.
+        entropy: of the noise of private methods: ``seeded``, to simulate; ``system`` for images that are to be shared.
         on_event: told of progress.
         remember: keeps experts between calls; checkpoints: keeps how far it has come, to go on after a stop.
 
@@ -139,6 +143,7 @@ def distill(
         val=val,
         precision=resolve(precision, width=width),
         device=device,
+        entropy=entropy,
         on_event=on_event,
         remember=remember,
         checkpoints=checkpoints,

@@ -10,10 +10,17 @@ from fedistill.errors import SettingError, nearest
 
 
 def setting(
-    default: Any, *, at_least: float | None = None, above: float | None = None, choices: Sequence[str] | None = None
+    default: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] | None = None,
 ) -> Any:
     """A dataclass field with a default and the range its values must keep to."""
-    return field(default=default, metadata={"at_least": at_least, "above": above, "choices": choices})
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "choices": choices}
+    return field(default=default, metadata=bounds)
 
 
 def read(
@@ -71,15 +78,21 @@ def _value(where: str, name: str, value: Any, hint: Any, bounds: Mapping[str, An
         value = float(value)
     words = " or ".join(k.__name__ for k in kinds if k is not NoneType)
     low, above, choices = bounds.get("at_least"), bounds.get("above"), bounds.get("choices")
+    most, below = bounds.get("at_most"), bounds.get("below")
     if choices is not None:
         words = "one of " + ", ".join(choices)
     if low is not None:
         words += f", at least {low}"
     if above is not None:
         words += f", above {above}"
+    if most is not None:
+        words += f", at most {most}"
+    if below is not None:
+        words += f", below {below}"
     right = type(value) in kinds
     if right and isinstance(value, int | float):
         right = math.isfinite(value) and (low is None or value >= low) and (above is None or value > above)
+        right = right and (most is None or value <= most) and (below is None or value < below)
     if right and choices is not None:
         right = value in choices
     if not right:

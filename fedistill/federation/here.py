@@ -17,12 +17,15 @@ class Here:
     """This site: its federation and place in it, its data folder, its store.
 
     One place beyond the last site is ``everyone``: in a simulation, all sites' data at one, for ``central-`` schemes.
+    The noise of private methods follows from the seed, which the server knows, unless the site's own configuration says
+    ``entropy=system``: what is meant to protect patients must say so.
     """
 
     federation: Federation
     place: int
     data_root: str | None
     store: Store
+    entropy: str = "seeded"
 
     @property
     def device(self) -> str:
@@ -61,4 +64,4 @@ def here(context: Context) -> Here:
             expected=f"at most {len(federation.sites)} nodes",
             found=f"partition-id={place}",
         )
-    return Here(federation, place, root or None, Store(Path(store)))
+    return Here(federation, place, root or None, Store(Path(store)), str(own.get("entropy", "seeded")))

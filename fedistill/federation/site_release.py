@@ -41,6 +41,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         val=share.val if len(share.val) else None,
         precision=job.precision,
         device=site.device,
+        entropy=site.entropy,
         on_event=on_event,
         remember=in_memory(store.remember),
     )
@@ -61,7 +62,9 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
             precision=job.precision,
             images=train,
         ),
-        privacy=privacy_statement(job.scheme),
+        privacy=privacy_statement(
+            job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
+        ),
     )
     check_release(policy, answer)
     data = answer.to_bytes()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from fedistill.data.facts import FACTS
 from fedistill.distill import METHODS, settings_for
 from fedistill.errors import SettingError, nearest
 from fedistill.plan.tables import Frozen
@@ -20,6 +21,9 @@ from fedistill.plan.tables import Frozen
 Kind = Literal["images", "central", "rounds", "local", "ensemble", "join"]
 
 CENTRAL = "central-"
+
+SEVERAL_LABELS = {name for known in FACTS.values() if known.multilabel for name in (known.name, known.phantom)}
+"""Multi-label sets that are known by name; a file by path is seen to be one when it is read."""
 
 EVERYONE = "everyone"
 """What a site that had all sites' data would be called; it exists in simulations alone."""
@@ -176,9 +180,14 @@ def check_settings(
     """The settings of every budget and data set.
 
     Raises:
-        SettingError: one of them cannot be.
+        SettingError: one of them cannot be, or the method does not work on one of the sets.
     """
     if scheme.method is None:
         return [scheme.read(values)]
     datasets = list(datasets)
+    several = [name for name in datasets if name in SEVERAL_LABELS]
+    if several and not METHODS[scheme.method].multilabel:
+        raise SettingError(
+            f"{scheme.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
+        )
     return [settings_for(scheme.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]

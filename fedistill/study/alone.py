@@ -62,6 +62,7 @@ def distill_to_file(
         val=val if len(val) else None,
         precision=precision,
         device=device,
+        entropy="system",  # one hospital's own images, to be shared: no simulation
         on_event=on_event,
         remember=store.remember,
         checkpoints=KeptCheckpoints(store),
@@ -74,7 +75,12 @@ def distill_to_file(
         real=real,
         sets={made.ipc: pack(made, real=real, encoding=encoding)},
         provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
-        privacy=privacy_statement(method),
+        privacy=privacy_statement(
+            method,
+            [settings_for(method, settings, ipc=ipc, dataset=images.name)],
+            groups=images.groups is not None,
+            entropy="system",
+        ),
     )
     content = release.to_bytes()
     write_atomic(out, content)
