@@ -24,12 +24,12 @@ images = 2000
 sites = ["north", "east", "south", "west"]
 policy = { allow_real_images = true }
 [recipe]
-steps = 200
-max_steps = 200
+steps = 100
+max_steps = 100
 lr = [0.01, 0.03]
 [scheme.random]
 [scheme.dc]
-iterations = 60
+iterations = 30
 looks = 2
 """
 
