@@ -57,7 +57,7 @@ class PrivateSettings(SteadySettings):
         SettingError: looks at validation images were asked for.
     """
 
-    epsilon: float = setting(10.0, above=0)
+    epsilon: float = setting(10.0, above=0, at_most=1000)  # which bounds nothing any more
     delta: float = setting(1e-5, above=0, below=1)
     clip: float = setting(1.0, above=0)
     accountant: str = setting("pld", choices=ACCOUNTANTS)

@@ -40,8 +40,8 @@ class DPDCSettings(PrivateSettings):
     """
 
     clip: float = setting(0.1, above=0)
-    queries: int = setting(16, at_least=1)
-    rate: float = setting(1.0, above=0, at_most=1)
+    queries: int = setting(4, at_least=1)
+    rate: float = setting(0.5, above=0, at_most=1)
     iterations: int = setting(100, at_least=1)
     lr_img: float = setting(5.0, above=0)
     momentum_img: float = setting(0.5, at_least=0, below=1)

@@ -22,8 +22,8 @@ QUICK = {
     "dm": {"iterations": 2},
     "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
     # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.
-    "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1e4},
-    "dp-dm": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1e4},
+    "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000, "rate": 1},
+    "dp-dm": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000},
 }
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
 DISTILLED = [name for name, method in METHODS.items() if not method.real]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedistill.errors import SettingError
-from fedistill.privacy.accounting import ORDERS, PRECISE, Mechanism, epsilon_of, sigma_for
+from fedistill.privacy.accounting import ORDERS, Mechanism, epsilon_of, sigma_for
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the textbook versions, as `oracles.rdp`
 
@@ -39,7 +39,7 @@ def test_opacus_s_own_figures():
     ours = epsilon_of(Mechanism(1.5, 2250, 0.04), delta=1e-5, accountant="rdp")
     assert 7.32911117143 <= ours < 7.34
     sigma = sigma_for(epsilon=8.0, delta=1e-5, steps=2250, rate=0.04, accountant="rdp")
-    assert sigma == pytest.approx(1.425307617, rel=2e-3)
+    assert sigma == pytest.approx(1.425307617, rel=5e-3)  # its search is coarser
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_costs_more_noise():
     sigmas = [sigma_for(**base | more) for more in ({"epsilon": 4.0}, {}, {"rate": 0.4}, {"rate": 0.4, "steps": 40})]
     assert all(a < b for a, b in pairwise(sigmas))
     assert sigma_for(**base | {"delta": 1e-6}) > sigmas[1]
-    assert sigma_for(**base | {"accountant": "pld"}) < sigmas[1] / (1 - PRECISE)
+    assert sigma_for(**base | {"accountant": "pld"}) < sigmas[1]
 
 
 def test_composition_of_different_mechanisms():
