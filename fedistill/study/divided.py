@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from fedistill.plan import Federation, Holdings
+from fedistill.study.ready import Source
 
 COLUMNS = ["partition", "site", "split", "class", "images", "site_images"]
 
@@ -37,7 +38,6 @@ def _rows(federation: Federation, held: Sequence[Holdings]) -> Iterator[dict[str
                 yield {"partition": number, "site": "", "split": split, "class": "", "images": count}
 
 
-def licences(held: Iterable[Holdings]) -> dict[str, str]:
+def licences(sources: Iterable[Source]) -> dict[str, str]:
     """The licence of every data set, as the data themselves give it; empty where nobody said."""
-    shares = [share for holdings in held for share in holdings.shares]
-    return {share.train.name: share.train.licence for share in shares}
+    return {each.name: each.licence for each in sources}

@@ -2,13 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from fedistill.data import ImageSet, concatenate
 from fedistill.errors import DataError
 from fedistill.plan import Holdings, Plan, holdings, test_sets
 from fedistill.plan.census import census
 from fedistill.store import Tensors
+
+
+class Source(NamedTuple):
+    """A set that a test split is joined of.
+
+    Args:
+        name: as the tables call it.
+        images: it has in the test split.
+        licence: of its data; empty where nobody said.
+    """
+
+    name: str
+    images: int
+    licence: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +33,12 @@ class Ready:
     Args:
         test: the official test split.
         divided: who holds what, a redraw after another.
-        sources: the sets whose test splits it is joined of, in this order, and how many images each has.
+        sources: what the test split is joined of, in this order.
     """
 
     test: ImageSet
     divided: list[Holdings]
-    sources: tuple[tuple[str, int], ...]
+    sources: tuple[Source, ...]
 
 
 def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
@@ -37,7 +52,7 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
         drawn.append((kind, detail, make()))
         return drawn[-1][2]
 
-    tests: dict[Any, tuple[ImageSet, tuple[tuple[str, int], ...]]] = {}
+    tests: dict[Any, tuple[ImageSet, tuple[Source, ...]]] = {}
     divided: dict[Any, Holdings] = {}
     ready = []
     for point in plan.points:
@@ -46,8 +61,9 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
         about = (tuple(federation.datasets()), federation.combine, *pictures)
         if about not in tests:
             parts = test_sets(federation, data_root)
-            sizes = tuple(zip(federation.datasets(), map(len, parts), strict=True))
-            tests[about] = concatenate(parts), sizes
+            names = [Path(name).name for name in federation.datasets()]
+            sources = tuple(Source(name, len(x), x.licence) for name, x in zip(names, parts, strict=True))
+            tests[about] = concatenate(parts), sources
             if len(tests[about][0]) == 0:
                 raise DataError("The test split is empty: there is nothing to compare on.")
         keys = [(federation.model_dump_json(), redraw) for redraw in range(point.simulation.partitions)]
@@ -55,6 +71,6 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
             if key not in divided:
                 held = holdings(federation, key[1], data_root, note)
                 divided[key] = census(held) if divided else held
-        test, sizes = tests[about]
-        ready.append(Ready(test, [divided[key] for key in keys], sizes))
+        test, sources = tests[about]
+        ready.append(Ready(test, [divided[key] for key in keys], sources))
     return ready, drawn

@@ -19,6 +19,7 @@ from fedistill.study.divided import licences
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import shows_real, write_grids
+from fedistill.study.planned import planned
 from fedistill.study.ready import Ready, made_ready
 from fedistill.study.tables import write_tables
 from fedistill.study.timing import Timing
@@ -130,6 +131,10 @@ def _conducted(
         study = Study(point.simulation, coordinator, here, store, data.test, data.divided, on_event=listen)
         studies.append(study)
 
+    plans = planned(plan, studies)
+    folder.json("plan", plans)
+    on_event({"time": time.time(), "stage": "planned", "plan": plans})
+
     async def one(study: Study, label: str) -> None:
         try:
             study.scored = await study.run()
@@ -170,7 +175,7 @@ def _framed(
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)
         about = environment(plan, data_root, engine=engine, workers=workers)
-        folder.json("environment", {**about, "licences": licences(data.divided[0] for data in ready)})
+        folder.json("environment", {**about, "licences": licences(s for data in ready for s in data.sources)})
         done = work(folder, store, ready)
         studies: list[Study] = done.result if isinstance(done, Launched) else done
         rows, compared, by_site = write_tables(plan, studies, ready, folder)

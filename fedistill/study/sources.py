@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fedistill.study.arm import Scored
+from fedistill.study.ready import Source
 from fedistill.training.metrics import score
 
 METRICS = ("accuracy", "balanced_accuracy", "auc")
@@ -19,12 +20,12 @@ KEYS = ["partition", "scheme", "ipc", "rounds", "seed", "recipe", "model", "site
 """Columns that say which arm."""
 
 
-def by_source(labels: np.ndarray, sources: Sequence[tuple[str, int]], scored: Sequence[Scored]) -> pd.DataFrame:
+def by_source(labels: np.ndarray, sources: Sequence[Source], scored: Sequence[Scored]) -> pd.DataFrame:
     """A row an arm, network and source.
 
     Args:
         labels: int64 (N,) or (N, L), of the test split.
-        sources: names of the sets it is joined of, in this order, and how many of its images each has.
+        sources: what it is joined of, in this order.
         scored: arms with their networks' probabilities on it.
 
     Returns:
@@ -35,11 +36,11 @@ def by_source(labels: np.ndarray, sources: Sequence[tuple[str, int]], scored: Se
         arm = {name: getattr(each.arm, name) for name in KEYS}
         for network, probabilities in enumerate(each.probabilities):
             first = 0
-            for name, images in sources:
-                mine = slice(first, first + images)
-                about = {"network": network, "source": name, "test_images": images}
+            for source in sources:
+                mine = slice(first, first + source.images)
+                about = {"network": network, "source": source.name, "test_images": source.images}
                 rows.append({**arm, **about, **of_source(labels, probabilities, mine)})
-                first += images
+                first += source.images
     frame = pd.DataFrame(rows, columns=[*KEYS, "network", "source", "test_images", *METRICS])
     for column in ("ipc", "rounds"):
         frame[column] = frame[column].astype("Int64")

@@ -13,6 +13,7 @@ from fedistill.plan.holdings import Share
 from fedistill.study import run
 from fedistill.study.divided import divided, licences
 from fedistill.study.grids import shows_real
+from fedistill.study.ready import Source
 
 ONE = ["ipc=[1, 2]", "networks=2", "recipe.lr=0.01"]
 
@@ -46,7 +47,7 @@ def test_what_nobody_holds_is_told_only_where_there_is_some(tmp_path):
 
 
 def test_licences_are_those_that_the_data_give():
-    assert licences([shares()]) == {"own.npz": "by agreement"}
+    assert licences([Source("own.npz", 3, "by agreement")]) == {"own.npz": "by agreement"}
 
 
 @pytest.fixture(scope="module")

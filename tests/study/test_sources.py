@@ -1,5 +1,7 @@
 """sources.csv: each source's own figures, by hand on a few probabilities and whole in a run of combined sets."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from fedistill.plan import load_plan
 from fedistill.study import run
 from fedistill.study.arm import Arm, Scored, Shared
+from fedistill.study.ready import Source
 from fedistill.study.sources import KEYS, by_source, of_source
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
@@ -50,7 +53,7 @@ def test_what_cannot_be_scored_is_blank():
 def test_a_row_an_arm_network_and_source():
     arm = Arm(0, "full", None, 0, "convnet", "common")
     scored = Scored(arm, [Shared(())] * 2, [Recipe()] * 2, [1, 1], np.stack([GIVEN, GIVEN[::-1]]), [0.0, 0.0])
-    frame = by_source(LABELS, (("a", 4), ("b", 3)), [scored])
+    frame = by_source(LABELS, (Source("a", 4, ""), Source("b", 3, "")), [scored])
     rows = frame[["network", "source", "test_images"]].to_numpy().tolist()
     assert rows == [[0, "a", 4], [0, "b", 3], [1, "a", 4], [1, "b", 3]]
     assert list(frame.columns[: len(KEYS)]) == KEYS and frame["ipc"].isna().all()
@@ -115,6 +118,8 @@ def test_a_run_of_combined_sets_reports_every_source(finished):
 
 def test_every_hospital_holds_one_source(finished):
     held = pd.read_csv(finished.root / "sites.csv")
+    known = json.loads((finished.root / "environment.json").read_text())
+    assert set(known["licences"]) == set(known["data"]) == {"phantom:oct", "phantom:blood"}
     assert dict(held[held["scheme"] == "dc"][["site", "classes_shared"]].to_numpy()) == {"eyes": 2, "cells": 1}
     assert held[held["scheme"] == "central-mtt"]["images_shared"].tolist() == [3]  # as many as the sites' three classes
 
