@@ -13,10 +13,14 @@ def apportion(total: int, weights: np.ndarray) -> np.ndarray:
     >>> apportion(10, np.array([0, 0]))
     array([0, 0])
     """
-    whole = float(np.sum(weights))
+    weights = np.asarray(weights, np.float64)
+    whole = float(weights.sum())
     if whole <= 0:
         return np.zeros(len(weights), np.int64)
-    exact = np.asarray(weights, np.float64) * (total / whole)
+    if whole < np.finfo(np.float64).tiny * max(total, 1):  # so small that dividing by it leaves the range of floats
+        weights = weights / weights.max()
+        whole = float(weights.sum())
+    exact = weights * (total / whole)
     # A share of 2.9999999999 is 3: without the nudge, rounding errors would decide who gets the last image.
     shares = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(-(exact - shares).round(9), kind="stable")
