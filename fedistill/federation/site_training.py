@@ -80,8 +80,8 @@ def train_alone(asked: Alone, share: Share, store: Store, *, gpus: float, on_eve
         found = store.get("alone", key)
         if found is None:
             learned = _learned(asked, network, train, share, gpus=gpus, on_event=on_event)
-            note = {"recipe": asdict(learned.recipe), "seconds": learned.seconds}
-            store.put("alone", key, dict(learned.params), note)
+            made = {"recipe": asdict(learned.recipe), "seconds": learned.seconds}
+            store.put("alone", key, dict(learned.params), made)
             return learned
     tensors, note = found
     return Learned(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))

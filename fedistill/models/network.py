@@ -1,6 +1,7 @@
 """What the rest of the house asks of a network: that it is a shape, and a pure function of parameters handed to it."""
 
-from typing import Protocol
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ class Network(Protocol):
 
     Distillation differentiates through the parameters themselves, and twice: a network keeps nothing between calls (so
     no batch norm, whose running statistics would also tell of patients), and all it does has a second derivative. It
-    computes in the type of the parameters. It travels between processes, so it is its few numbers and no more.
+    computes in the type of the parameters. It travels between processes, so it is its few numbers and no more: a
+    dataclass, whose fields name it in a key.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def names(self) -> tuple[str, ...]:
