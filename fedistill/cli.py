@@ -196,11 +196,23 @@ def distill(
 
 
 @cli.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
-    """Build a run's report anew."""
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A run folder, or several to compare.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page that compares several runs. Default: runs-compared.html.")
+    ] = None,
+) -> None:
+    """Build a run's report anew; of several runs, a page that compares them."""
+    from fedistill.errors import SettingError
     from fedistill.report.page import rebuild
+    from fedistill.report.several import compare
 
-    console.print(f"report: {_short(rebuild(folder))}", soft_wrap=True)
+    if len(folders) > 1:
+        console.print(f"report: {_short(compare(folders, out or Path('runs-compared.html')))}", soft_wrap=True)
+        return
+    if out is not None:
+        raise SettingError("--out names the page that compares several runs.", found="one run", mend="leave it out")
+    console.print(f"report: {_short(rebuild(folders[0]))}", soft_wrap=True)
 
 
 @cli.command()
@@ -236,6 +248,14 @@ def predict(
         )
     print_prediction(prediction, console)
     console.print(f"figure: {_short(draw_prediction(prediction))}", soft_wrap=True)
+
+
+@cli.command()
+def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+    """Say how far a run is: what is done, running and left, and about how long it still takes."""
+    from fedistill.report.status import print_status
+
+    print_status(folder, console)
 
 
 def _list(kind: str) -> None:

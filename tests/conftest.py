@@ -17,3 +17,11 @@ def medmnist_root() -> Path:
     if not root.is_dir():
         pytest.skip("no folder of real MedMNIST files: set MEDMNIST_ROOT")
     return root
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory) -> Path:
+    """The folder of a finished run of every kind of scheme, on a file whose name and classes are hostile."""
+    from hostile import run_hostile
+
+    return run_hostile(tmp_path_factory.mktemp("hostile"))

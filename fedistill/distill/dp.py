@@ -173,7 +173,9 @@ def _asked(
     words = f"epsilon {settings.epsilon:g} at delta {settings.delta:g} is spent: noise of {mechanism.sigma:.3g} x clip"
     task.on_event({"stage": f"{name} noise", "message": words, "sigma": mechanism.sigma})
     if settings.delta > 1 / n:
-        words = f"delta {settings.delta:g} is above 1/{n}: publishing one of these images as it is would keep to it"
+        words = (
+            f"delta {settings.delta:g} is above 1/{n}: to publish one of the images, drawn at random, would keep to it"
+        )
         task.on_event({"stage": f"{name} warning", "message": words})
     answers: list[Tensor] = []
     for query in range(mechanism.steps):

@@ -3,8 +3,9 @@
 The question is DM's (Zhao & Bilen, WACV 2023, arXiv 2110.04181): the mean embedding of each class's images under a
 fresh random network. It is asked of all images and all classes at once, a few times in all; every embedding is brought
 to norm 1 first, so that one image more or less moves the answer by 1, and a mean over hundreds of images stands far
-above the noise. Then the images are fitted to the noisy means (query few times and reuse, as Dosser, ICCV 2025), until
-they are as near as the noise leaves the true means: to come nearer would be to draw the noise.
+above the noise (as DP-MERF, Harder et al., AISTATS 2021, arXiv 2002.11603, for random features). Then the images are
+fitted to the noisy means (query few times and reuse, as Dosser, ICCV 2025), until they are as near as the noise leaves
+the true means: to come nearer would be to draw the noise.
 
 Most of what helps at a hospital's size is in two choices. An embedding of a narrow network has some hundred
 coordinates, where a gradient has ten thousand, and the noise grows with their root. And the distance that noise alone
@@ -92,8 +93,9 @@ def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
                 away = (unit(net.embed(params, seen)).mean(0) - wanted).square().sum() / (len(classes) * len(networks))
                 gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
                 distance += float(away.detach())
-        loss = max(0.0, distance - explained)
-        moved = adam(state, gradient if loss else torch.zeros_like(gradient), pace * settings.lr_img)
+        near = distance <= explained
+        loss = 0.0 if near else distance - explained
+        moved = adam(state, torch.zeros_like(gradient) if near else gradient, pace * settings.lr_img)
         return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
 
     first = State(images, torch.zeros((2, *images.shape), device=images.device))

@@ -41,7 +41,8 @@ def statement(budgets: Sequence[PrivateSettings], *, groups: bool, entropy: str)
     ]
     for each, mechanism in zip(asked, mechanisms, strict=True):
         sums = "1 noisy sum" if mechanism.steps == 1 else f"{mechanism.steps} noisy sums"
-        over = "all of them" if mechanism.rate == 1 else f"a Poisson sample at rate {mechanism.rate:g}"
+        sampled = f"a Poisson sample (sampling rate {mechanism.rate:g})"
+        over = "all of them (sampling rate 1)" if mechanism.rate == 1 else sampled
         words.append(
             f"{sums}, each over {over}; one {unit} clipped to norm {each.clip:g}; Gaussian noise of standard deviation "
             f"{mechanism.sigma:.4g} x that norm (epsilon {each.epsilon:g} at delta {each.delta:g})."

@@ -1,6 +1,6 @@
 """communication.png: AUC and accuracy against the bytes that crossed the sites' boundaries, scheme by scheme."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,14 +91,14 @@ def _draw_points(axis: "Axes", mine: pd.DataFrame, scheme: str, number: int, met
         label=scheme,
     )
     for line in mine.to_dict("records"):
-        yield PointLabel(_budget(line) or scheme, colour, line["bytes"], line[metric], line[f"{metric}_spread"])
+        yield PointLabel(budget_of(line) or scheme, colour, line["bytes"], line[metric], line[f"{metric}_spread"])
 
 
 def _draw_free(axis: "Axes", lines: pd.DataFrame, majority: pd.DataFrame, metric: str) -> Iterator[LineLabel]:
     """What takes no bytes, as lines across."""
     for line in lines[(lines["bytes"] == 0) & lines[metric].notna()].to_dict("records"):
         axis.axhline(line[metric], color="#444", linestyle="--", linewidth=1)
-        words = ", ".join(filter(None, (line["scheme"], _budget(line))))
+        words = ", ".join(filter(None, (line["scheme"], budget_of(line))))
         yield LineLabel(f"{words}: no bytes", "#444", line[metric])
     for value in 100 * majority[metric].dropna().astype("float64"):
         axis.axhline(value, color="#999", linestyle=":", linewidth=1)
@@ -112,7 +112,7 @@ def _dress(axis: "Axes", metric: str, sizes: Sequence[float]) -> None:
     axis.set_xscale("log")
     narrow = len(sizes) > 0 and max(sizes) < 30 * min(sizes)  # too few powers of ten to read values from
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _size(value)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: round_size(value)))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.margins(x=0.12, y=0.12)
     axis.set_xlabel("bytes to and from all sites", fontsize=9)
@@ -122,9 +122,10 @@ def _dress(axis: "Axes", metric: str, sizes: Sequence[float]) -> None:
     axis.grid(axis="y", alpha=0.25)
 
 
-def _budget(line: dict[Any, Any]) -> str:
-    """
-    >>> [_budget({"ipc": ipc, "rounds": rounds}) for ipc, rounds in ((10.0, None), (None, 1.0), (None, 5.0))]
+def budget_of(line: Mapping[Any, Any]) -> str:
+    """A line's budget in words.
+
+    >>> [budget_of({"ipc": ipc, "rounds": rounds}) for ipc, rounds in ((10.0, None), (None, 1.0), (None, 5.0))]
     ['ipc 10', '1 round', '5 rounds']
     """
     if pd.notna(line["ipc"]):
@@ -134,9 +135,10 @@ def _budget(line: dict[Any, Any]) -> str:
     return ""
 
 
-def _size(value: float) -> str:
-    """
-    >>> [_size(v) for v in (10, 2e3, 1e5, 1e8)]
+def round_size(value: float) -> str:
+    """Bytes that a tick of an axis stands for.
+
+    >>> [round_size(v) for v in (10, 2e3, 1e5, 1e8)]
     ['10 B', '2 kB', '100 kB', '100 MB']
     """
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = 6.5
-"""Of labels, in points."""
+"""Of labels, in points, unless another is asked for."""
 
 NEAR = 16
 """Pixels between markers that may share a label; twice as many where they stand one above the other."""
@@ -42,12 +42,19 @@ class LineLabel:
 
 
 def write_labels(
-    axis: "Axes", points: Sequence[PointLabel], lines: Sequence[LineLabel], curves: Sequence[np.ndarray]
+    axis: "Axes",
+    points: Sequence[PointLabel],
+    lines: Sequence[LineLabel],
+    curves: Sequence[np.ndarray],
+    *,
+    size: float = SIZE,
+    shared: str = "#222",
 ) -> None:
     """Write each label where it covers least; points close together with equal words share one.
 
     Args:
         curves: of each drawn curve (points, 2), its corners in the data's units.
+        size: of the letters, in points; shared: the colour of words that several points have in common.
     """
     frame = np.asarray(axis.bbox.extents)
     markers = {point: _marker(axis, point) for point in points}
@@ -58,13 +65,14 @@ def write_labels(
     for group in groups(markers):
         boxes = [markers[point] for point in group]
         whole = np.concatenate([np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]])
-        wanted.append((group[0].text, group[0].colour if len(group) == 1 else "#222", whole, _around))
+        wanted.append((group[0].text, group[0].colour if len(group) == 1 else shared, whole, _around))
     for words, colour, box, places_of in wanted:
-        text = axis.text(0, 0, words, fontsize=SIZE, color=colour, ha="center", va="center", transform=None)
-        size = np.asarray(text.get_window_extent().size)
-        places = places_of(box, size)
-        boxes = [np.concatenate([place - size / 2, place + size / 2]) for place in places]
-        best = int(np.argmin(_covered(np.array(boxes), np.array(taken), frame) + 0.2 * size[1] * np.arange(len(boxes))))
+        text = axis.text(0, 0, words, fontsize=size, color=colour, ha="center", va="center", transform=None)
+        extent = np.asarray(text.get_window_extent().size)
+        places = places_of(box, extent)
+        boxes = [np.concatenate([place - extent / 2, place + extent / 2]) for place in places]
+        later = 0.2 * extent[1] * np.arange(len(boxes))
+        best = int(np.argmin(_covered(np.array(boxes), np.array(taken), frame) + later))
         text.set_position((float(places[best][0]), float(places[best][1])))
         taken.append(boxes[best])
 

@@ -1,76 +1,35 @@
-"""report.html: one self-contained page on a run, and comparison.png. No network, no script."""
+"""report.html: one self-contained page on a run. No network, and it reads without its script.
 
-import base64
+Everything in it comes from the run folder, so it can be built anew at any time.
+"""
+
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, select_autoescape
-
-from fedistill.errors import RunFolderError
 from fedistill.files import write_atomic
+from fedistill.plan.sweep import word
+from fedistill.report import answer, cells, missing, panels, sections
 from fedistill.report.communication import draw_communication
+from fedistill.report.curves import distillation_panels, expert_panels, round_panels, site_colours
 from fedistill.report.figure import draw_comparison
+from fedistill.report.gains import gains
+from fedistill.report.looks import Look, looks
+from fedistill.report.over_points import Part, over_points
+from fedistill.report.pictures import class_rows, pictures
+from fedistill.report.recorded import Recorded, read_recorded
+from fedistill.report.render import MARK, PHANTOMS, render
 from fedistill.report.sweep import draw_sweep
-from fedistill.report.table import (
-    differing,
-    first_point,
-    interval_of,
-    lines_of,
-    metric_of,
-    size_of,
-    swept,
-    what_sites_add,
-    whole_pools,
-    word,
-)
+from fedistill.report.table import first_point, swept, what_sites_add, whole_pools
 from fedistill.study import Finished
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ name }}: FeDistill</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-figure { margin: 1.5rem 0 } figure.light { background: #fff; padding: .5rem } img { max-width: 100%; height: auto }
-.grids { display: flex; flex-wrap: wrap; gap: 1rem } .grids img { image-rendering: pixelated }
-.missing { border-left: .3rem solid #c60; padding-left: .8rem }
-</style></head><body>
-<h1>{{ name }}</h1>
-<p>What do these hospitals lose if each shares a few synthetic images per class instead of its data?
-Official test split of {{ dataset }}; values in %, mean over networks, ± standard deviation between networks of one
-seed, in parentheses between seeds; intervals are 95 %, paired, over seeds, networks and test images.</p>
-{% for line in missing %}<p class="missing">{{ line }}</p>{% endfor %}
-<div class="wide"><table><thead><tr>{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% for line in adds %}<p>{{ line }}</p>{% endfor %}
-{% if sweep %}<figure class="light"><img src="data:image/png;base64,{{ sweep }}"
-alt="AUC and accuracy of every scheme at every point of the sweep; the numbers are in the table above"></figure>
-<p>The figures below, and the images, are of the sweep's first point: {{ point }}.</p>{% endif %}
-<figure class="light"><img src="data:image/png;base64,{{ figure }}" alt="{{ alt }}"></figure>
-<h2>Quality against bytes</h2>
-<p>Bytes of the encoded messages that crossed the sites' boundaries for one global network, both ways; logarithmic.</p>
-<figure class="light"><img src="data:image/png;base64,{{ communication }}"
-alt="AUC and accuracy of every scheme against the bytes it takes; the numbers are in the table above"></figure>
-<h2>What left the sites</h2>
-<p>Synthetic images of the first repeat, a row a class. Real images are not shown; but a method that starts from real
-images (<code>start = "real"</code>, the default of mtt) can leave them recognisable.</p>
-<div class="grids">{% for grid in grids %}<figure><img src="data:image/png;base64,{{ grid.data }}"
-width="{{ grid.width }}" alt="synthetic images of {{ grid.name }}">
-<figcaption>{{ grid.name }}</figcaption></figure>{% endfor %}</div>
-<h2>Settings</h2><details><summary>simulation.toml, with everything resolved</summary><pre>{{ plan }}</pre></details>
-</body></html>
-"""
+from fedistill.study.grids import shows_real
 
 
 def write_report(finished: Finished) -> Path:
-    """Write report.html and comparison.png into the run folder."""
-    return rebuild(finished.root)
+    """Write report.html and its figures into the run folder."""
+    path = rebuild(finished.root)
+    if finished.timing is not None:
+        finished.timing.until_now().write(finished.root)
+    return path
 
 
 def rebuild(folder: Path) -> Path:
@@ -79,88 +38,157 @@ def rebuild(folder: Path) -> Path:
     Raises:
         RunFolderError: it is no finished run.
     """
-    folder = folder.resolve()
-    try:
-        compared = pd.read_csv(folder / "comparison.csv")
-        by_site = pd.read_csv(folder / "sites.csv")
-        rows = pd.read_csv(folder / "results.csv")
-        plan = (folder / "simulation.toml").read_text(encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(
-            f"{folder} holds no finished run.", found=error, mend="run the simulation to its end first"
-        ) from error
-    dataset, point, first = str(rows["dataset"].iloc[0]), "", first_point(compared)
-    if swept(compared):
-        draw_sweep(compared, dataset, folder / "sweep.png")
-        point = ", ".join(f"{name} {word(first[name].iloc[-1])}" for name in swept(compared))
-    draw_comparison(first, dataset, folder / "comparison.png")
-    draw_communication(whole_pools(first), dataset, folder / "communication.png")
-    heads, lines = _table(compared)
-    failed = by_site[by_site["status"] != "shared"].drop_duplicates(["site", "scheme", "seed"])
-    page = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(_PAGE)
-    html = page.render(
-        name=rows["simulation"].iloc[0],
-        dataset=rows["dataset"].iloc[0],
-        heads=heads,
-        rows=lines,
-        missing=[f"{r.site} gave no {r.scheme} (seed {r.seed}): {r.why}" for r in failed.itertuples()],
-        sweep=_encoded(folder / "sweep.png") if point else "",
-        point=point,
-        figure=_encoded(folder / "comparison.png"),
-        communication=_encoded(folder / "communication.png"),
-        adds=what_sites_add(compared),
-        alt="AUC of every scheme and budget with its spread; the numbers are in the table above",
-        grids=[
-            {"name": p.stem, "data": _encoded(p), "width": 2 * _width(p)}
-            for p in sorted((folder / "grids").glob("*.png"))
-        ],
-        plan=plan,
-    )
-    path = folder / "report.html"
-    write_atomic(path, html)
+    run = read_recorded(folder)
+    first = first_point(run.compared)
+    if swept(run.compared):
+        draw_sweep(run.compared, run.dataset, run.folder / "sweep.png")
+    draw_comparison(first, run.dataset, run.folder / "comparison.png")
+    draw_communication(whole_pools(first), run.dataset, run.folder / "communication.png")
+    path = run.folder / "report.html"
+    write_atomic(path, page(run))
     return path
 
 
-def _encoded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def page(run: Recorded) -> str:
+    """report.html."""
+    found = looks(run.compared["scheme"])
+    shown, mark = run.shown, MARK if run.phantom else ""
+    rows, more = pictures(run)
+    made: dict[str, Any] = {
+        "difference": panels.over_random(run, found),
+        "holdings": cells.holdings(run),
+        "ipc": panels.by_ipc(run, found),
+        "bytes": panels.by_bytes(run, found),
+        "sweep": over_points(run, found),
+        "gains": gains(run, found),
+        "site_table": cells.at_sites(run),
+        "privacy": cells.privacy(run),
+        "curves": _curves(run, found),
+        "rows": rows,
+    }
+    with_bytes = shown[(shown["bytes_up"] + shown["bytes_down"]) > 0]
+    return render(
+        "run",
+        **made,
+        name=run.name,
+        folder=run.folder.name,
+        dataset=" and ".join(run.datasets),
+        banner=PHANTOMS if run.phantom else "",
+        phantom=run.phantom,
+        mark=mark,
+        about=_about(run),
+        contents=_contents(made),
+        point=answer.first_point_words(run),
+        answers=answer.answers(run),
+        beside=answer.beside(run),
+        failures=missing.failures(run),
+        gaps=missing.gaps(run),
+        division=_division(run),
+        repeats=run.plan.first.seeds,
+        choice=_choice(run),
+        quality=cells.quality(run),
+        costs=cells.costs(run),
+        sources=cells.by_source(run),
+        adds=[line.replace(" -", " −") for line in what_sites_add(run.compared)],
+        legends={
+            "ipc": panels.legend(found, shown.loc[shown["ipc"].notna(), "scheme"]),
+            "bytes": panels.legend(found, with_bytes["scheme"]),
+        },
+        classes=class_rows(run),
+        shows_real=any(each.real for row in rows for each in row.pictures),
+        hidden=_hidden(run),
+        more=more,
+        command=sections.command(run),
+        data=sections.data(run),
+        machine=sections.machine(run),
+        versions=sections.versions(run),
+        settings=run.text,
+    )
 
 
-def _width(png: Path) -> int:
-    """Pixels, from the file's header."""
-    return int.from_bytes(png.read_bytes()[16:20], "big")
-
-
-def _table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    several = differing(frame)
-    heads = ["scheme", *several, "ipc", "rounds", "AUC", "balanced acc.", "accuracy", "F1", "AUC less random's"]
-    heads += [
-        "accuracy less random's",
-        "images",
-        "from sites",
-        "to sites",
-        "at sites: AUC",
-        "worst",
-        "gain",
-        "sites' work",
+def _contents(made: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sections that the page has."""
+    sections = [
+        ("answer", "The answer", True),
+        ("who", "Who held what", made["holdings"]),
+        ("quality", "Quality", True),
+        ("bytes", "What it costs", True),
+        ("sweep", "Over the sweep", made["sweep"]),
+        ("sites", "What each site gains", made["gains"] or made["site_table"]),
+        ("privacy", "Privacy", made["privacy"]),
+        ("images", "What left the sites", made["rows"]),
+        ("curves", "How the images were made", made["curves"]),
+        ("missing", "What is missing", True),
+        ("repeat", "How to repeat it", True),
     ]
-    lines = []
-    for line in lines_of(whole_pools(frame)):
-        cells = [line["scheme"], *[word(line[c]) for c in several], word(line["ipc"]), word(line["rounds"])]
-        cells += [metric_of(line, metric) for metric in ("auc", "balanced_accuracy", "accuracy", "f1_macro")]
-        cells += [interval_of(line, metric) for metric in ("auc", "accuracy")]
-        cells.append("" if pd.isna(line["images_shared"]) else f"{line['images_shared']:,.0f}")
-        cells += [size_of(line["bytes_shared"]), size_of(line["bytes_down"])]
-        cells += [
-            _points(line, "site_auc", ".1f"),
-            _points(line, "site_auc_worst", ".1f"),
-            _points(line, "site_gain", "+.1f"),
-        ]
-        seconds = line.get("distill_seconds")
-        cells.append("" if pd.isna(seconds) else f"{seconds:,.0f} s")
-        lines.append(cells)
-    return heads, lines
+    return [(target, words) for target, words, there in sections if there]
 
 
-def _points(line: dict[str, Any], column: str, form: str) -> str:
-    value = line.get(column, float("nan"))
-    return "" if pd.isna(value) else format(100 * value, form)
+def _about(run: Recorded) -> list[tuple[str, str]]:
+    simulation = run.plan.first
+    repeats = [f"{simulation.networks} networks each"]
+    repeats += [f"{simulation.seeds} repeats"] * (simulation.seeds > 1)
+    repeats += [f"{simulation.partitions} redraws of who holds what"] * (simulation.partitions > 1)
+    pairs = [
+        ("Data", ", ".join(run.datasets)),
+        ("Sites", f"{len(run.sites)}: {', '.join(run.sites)}" if len(run.sites) <= 12 else str(len(run.sites))),
+        ("Schemes", ", ".join(simulation.scheme)),
+        ("Images per class", ", ".join(map(str, simulation.ipc))),
+        ("Networks", f"{', '.join(simulation.models)} of width {simulation.width}; {', '.join(repeats)}"),
+        ("Sweep", ", ".join(run.plan.sweep)),
+        ("Finished", sections.ended(run)),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def _division(run: Recorded) -> str:
+    federation = run.plan.first.federation
+    if federation.dataset is None:
+        return "Every site brings a data set of its own."
+    rule = {key: value for key, value in federation.partition.items() if key != "seed"}
+    text = f"{run.dataset}, divided among {len(run.sites)} sites by the rule {word(rule)}."
+    if swept(run.compared) or run.plan.first.partitions > 1:
+        text += " Shown is the first division."
+    return text
+
+
+def _choice(run: Recorded) -> str:
+    """What figures are of, where the table has more."""
+    parts = []
+    if swept(run.compared):
+        parts.append("the sweep’s first point")
+    for column, words in (("partition", "the first redraw"), ("recipe", "the common recipe"), ("model", "{}")):
+        values = run.compared[column].dropna().unique()
+        if len(values) > 1:
+            parts.append(words.format(values[0]))
+    return ", ".join(parts)
+
+
+def _hidden(run: Recorded) -> str:
+    """Why there are no real images."""
+    simulation = run.plan.first
+    if "random" not in simulation.scheme:
+        return "the scheme random, which would send some, was not run"
+    if not simulation.federation.policy.allow_real_images:
+        return "the sites’ policy keeps them in (allow_real_images = false)"
+    if not shows_real(simulation):
+        return "they come from a file of somebody’s own, and the simulation does not keep real images"
+    return "the run drew none"
+
+
+def _curves(run: Recorded, found: panels.Looks) -> list[Part]:
+    by_site = [(site, Look(colour, "o")) for site, colour in site_colours(run).items()]
+    few = len({look.colour for _, look in by_site}) > 1
+    site_legend = by_site if few else ()
+    lines = "a line a site" + ("" if few else ", all in one colour: there are many")
+    parts = [
+        Part(
+            distillation_panels(run),
+            "Distillation at each method’s largest budget: quality on the site’s own validation images, and the loss "
+            f"that it makes small; {lines}. Sites with too few validation images look at none.",
+            site_legend,
+        ),
+        Part(expert_panels(run), f"Networks that the method learns from, trained at the sites; {lines}.", site_legend),
+        Part(round_panels(run, found), "Federated training on the official test split, mean over networks."),
+    ]
+    return [part for part in parts if part.panels]

@@ -9,7 +9,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from fedistill.report.tally import Tally, clock
+
 PLAIN_EVERY_SECONDS = 10.0
+WHOLE_EVERY_SECONDS = 30.0
+"""Between two plain lines that say how far all of it is."""
 
 
 class Progress:
@@ -21,7 +25,9 @@ class Progress:
         self._done = dict.fromkeys(self._lines, 0)
         self._start = time.monotonic()
         self._printed: dict[str, float] = {}
+        self._told = self._start
         self._site_of: dict[str, str] = {}
+        self._tally: Tally | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -37,6 +43,10 @@ class Progress:
 
     def __call__(self, event: dict[str, Any]) -> None:
         job, stage = str(event.get("job", "")), str(event.get("stage", ""))
+        if stage == "planned":
+            self._tally = Tally(event["plan"])
+        if self._tally is not None:
+            self._tally.add(event)
         if event.get("site"):
             self._site_of[job] = str(event["site"])
         who = "server" if job.startswith("server") else self._site_of.get(job, "")
@@ -59,7 +69,7 @@ class Progress:
         if step and steps:
             text += f" {step}/{steps}"
             if seconds and step < steps:
-                text += f", {_rate(step / seconds)}, {_clock(seconds / step * (steps - step))} left"
+                text += f", {_rate(step / seconds)}, {clock(seconds / step * (steps - step))} left"
         if event.get("message"):
             text += f" {event['message']}"
         return text
@@ -71,8 +81,15 @@ class Progress:
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
         for who, (doing, state) in self._lines.items():
             table.add_row(f"[bold]{who}[/]", doing, f"[dim]{state}[/]")
-        table.add_row("", f"[dim]{time.monotonic() - self._start:.0f} s[/]", "")
+        table.add_row("", f"[dim]{self._whole()}[/]", "")
         return table
+
+    def _whole(self) -> str:
+        """How far all of it is."""
+        parts = [f"{time.monotonic() - self._start:.0f} s"]
+        if self._tally is not None:
+            parts += [self._tally.line, self._tally.estimate(time.time()).words]
+        return ", ".join(filter(None, parts))
 
     def _plainly(self, who: str, stage: str, event: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -80,7 +97,11 @@ class Progress:
         if due or (stage in ("done", "failed") and who != "server"):
             self._printed[who] = now
             doing, state = self._lines[who]
-            self._console.print(f"[{now - self._start:5.0f} s] {who}: {doing}: {state}", markup=False, highlight=False)
+            line = f"[{now - self._start:5.0f} s] {who}: {doing}: {state}"
+            if self._tally is not None and now - self._told >= WHOLE_EVERY_SECONDS:
+                self._told = now
+                line += f" ({self._whole()})"
+            self._console.print(line, markup=False, highlight=False)
 
 
 def _rate(per_second: float) -> str:
@@ -90,14 +111,3 @@ def _rate(per_second: float) -> str:
     ('12.3/s', '4.0 s each')
     """
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
-
-
-def _clock(seconds: float) -> str:
-    """A duration as people say it.
-
-    >>> _clock(42.4), _clock(600), _clock(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

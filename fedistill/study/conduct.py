@@ -93,7 +93,7 @@ class Study:
         Raises:
             RunError: fewer sites answered than ``min_sites`` wants, or the server's own work failed.
         """
-        arms = list(self._arms())
+        arms = list(self.arms())
         tasks = [asyncio.ensure_future(self._arm(arm)) for arm in arms]
         begun = self.desk.begun
         try:
@@ -108,7 +108,8 @@ class Study:
         self.at_sites.sort(key=lambda row: place[row.arm])
         return [scored for scored in found if scored is not None]
 
-    def _arms(self) -> Iterator[Arm]:
+    def arms(self) -> Iterator[Arm]:
+        """Every line of the comparison, in the order of the simulation's file."""
         sim = self.simulation
         for partition in range(sim.partitions):
             for scheme in sim.scheme:
@@ -144,8 +145,10 @@ class Study:
             try:
                 scored, groups = await self.local.arm(arm)
             except NoNetwork:
+                self.desk.told(arm.name, "scored", "no network")
                 return None
         self.at_sites.extend(await score_at_sites(self.desk, arm, groups))
+        self.desk.told(arm.name, "scored")
         return scored
 
     def _require_sites(self, arms: Sequence[Arm], found: Sequence[Scored | None]) -> None:

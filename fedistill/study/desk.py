@@ -1,6 +1,7 @@
 """What every arm of a study works with, whatever its scheme: who to ask, who trains, where things are kept."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -51,7 +52,11 @@ class Desk:
     def failed(self, site: str, job: str, why: str, trace: str = "") -> None:
         """Name a failure where people look: the progress, events.jsonl, and a file of its own."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
-        self.on_event({"job": job, "site": site, "stage": "failed", "message": why})
+        self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
+
+    def told(self, arm: str, stage: str, message: str | None = None) -> None:
+        """Say how far an arm is."""
+        self.on_event({"time": time.time(), "job": f"server: {arm}", "stage": stage, "message": message})
 
     def require(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError where fewer sites answered than ``min_sites`` wants.

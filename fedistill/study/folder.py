@@ -35,6 +35,7 @@ RESULTS = (
     "sweep.png",
     "communication.png",
     "events.jsonl",
+    "plan.json",
     "environment.json",
     "timing.json",
     "releases",

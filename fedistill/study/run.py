@@ -19,6 +19,7 @@ from fedistill.study.divided import licences
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import shows_real, write_grids
+from fedistill.study.planned import planned
 from fedistill.study.ready import Ready, made_ready
 from fedistill.study.tables import write_tables
 from fedistill.study.timing import Timing
@@ -129,6 +130,10 @@ def _conducted(
 
         study = Study(point.simulation, coordinator, here, store, data.test, data.divided, on_event=listen)
         studies.append(study)
+
+    plans = planned(plan, studies)
+    folder.json("plan", plans)
+    on_event({"time": time.time(), "stage": "planned", "plan": plans})
 
     async def one(study: Study, label: str) -> None:
         try:

@@ -239,7 +239,7 @@ def test_the_statement_has_all_the_figures():
     for words in (
         f"epsilon {spent:.4g} at delta 1e-06 for every single image, added or removed",
         "the pld accountant",
-        "4 noisy sums, each over a Poisson sample at rate 0.5",
+        "4 noisy sums, each over a Poisson sample (sampling rate 0.5)",
         "clipped to norm 0.2",
         f"{mechanism.sigma:.4g} x that norm",
         "No validation image was looked at",

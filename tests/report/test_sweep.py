@@ -46,7 +46,7 @@ def test_the_table_names_every_point(finished, width):
 
 def test_the_page_shows_all_points_and_draws_them(finished):
     page = write_report(finished).read_text()
-    assert page.count("<td>dirichlet alpha=0.5</td>") == 6 and page.count("<td>iid</td>") == 6
+    assert page.count(">dirichlet alpha=0.5</td>") == 12 and page.count(">iid</td>") == 12  # of quality and of costs
     assert "federation.partition dirichlet alpha=0.5, width 2" in page
     assert (finished.root / "sweep.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,0 +1,183 @@
+"""How far a run is: what is done, running and left, and about how long it still takes; from its plan and its events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long it still takes.
+
+    Args:
+        seconds: of what can be told; None where nothing can.
+        unknown: schemes none of whose jobs is done, which come on top.
+    """
+
+    seconds: float | None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """For people.
+
+        >>> Estimate(700.0).words, Estimate(700.0, ("mtt",)).words
+        ('about 12 min left', '12 min left and mtt, of which nothing is known yet')
+        """
+        if self.seconds is None:
+            return ""
+        if not self.unknown:
+            return f"about {clock(self.seconds)} left"
+        return f"{clock(self.seconds)} left and {', '.join(self.unknown)}, of which nothing is known yet"
+
+
+@dataclass
+class Doing:
+    """A job on its way.
+
+    Args:
+        started: when, in seconds since 1970.
+        stage, step, steps, seconds: as its last event says.
+    """
+
+    started: float
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+class Tally:
+    """Told of every event of a run, it knows how far it is.
+
+    Args:
+        plan: of plan.json; see `fedistill.study.planned`.
+    """
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self.name = str(plan["name"])
+        self.jobs: dict[tuple[str, str], str] = {}
+        self.arms: dict[tuple[str, str], str] = {}
+        for point in plan["points"]:
+            self.jobs |= {(point["point"], name): scheme for name, scheme in point["jobs"].items()}
+            self.arms |= {(point["point"], name): scheme for name, scheme in point["arms"].items()}
+        self.seconds: dict[tuple[str, str], float] = {}
+        """Of every job that is done, what it took, whenever that was."""
+        self.scored: set[tuple[str, str]] = set()
+        self.failed: dict[str, str] = {}
+        self.running: dict[tuple[str, str], Doing] = {}
+        self.most = 1
+        """Jobs that ran at one time."""
+        self._other: dict[str, float] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """One event, from the run itself or from events.jsonl."""
+        job, stage = str(event.get("job") or ""), str(event.get("stage") or "")
+        where = (self._point(event), job)
+        if stage == "planned":
+            self.running.clear()  # another attempt began: what ran before was stopped
+        elif stage == "scored":
+            self.scored.add((where[0], job.removeprefix("server: ")))
+        elif stage == "failed":
+            self.running.pop(where, None)
+            self.failed[job] = str(event.get("message") or "")
+        elif where in self.jobs:
+            self._of_job(where, stage, event)
+        elif job and event.get("seconds"):
+            self._other[job] = max(self._other.get(job, 0.0), float(event["seconds"]))
+
+    def _point(self, event: Mapping[str, Any]) -> str:
+        if event.get("point"):
+            return str(event["point"])
+        return str(event.get("run") or "").removeprefix(self.name).removeprefix(": ")
+
+    def _of_job(self, where: tuple[str, str], stage: str, event: Mapping[str, Any]) -> None:
+        now = float(event.get("time") or 0.0)
+        if stage == "done":
+            self.running.pop(where, None)
+            self.seconds[where] = float(event.get("seconds") or 0.0)
+            return
+        doing = self.running.setdefault(where, Doing(now))
+        doing.stage = stage
+        step, steps = event.get("step"), event.get("steps")
+        doing.step, doing.steps = int(step or 0), int(steps or 0)
+        doing.seconds = float(event.get("seconds") or 0.0)
+        self.most = max(self.most, len(self.running))
+
+    def left(self) -> dict[tuple[str, str], str]:
+        """Jobs that are neither done nor under way, with their schemes.
+
+        Points of a sweep do what they have in common once: a job whose results are there is none of them.
+        """
+        failed = set(self.failed)
+        done = {(point, self.arms[(point, arm)]) for point, arm in self.scored if (point, arm) in self.arms}
+        return {
+            where: scheme
+            for where, scheme in self.jobs.items()
+            if where not in self.seconds
+            and where not in self.running
+            and where[1] not in failed
+            and not ((where[0], scheme) in done and where[0])
+        }
+
+    def estimate(self, now: float) -> Estimate:
+        """How long it still takes, by what such jobs took so far.
+
+        Args:
+            now: seconds since 1970.
+        """
+        if not self.seconds and not self.scored:
+            return Estimate(None)
+        took: dict[str, list[float]] = {}
+        for where, seconds in self.seconds.items():
+            took.setdefault(self.jobs[where], []).append(seconds)
+        means = {scheme: sum(values) / len(values) for scheme, values in took.items()}
+        unknown, total = set(), 0.0
+        for scheme in self.left().values():
+            if scheme in means:
+                total += means[scheme]
+            else:
+                unknown.add(scheme)
+        longest = 0.0
+        for where, doing in self.running.items():
+            scheme = self.jobs[where]
+            rest = doing.seconds / doing.step * (doing.steps - doing.step) if doing.step and doing.seconds else 0.0
+            if scheme in means:
+                rest = max(rest, means[scheme] - (now - doing.started))
+            else:
+                unknown.add(scheme)
+            longest = max(longest, rest)
+            total += rest
+        if self.scored:
+            total += sum(self._other.values()) / len(self.scored) * (len(self.arms) - len(self.scored))
+        order = list(dict.fromkeys(self.jobs.values()))
+        return Estimate(max(longest, total / self.most), tuple(sorted(unknown, key=order.index)))
+
+    def by_scheme(self) -> dict[str, tuple[int, int, int, int]]:
+        """Of each scheme that makes Releases: jobs done, running, left and failed."""
+        left, rows = self.left(), {}
+        for scheme in dict.fromkeys(self.jobs.values()):
+            mine = {where for where, each in self.jobs.items() if each == scheme}
+            failed = sum(job in self.failed for _, job in mine)
+            running = sum(where in self.running for where in mine)
+            waiting = sum(where in left for where in mine)
+            rows[scheme] = (len(mine) - running - waiting - failed, running, waiting, failed)
+        return rows
+
+    @property
+    def line(self) -> str:
+        """Jobs and results done, of how many."""
+        counts = self.by_scheme().values()
+        done = sum(each[0] for each in counts)
+        return f"{done}/{len(self.jobs)} jobs, {len(self.scored)}/{len(self.arms)} results"
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> clock(42.4), clock(600), clock(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
