@@ -6,15 +6,40 @@ import numpy as np
 import pandas as pd
 
 from fedistill.report.labels import PointLabel
+from fedistill.report.over_points import Part
+from fedistill.report.render import MARK
 from fedistill.report.table import lines_of
 from fedistill.report.vector import INK, MUTED, SERIES, Labels, Panel, panel
 from fedistill.study.basis import short
-from fedistill.study.indicator import FEWEST, bounds_of, fit_line
+from fedistill.study.indicator import FEWEST, bounds_of, fit_line, indicator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMES = {"auc": "AUC", "accuracy": "Accuracy"}
+
+
+def indicator_parts(known: pd.DataFrame, name: str) -> list[Part]:
+    """A figure for every kind of runs and budget with three data sets or more.
+
+    Args:
+        known: of `study.evidence.points`, all of phantoms or all of real images.
+        name: what the panels' names begin with.
+    """
+    if known.empty:
+        return []
+    table = indicator(known)
+    mark = MARK if known["phantom"].any() else ""
+    parts = []
+    enough = table[table["n_sets"] >= FEWEST].drop_duplicates(["kind", "ipc"])
+    for number, line in enumerate(lines_of(enough)):
+        mine, about = (f[(f["kind"] == line["kind"]) & (f["ipc"] == line["ipc"])] for f in (known, table))
+        caption = (
+            f"ipc {line['ipc']}: {line['kind']}. A point a data set; the line through them with the band that 95 % of "
+            "further sets would fall into; dashed, where distilled and random images reach the same."
+        )
+        parts.append(Part(foretold(mine, about, name=f"{name}-i{number}"), caption, (), mark))
+    return parts
 
 
 def foretold(points: pd.DataFrame, table: pd.DataFrame, *, name: str) -> list[Panel]:

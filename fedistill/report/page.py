@@ -12,7 +12,9 @@ from fedistill.report import answer, cells, missing, panels, sections
 from fedistill.report.communication import draw_communication
 from fedistill.report.curves import distillation_panels, expert_panels, round_panels, site_colours
 from fedistill.report.figure import draw_comparison
+from fedistill.report.foretold import indicator_parts
 from fedistill.report.gains import gains
+from fedistill.report.indicator import write_indicators
 from fedistill.report.looks import Look, looks
 from fedistill.report.over_points import Part, over_points
 from fedistill.report.pictures import class_rows, pictures
@@ -21,7 +23,9 @@ from fedistill.report.render import MARK, PHANTOMS, render
 from fedistill.report.sweep import draw_sweep
 from fedistill.report.table import first_point, swept, what_sites_add, whole_pools
 from fedistill.study import Finished
+from fedistill.study.evidence import points, read_runs
 from fedistill.study.grids import shows_real
+from fedistill.study.indicator import FEWEST
 
 
 def write_report(finished: Finished) -> Path:
@@ -44,6 +48,8 @@ def rebuild(folder: Path) -> Path:
         draw_sweep(run.compared, run.dataset, run.folder / "sweep.png")
     draw_comparison(first, run.dataset, run.folder / "comparison.png")
     draw_communication(whole_pools(first), run.dataset, run.folder / "communication.png")
+    if known_sets(run) >= FEWEST:
+        write_indicators([run.folder], run.folder)
     path = run.folder / "report.html"
     write_atomic(path, page(run))
     return path
@@ -60,6 +66,7 @@ def page(run: Recorded) -> str:
         "ipc": panels.by_ipc(run, found),
         "bytes": panels.by_bytes(run, found),
         "sweep": over_points(run, found),
+        "indicator": _indicators(run),
         "gains": gains(run, found),
         "site_table": cells.at_sites(run),
         "privacy": cells.privacy(run),
@@ -106,6 +113,23 @@ def page(run: Recorded) -> str:
     )
 
 
+def known_sets(run: Recorded) -> int:
+    """Data sets that the points of a sweep have to themselves."""
+    return len({point.simulation.federation.dataset for point in run.plan.points} - {None})
+
+
+def _indicators(run: Recorded) -> list[Part]:
+    """Whether random subsets foretell distilled images, over the sets of a sweep; phantoms and real images apart."""
+    if known_sets(run) < FEWEST:
+        return []
+    known = points(read_runs([run.folder], notes=[]))
+    return [
+        part
+        for phantom in (False, True)
+        for part in indicator_parts(known[known["phantom"] == phantom], "phantom" if phantom else "real")
+    ]
+
+
 def _contents(made: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections that the page has."""
     sections = [
@@ -114,6 +138,7 @@ def _contents(made: dict[str, Any]) -> list[tuple[str, str]]:
         ("quality", "Quality", True),
         ("bytes", "What it costs", True),
         ("sweep", "Over the sweep", made["sweep"]),
+        ("indicator", "What a random subset foretells", made["indicator"]),
         ("sites", "What each site gains", made["gains"] or made["site_table"]),
         ("privacy", "Privacy", made["privacy"]),
         ("images", "What left the sites", made["rows"]),

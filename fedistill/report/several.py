@@ -16,7 +16,7 @@ from fedistill.plan import Plan, load_plan
 from fedistill.plan.sweep import word
 from fedistill.report.cells import Cell, Grid, Head, plain, points_between
 from fedistill.report.communication import budget_of
-from fedistill.report.foretold import foretold
+from fedistill.report.foretold import indicator_parts
 from fedistill.report.looks import Look, looks
 from fedistill.report.over_points import Part, drawn
 from fedistill.report.panels import horizontal, in_percent, legend, row_height
@@ -26,7 +26,6 @@ from fedistill.report.table import lines_of, metric_of, size_of, swept, whole_po
 from fedistill.report.vector import Panel, panel
 from fedistill.study.evidence import points as indicator_points
 from fedistill.study.evidence import read_runs
-from fedistill.study.indicator import FEWEST, indicator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +100,7 @@ def page(folders: Sequence[Path]) -> str:
                     "mark": MARK if phantom else "",
                     "table": _table(mine, kind),
                     "figure": _figure(mine, found, kind, phantom),
-                    "indicators": _indicators(known[known["phantom"] == phantom], kind, phantom),
+                    "indicators": indicator_parts(known[known["phantom"] == phantom], kind),
                 }
             )
     return render(
@@ -249,20 +248,3 @@ def _panel(name: str, title: str, top: pd.DataFrame, found: Mapping[str, Look], 
 
     told = "; ".join(f"{who} {line['auc']:.1f} %" for who, line in zip(names, lines, strict=True))
     return panel(name, title, f"AUC on the test split of {title}: {told}.", draw, height=row_height(len(names)))
-
-
-def _indicators(known: pd.DataFrame, kind: str, phantom: bool) -> list[Part]:
-    """A figure for every kind of runs and budget with three data sets or more."""
-    if known.empty:
-        return []
-    table = indicator(known)
-    parts = []
-    enough = table[table["n_sets"] >= FEWEST].drop_duplicates(["kind", "ipc"])
-    for number, line in enumerate(lines_of(enough)):
-        mine, about = (f[(f["kind"] == line["kind"]) & (f["ipc"] == line["ipc"])] for f in (known, table))
-        caption = (
-            f"ipc {line['ipc']}: {line['kind']}. A point a data set; the line through them with the band that 95 % of"
-        )
-        caption += " further sets would fall into; dashed, where distilled and random images reach the same."
-        parts.append(Part(foretold(mine, about, name=f"{kind}-i{number}"), caption, (), MARK if phantom else ""))
-    return parts

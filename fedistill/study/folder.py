@@ -34,6 +34,10 @@ RESULTS = (
     "comparison.png",
     "sweep.png",
     "communication.png",
+    "indicator.csv",
+    "indicator_points.csv",
+    "indicator*.png",
+    "prediction.csv",
     "events.jsonl",
     "plan.json",
     "environment.json",
@@ -42,7 +46,7 @@ RESULTS = (
     "grids",
     "failures",
 )
-"""What a run leaves beside ``work/``; moved together when settings change."""
+"""What a run leaves beside ``work/``, as patterns; moved together when settings change."""
 
 MEASURED = ("loss", "validation_auc", "expert", "epoch")
 """Of events, those that only some have."""
@@ -182,8 +186,8 @@ def _set_earlier_aside(root: Path, plan: Plan) -> None:
     aside.mkdir(parents=True)
     # The plan goes last: as long as it is there, a run that was stopped here sees what is left to move.
     for name in (*[name for name in RESULTS if name != PLAN], PLAN):
-        if (root / name).exists():
-            shutil.move(root / name, aside / name)
+        for path in root.glob(name):
+            shutil.move(path, aside / path.name)
 
 
 def _free(folder: Path, stem: str) -> Path:

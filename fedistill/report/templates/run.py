@@ -71,6 +71,18 @@ logarithmic. What the server sends to choose step sizes comes on top, once, for 
 </section>
 {% endif %}
 
+{% if indicator %}
+<section id="indicator">
+<h2>Does a random subset foretell what distilling reaches?</h2>
+<p>Random images cost nothing to try. Where what they reach goes up and down with what distilled ones reach, a site can
+tell from its own random subset, in minutes, whether distilling is worth the hours
+(<code>fedistill predict</code>). indicator.csv has the figures.</p>
+{% for part in indicator %}
+{{ panels(part.panels, part.caption, part.legend, part.mark) }}
+{% endfor %}
+</section>
+{% endif %}
+
 {% if gains or site_table %}
 <section id="sites">
 <h2>What each site gains</h2>
