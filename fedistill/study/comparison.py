@@ -9,12 +9,25 @@ import pandas as pd
 from fedistill.plan import Simulation
 from fedistill.seeds import rng
 from fedistill.study.arm import Scored
-from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
+from fedistill.study.intervals import (
+    accuracy_replicates,
+    auc_replicates,
+    balanced_accuracy_replicates,
+    difference,
+    image_weights,
+    interval,
+)
 from fedistill.study.ranking import with_gains
 from fedistill.training.metrics import METRICS, score
 
 BASELINE = "random"
 
+REPLICATES = {
+    "auc": auc_replicates,
+    "accuracy": accuracy_replicates,
+    "balanced_accuracy": balanced_accuracy_replicates,
+}
+"""Metrics that have intervals."""
 
 SHARED = (
     *("pool_ipc", "n_sites", "images_shared", "bytes_shared", "bytes_up", "bytes_down"),
@@ -36,10 +49,10 @@ def comparison(
 
     For each (partition, recipe, model, scheme, ipc, rounds, left_out): every metric's mean over all networks,
     ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
-    the seeds' means; blank with one seed), and for AUC and accuracy ``_vs_random_low`` and ``_high``, the 95 % interval
-    of the difference to `random` at the same ipc (schemes without a budget: at the largest). Native recipes are held
-    against random's common one. Where each site has a network of its own, they are the mean over sites, and
-    ``auc_worst_site`` is the lowest site's.
+    the seeds' means; blank with one seed), and for AUC, accuracy and balanced accuracy ``_low`` and ``_high``, the 95 %
+    interval of the mean, and ``_vs_random_low`` and ``_high``, that of the difference to `random` at the same ipc
+    (schemes without a budget: at the largest). Native recipes are held against random's common one. Where each site has
+    a network of its own, they are the mean over sites, and ``auc_worst_site`` is the lowest site's.
 
     ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.ranking`.
 
@@ -102,33 +115,43 @@ def _majority(labels: np.ndarray) -> dict[str, Any]:
 def _with_intervals(
     frame: pd.DataFrame, simulation: Simulation, labels: np.ndarray, scored: Sequence[Scored]
 ) -> pd.DataFrame:
-    if BASELINE not in simulation.scheme:
-        return frame
     weights = image_weights(len(labels), rng(simulation.seed, "test images"))
-    replicates = {"auc": auc_replicates, "accuracy": accuracy_replicates}
-    of_sites: dict[str, dict[tuple[Any, ...], dict[int, list[np.ndarray]]]] = {metric: {} for metric in replicates}
+    of_sites: dict[str, dict[tuple[Any, ...], dict[int, list[np.ndarray]]]] = {metric: {} for metric in REPLICATES}
     for each in scored:
         arm = each.arm
         where = (arm.partition, arm.model, arm.recipe, arm.scheme, arm.ipc, arm.rounds, arm.left_out)
-        for metric, function in replicates.items():
+        for metric, function in REPLICATES.items():
             values = np.stack([function(labels, p.astype(np.float64), weights) for p in each.probabilities])
             of_sites[metric].setdefault(where, {}).setdefault(arm.seed, []).append(values)
+    lines: list[dict[str, float]] = [{} for _ in range(len(frame))]
     for metric, found in of_sites.items():
         # Networks that each site has for itself: their sites' mean, replicate by replicate.
         by_place = {
             where: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for where, seeds in found.items()
         }
-        lows, highs = [], []
-        for line in frame.to_dict("records"):
-            ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
-            named = map(line.get, ("partition", "model", "recipe", "scheme"))
-            place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
-            opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
-            low = high = float("nan")
-            if place in by_place and opposite in by_place and place != opposite:
-                generator = rng(simulation.seed, "interval", metric, *map(str, place))
-                low, high = difference(by_place[place], by_place[opposite], generator)
-            lows.append(low)
-            highs.append(high)
-        frame[f"{metric}_vs_random_low"], frame[f"{metric}_vs_random_high"] = lows, highs
-    return frame
+        for known, line in zip(lines, frame.to_dict("records"), strict=True):
+            known |= _of_line(metric, line, by_place, simulation)
+    return pd.concat([frame, pd.DataFrame(lines, index=frame.index)], axis=1)
+
+
+def _of_line(
+    metric: str,
+    line: dict[Any, Any],
+    by_place: dict[tuple[Any, ...], dict[int, np.ndarray]],
+    simulation: Simulation,
+) -> dict[str, float]:
+    """The intervals of one line: of the mean, and where `random` was run, of the difference to it."""
+    ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
+    named = map(line.get, ("partition", "model", "recipe", "scheme"))
+    place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
+    opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
+    own = against = float("nan"), float("nan")
+    if place in by_place:
+        own = interval(by_place[place], rng(simulation.seed, "interval of", metric, *map(str, place)))
+        if opposite in by_place and place != opposite:
+            generator = rng(simulation.seed, "interval", metric, *map(str, place))
+            against = difference(by_place[place], by_place[opposite], generator)
+    ends = {f"{metric}_low": own[0], f"{metric}_high": own[1]}
+    if BASELINE in simulation.scheme:
+        ends |= {f"{metric}_vs_random_low": against[0], f"{metric}_vs_random_high": against[1]}
+    return ends

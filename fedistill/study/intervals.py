@@ -72,6 +72,45 @@ def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: 
     return (weights @ right) / weights.sum(1)
 
 
+def balanced_accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One network's balanced accuracy (as `training.metrics.score` defines it) in each replicate, float64
+    (replicates,); a class of which a replicate drew no image does not count in it.
+
+    >>> w = np.ones((1, 3), np.float32)
+    >>> p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    >>> balanced_accuracy_replicates(np.array([0, 1, 1]), p, w).tolist()
+    [0.75]
+    """
+    if not np.isfinite(probabilities).all():
+        return np.full(len(weights), np.nan)
+    if labels.ndim == 2:
+        truth, named = labels.astype(bool), probabilities > 0.5
+        sides = [_share(truth & named, truth, weights), _share(~truth & ~named, ~truth, weights)]
+        return _nanmean(_nanmean(np.stack(sides), 0), 1)
+    truth = labels[:, None] == np.arange(probabilities.shape[1])
+    right = probabilities.argmax(1) == labels
+    return _nanmean(_share(truth & right[:, None], truth, weights), 1)
+
+
+def _share(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of the images in each column of ``whole``, the share that is in ``part`` too, in each replicate: (B, K)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights @ part.astype(np.float64)) / (weights @ whole.astype(np.float64))
+
+
+def interval(one: Mapping[int, np.ndarray], generator: np.random.Generator) -> tuple[float, float]:
+    """The 95 % interval of the mean itself, over seeds, networks and test images.
+
+    Args:
+        one: by seed, each network's metric in every replicate, (networks, replicates).
+    """
+    seeds, replicates = sorted(one), next(iter(one.values())).shape[1]
+    means = np.empty(replicates)
+    for r in range(replicates):
+        means[r] = _mean_of(one, [seeds[i] for i in generator.integers(len(seeds), size=len(seeds))], r, generator)
+    return _middle(means)
+
+
 def difference(
     one: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], generator: np.random.Generator
 ) -> tuple[float, float]:
@@ -93,6 +132,11 @@ def difference(
     for r in range(replicates):
         drawn = [seeds[i] for i in generator.integers(len(seeds), size=len(seeds))]
         means[r] = _mean_of(one, drawn, r, generator) - _mean_of(other, drawn, r, generator)
+    return _middle(means)
+
+
+def _middle(means: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of what is known."""
     known = means[~np.isnan(means)]
     if not len(known):
         return float("nan"), float("nan")

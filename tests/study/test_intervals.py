@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from fedistill.study.intervals import accuracy_replicates, auc_replicates, difference, image_weights
+from fedistill.study.intervals import (
+    accuracy_replicates,
+    auc_replicates,
+    balanced_accuracy_replicates,
+    difference,
+    image_weights,
+    interval,
+)
 from fedistill.training.metrics import score
 
 
@@ -24,6 +31,35 @@ def test_accuracy_replicates():
     labels, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
     weights = np.array([[1, 1, 1], [0, 3, 0], [2, 0, 1]], np.float32)
     assert accuracy_replicates(labels, p, weights).tolist() == pytest.approx([2 / 3, 0.0, 1.0])
+
+
+def test_balanced_accuracy_replicates_are_the_weighted_ones():
+    generator = np.random.default_rng(0)
+    labels, p = generator.integers(4, size=80), generator.dirichlet(np.ones(4), size=80)
+    weights = image_weights(80, generator, replicates=7)
+    found = balanced_accuracy_replicates(labels, p, weights)
+    for r, w in enumerate(weights):
+        assert found[r] == pytest.approx(balanced_accuracy_score(labels, p.argmax(1), sample_weight=w), abs=1e-6)
+
+
+def test_balanced_accuracy_of_several_labels_is_that_of_the_rows():
+    generator = np.random.default_rng(1)
+    labels, p = generator.integers(2, size=(40, 3)), generator.random((40, 3))
+    labels[:, 2] = 0  # a label that nobody has
+    ones = np.ones((1, 40), np.float32)
+    [found] = balanced_accuracy_replicates(labels, p, ones)
+    assert found == pytest.approx(score(labels, p)["balanced_accuracy"])
+
+
+def test_the_interval_of_a_mean_holds_it_and_knows_of_seeds():
+    generator = np.random.default_rng(0)
+    steady = {s: 0.8 + 0.01 * generator.standard_normal((5, 400)) for s in range(3)}
+    low, high = interval(steady, generator)
+    assert 0.78 < low < 0.8 < high < 0.82
+    scattered = {s: values + 0.1 * (s - 1) for s, values in steady.items()}
+    low, high = interval(scattered, generator)
+    assert low < 0.75 and high > 0.85
+    assert np.isnan(interval({0: np.full((2, 50), np.nan)}, generator)).all()
 
 
 def test_weights_draw_as_many_images_as_there_are():
