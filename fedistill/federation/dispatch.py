@@ -16,7 +16,7 @@ import ray
 from fedistill.errors import PlanError
 from fedistill.federation.events import KEPT, Event, Mailbox
 from fedistill.federation.failure import DEADLINE, SILENT, Failure, from_exception
-from fedistill.federation.ledger import Ledger
+from fedistill.federation.busy import Busy
 from fedistill.federation.task import RETRIES, Task, result_of
 from fedistill.federation.worker import Order, work
 
@@ -28,12 +28,12 @@ class Dispatcher:
     ready while the queue stays here. Everything happens in ``step``; there are no threads.
 
     Attributes:
-        ledger: the seconds that jobs have computed.
+        busy: the seconds that jobs have computed.
     """
 
     def __init__(self, *, workers: int) -> None:
         self.workers = workers
-        self.ledger = Ledger()
+        self.busy = Busy()
         self._limit = 2 * workers
         self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
@@ -92,7 +92,7 @@ class Dispatcher:
         for ref in ready:
             task = self._out.pop(ref)
             seconds, outcome = result_of(ref)
-            self.ledger.add(task.lane, seconds, cpus=task.num_cpus)
+            self.busy.add(task.lane, seconds, cpus=task.num_cpus)
             task.done(outcome)
         self._enforce()
         self._launch()

@@ -11,7 +11,7 @@ from fedistill.errors import RunError
 from fedistill.federation.events import Event, Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.job import attempt, run_function
-from fedistill.federation.ledger import Ledger
+from fedistill.federation.busy import Busy
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class InlineExecutor:
 
     Args:
         sink: called with each event.
-        ledger: where the seconds that items compute are entered.
+        busy: where the seconds that items compute are entered.
     """
 
-    def __init__(self, *, sink: Sink = lambda event: None, ledger: Ledger | None = None) -> None:
+    def __init__(self, *, sink: Sink = lambda event: None, busy: Busy | None = None) -> None:
         self._sink = sink
-        self._ledger = ledger or Ledger()
+        self._busy = busy or Busy()
         self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int, Event]] = deque()
 
     def submit(
@@ -95,7 +95,7 @@ class InlineExecutor:
             values = pickle.loads(pickle.dumps(values))
             start = time.perf_counter()
             outcome = attempt(run_function, threads, function, *values)
-            self._ledger.add("server", time.perf_counter() - start)
+            self._busy.add("server", time.perf_counter() - start)
         return [(key, as_result(outcome))]
 
     @property

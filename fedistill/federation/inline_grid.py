@@ -10,7 +10,7 @@ from fedistill.federation.events import Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.grid import SimulatedGrid
 from fedistill.federation.job import about, answer, attempt, job_name, load
-from fedistill.federation.ledger import Ledger
+from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 
 
@@ -24,7 +24,7 @@ class InlineGrid(SimulatedGrid):
     Args:
         client_app: the sites' ClientApp, or "module:attribute".
         sink: called with each event as it happens, while the job runs.
-        ledger: where the seconds that jobs compute are entered.
+        busy: where the seconds that jobs compute are entered.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class InlineGrid(SimulatedGrid):
         run_config: Mapping[str, Any],
         *,
         sink: Sink = lambda event: None,
-        ledger: Ledger | None = None,
+        busy: Busy | None = None,
         run_id: int = 1,
     ) -> None:
         super().__init__(nodes, run_config, run_id=run_id)
         self._app = client_app
         self._sink = sink
-        self._ledger = ledger or Ledger()
+        self._busy = busy or Busy()
 
     def _queue(self, message_id: str) -> None:
         pass  # what was sent and not answered is the queue
@@ -63,5 +63,5 @@ class InlineGrid(SimulatedGrid):
                 if isinstance(app, Failure)
                 else attempt(answer, app, message, node, self.run_config, self._run.run_id, state)
             )
-            self._ledger.add("site", time.perf_counter() - start)
+            self._busy.add("site", time.perf_counter() - start)
         self._finish(message_id, outcome)

@@ -17,7 +17,7 @@ from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.events import Event
 from fedistill.federation.executor import InlineExecutor
-from fedistill.federation.ledger import Ledger
+from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 from fedistill.federation.runtime import Runtime, open_runtime
 from fedistill.plan import Plan, Simulation, Site
@@ -36,13 +36,13 @@ class Launched:
     Args:
         result: of the study.
         workers: CPUs it had.
-        ledger: the seconds that sites and server computed.
+        busy: the seconds that sites and server computed.
         start_seconds: until the runtime was up.
     """
 
     result: Any
     workers: int
-    ledger: Ledger
+    busy: Busy
     start_seconds: float
 
 
@@ -123,7 +123,7 @@ def launch(
             results.append(conduct([wire.at(there, point.label) for there, point in named]))
 
         _call(main, runtime)
-        return Launched(results[0], runtime.workers, runtime.ledger, start_seconds)
+        return Launched(results[0], runtime.workers, runtime.busy, start_seconds)
 
 
 def _call(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:

@@ -18,7 +18,7 @@ from fedistill.federation.events import KEPT, Event, Sink
 from fedistill.federation.executor import Executor, InlineExecutor
 from fedistill.federation.grid import SimulatedGrid
 from fedistill.federation.inline_grid import InlineGrid
-from fedistill.federation.ledger import Ledger
+from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Runtime:
     Args:
         workers: CPUs they share; 1 inline.
         events: a function that returns the events since its last call, oldest first. Each has ``time`` and ``job``.
-        ledger: the seconds that sites and server have computed so far.
+        busy: the seconds that sites and server have computed so far.
     """
 
     grid: SimulatedGrid
     executor: Executor
     workers: int
     events: Callable[[], list[Event]]
-    ledger: Ledger
+    busy: Busy
 
 
 @contextmanager
@@ -97,9 +97,9 @@ def open_runtime(
             events.clear()
             return drained
 
-        ledger = Ledger()
-        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink, ledger=ledger)
-        yield Runtime(grid, InlineExecutor(sink=sink, ledger=ledger), 1, drain, ledger)
+        busy = Busy()
+        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink, busy=busy)
+        yield Runtime(grid, InlineExecutor(sink=sink, busy=busy), 1, drain, busy)
         return
 
     with _ray(engine, workers) as dispatcher:
@@ -115,7 +115,7 @@ def open_runtime(
             serial_nodes=serial_nodes,
             run_id=uuid.uuid4().int >> 65,
         )
-        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.ledger)
+        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.busy)
 
 
 @contextmanager

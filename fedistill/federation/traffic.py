@@ -1,4 +1,4 @@
-"""What crosses a site's boundary, in bytes: the size of a message as Flower encodes it, and a ledger of such sizes.
+"""What crosses a site's boundary, in bytes: the size of a message as Flower encodes it, and a count of such sizes.
 
 The figure is the length of the message in Protocol Buffers' encoding (https://protobuf.dev/programming-guides/encoding),
 as ``flwr.proto.message_pb2.Message`` defines it: metadata, and the records or the error. Ids count as long as a
@@ -90,7 +90,7 @@ def _field(length: int) -> int:
 
 
 class Traffic:
-    """A ledger of messages and bytes by (purpose, site, direction).
+    """A count of messages and bytes by (purpose, site, direction).
 
     >>> traffic = Traffic()
     >>> for size in (10, 20):

@@ -182,7 +182,7 @@ def _framed(
         write_grids(folder, studies[0].releases(), ready[0].test, real=shows_real(plan.first))
         seconds, timing = time.perf_counter() - start, None
         if isinstance(done, Launched):
-            worked = done.ledger.sites_seconds, done.ledger.server_seconds
+            worked = done.busy.sites_seconds, done.busy.server_seconds
             timing = Timing(done.workers, seconds, done.start_seconds, *worked, began=start)
             timing.write(folder.root)
         return Finished(

@@ -55,9 +55,9 @@ def test_an_inline_runtime_collects_the_events_of_both() -> None:
         assert heard == events and runtime.events() == []
 
 
-def test_the_ledger_has_the_seconds_that_jobs_compute_and_no_others() -> None:
+def test_busy_has_the_seconds_that_jobs_compute_and_no_others() -> None:
     with open_runtime("inline", [Node(1, "north"), Node(2, "south")], "apps:app", {}) as runtime:
-        assert (runtime.ledger.sites_seconds, runtime.ledger.server_seconds) == (0, 0)
+        assert (runtime.busy.sites_seconds, runtime.busy.server_seconds) == (0, 0)
         ask = RecordDict({"ask": ConfigRecord({"seconds": 0.2})})
         ids = runtime.grid.push_messages([Message(ask, node, "query.doze") for node in (1, 2)])
         doze(0.3)  # waiting is no work
@@ -67,12 +67,12 @@ def test_the_ledger_has_the_seconds_that_jobs_compute_and_no_others() -> None:
         runtime.executor.submit("bad", fail)
         while runtime.executor.pending:
             runtime.executor.poll()
-        assert runtime.ledger.sites_seconds == pytest.approx(0.4, abs=0.1)
-        assert runtime.ledger.server_seconds == pytest.approx(0.1, abs=0.1)
+        assert runtime.busy.sites_seconds == pytest.approx(0.4, abs=0.1)
+        assert runtime.busy.server_seconds == pytest.approx(0.1, abs=0.1)
     broken = [Node(1, "north")]
     with open_runtime("inline", broken, "apps:no_such_app", {}) as runtime:
         [reply] = runtime.grid.send_and_receive([Message(ask, 1, "query.doze")])
-        assert reply.has_error() and runtime.ledger.sites_seconds < 0.05
+        assert reply.has_error() and runtime.busy.sites_seconds < 0.05
 
 
 @pytest.mark.parametrize("engine", ["spark", "host:", ":1", "host:port"])

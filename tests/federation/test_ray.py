@@ -37,7 +37,7 @@ def test_everything_that_needs_ray(
         deadlines_count_from_the_start(runtime)
         each_job_on_a_gpu_has_a_process(runtime)
         too_much_is_refused(runtime)
-        the_ledger_has_what_was_computed(runtime)
+        busy_has_what_was_computed(runtime)
     out, err = capfd.readouterr()
     assert out + err == "", "Ray or its workers wrote to the terminal"
 
@@ -149,15 +149,15 @@ def deadlines_count_from_the_start(runtime: Runtime) -> None:
     assert sorted(cancelled) == ["loud", "silent", "silent"]
 
 
-def the_ledger_has_what_was_computed(runtime: Runtime) -> None:
-    before = runtime.ledger.sites_seconds, runtime.ledger.server_seconds
+def busy_has_what_was_computed(runtime: Runtime) -> None:
+    before = runtime.busy.sites_seconds, runtime.busy.server_seconds
     runtime.grid.send_and_receive([ask(1, "doze", seconds=1.0), ask(2, "doze", seconds=1.0)], timeout=60)
     runtime.executor.submit("doze", doze, 0.5, num_cpus=2)
     while runtime.executor.pending:
         runtime.executor.poll()
     # Each site's job has half a CPU, the server's both.
-    assert runtime.ledger.sites_seconds - before[0] == pytest.approx(1.0, abs=0.2)
-    assert runtime.ledger.server_seconds - before[1] == pytest.approx(1.0, abs=0.2)
+    assert runtime.busy.sites_seconds - before[0] == pytest.approx(1.0, abs=0.2)
+    assert runtime.busy.server_seconds - before[1] == pytest.approx(1.0, abs=0.2)
 
 
 def too_much_is_refused(runtime: Runtime) -> None:

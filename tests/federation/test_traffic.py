@@ -1,4 +1,4 @@
-"""Sizes of messages against Flower's own encoding, and the ledger of what crossed a boundary."""
+"""Sizes of messages against Flower's own encoding, and the count of what crossed a boundary."""
 
 import tracemalloc
 
@@ -130,7 +130,7 @@ def test_nothing_large_is_copied():
     assert size > 40_000_000
 
 
-def test_the_ledger():
+def test_the_count():
     traffic = Traffic()
     for purpose, site, direction, size in (
         ("mtt", "south", "up", 5),

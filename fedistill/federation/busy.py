@@ -11,16 +11,16 @@ Lane = Literal["site", "question", "server"]
 
 
 @dataclass
-class Ledger:
+class Busy:
     """Seconds of work, added up while a run goes on.
 
     Args:
         sites_seconds: times the CPUs that each job had to itself; server_seconds: likewise.
 
-    >>> ledger = Ledger()
-    >>> ledger.add("site", 2.0, cpus=0.5); ledger.add("question", 1.0); ledger.add("server", 4.0)
-    >>> ledger
-    Ledger(sites_seconds=2.0, server_seconds=4.0)
+    >>> busy = Busy()
+    >>> busy.add("site", 2.0, cpus=0.5); busy.add("question", 1.0); busy.add("server", 4.0)
+    >>> busy
+    Busy(sites_seconds=2.0, server_seconds=4.0)
     """
 
     sites_seconds: float = 0.0
