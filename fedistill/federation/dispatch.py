@@ -14,9 +14,9 @@ from typing import Any
 import ray
 
 from fedistill.errors import PlanError
+from fedistill.federation.busy import Busy
 from fedistill.federation.events import KEPT, Event, Mailbox
 from fedistill.federation.failure import DEADLINE, SILENT, Failure, from_exception
-from fedistill.federation.busy import Busy
 from fedistill.federation.task import RETRIES, Task, result_of
 from fedistill.federation.worker import Order, work
 

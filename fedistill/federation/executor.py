@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fedistill.errors import RunError
+from fedistill.federation.busy import Busy
 from fedistill.federation.events import Event, Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.job import attempt, run_function
-from fedistill.federation.busy import Busy
 
 
 @dataclass(frozen=True)

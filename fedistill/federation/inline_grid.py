@@ -6,11 +6,11 @@ from typing import Any
 
 from flwr.clientapp import ClientApp
 
+from fedistill.federation.busy import Busy
 from fedistill.federation.events import Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.grid import SimulatedGrid
 from fedistill.federation.job import about, answer, attempt, job_name, load
-from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 
 

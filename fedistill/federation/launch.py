@@ -14,10 +14,10 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedistill.errors import PlanError, SettingError, nearest
+from fedistill.federation.busy import Busy
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.events import Event
 from fedistill.federation.executor import InlineExecutor
-from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 from fedistill.federation.runtime import Runtime, open_runtime
 from fedistill.plan import Plan, Simulation, Site

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedistill.errors import RunError, UserError
+from fedistill.federation.busy import Busy
 from fedistill.federation.events import KEPT, Event, Sink
 from fedistill.federation.executor import Executor, InlineExecutor
 from fedistill.federation.grid import SimulatedGrid
 from fedistill.federation.inline_grid import InlineGrid
-from fedistill.federation.busy import Busy
 from fedistill.federation.nodes import Node
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import ray
 
+from fedistill.federation.busy import Lane
 from fedistill.federation.events import Event
 from fedistill.federation.failure import DIED, Failure, from_exception
-from fedistill.federation.busy import Lane
 
 RETRIES = 2
 """Times Ray starts a job again after the process that ran it died."""
