@@ -13,6 +13,7 @@ from fedistill.report.communication import draw_communication
 from fedistill.report.curves import distillation_panels, expert_panels, round_panels, site_colours
 from fedistill.report.figure import draw_comparison
 from fedistill.report.foretold import indicator_parts
+from fedistill.report.frontier import draw_frontier, frontier, leaks
 from fedistill.report.gains import gains
 from fedistill.report.indicator import write_indicators
 from fedistill.report.looks import Look, looks
@@ -48,6 +49,7 @@ def rebuild(folder: Path) -> Path:
         draw_sweep(run.compared, run.dataset, run.folder / "sweep.png")
     draw_comparison(first, run.dataset, run.folder / "comparison.png")
     draw_communication(whole_pools(first), run.dataset, run.folder / "communication.png")
+    draw_frontier(run, run.folder / "frontier.png")
     if known_sets(run) >= FEWEST:
         write_indicators([run.folder], run.folder)
     path = run.folder / "report.html"
@@ -69,6 +71,7 @@ def page(run: Recorded) -> str:
         "indicator": _indicators(run),
         "gains": gains(run, found),
         "site_table": cells.at_sites(run),
+        "frontier": frontier(run, found),
         "privacy": cells.privacy(run),
         "curves": _curves(run, found),
         "rows": rows,
@@ -85,6 +88,7 @@ def page(run: Recorded) -> str:
         mark=mark,
         about=_about(run),
         contents=_contents(made),
+        leaks=leaks(run),
         point=answer.first_point_words(run),
         answers=answer.answers(run),
         beside=answer.beside(run),
@@ -100,6 +104,7 @@ def page(run: Recorded) -> str:
         legends={
             "ipc": panels.legend(found, shown.loc[shown["ipc"].notna(), "scheme"]),
             "bytes": panels.legend(found, with_bytes["scheme"]),
+            "frontier": panels.legend(found, run.privacy["scheme"] if len(run.privacy) else ()),
         },
         classes=class_rows(run),
         shows_real=any(each.real for row in rows for each in row.pictures),

@@ -18,6 +18,10 @@ of its data?</p>
 <main>
 <section id="answer">
 <h2>The answer</h2>
+{% for sentence in leaks %}
+<p class="{{ 'failed' if loop.first and 'leaks whose' in sentence else 'note' }}">{{ sentence }}
+{% if loop.first %}<a href="#privacy">How it was attacked</a>.{% endif %}</p>
+{% endfor %}
 {% if point %}<p class="note">At the sweep’s first point: {{ point }}.</p>{% endif %}
 <div class="beside"><div>
 {% for answer in answers %}
@@ -95,7 +99,11 @@ anything was made of its data; a panel a scheme, at its largest budget, all on o
 {% if privacy %}
 <section id="privacy">
 <h2>What the shared images tell of patients</h2>
-<p>Attacks try to tell images that a release was made of from others. An AUC of 50 % is what a coin reaches.</p>
+<p>Attacks try to tell images that a Release was made of from others of the same site. The attacker is the server: it
+sees each site’s Release and knows method, settings and kind of data, not the seed. An AUC of 50 % is what a coin
+reaches; what no attack here finds, another may.</p>
+{{ panels(frontier, "What networks are worth against what the strongest attack tells of the images: up and left is
+better. Bars are 95 % intervals; the dashed line is a coin.", legends.frontier, mark) }}
 {{ table(privacy) }}
 </section>
 {% endif %}

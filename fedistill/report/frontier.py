@@ -1,0 +1,199 @@
+"""What quality costs in privacy: every scheme's AUC against what the strongest attack on it found, both with intervals.
+
+An attack's AUC is the chance that it ranks an image that was in a site's data above one that was not; 50 % is a coin.
+Of several attacks on one scheme the strongest is shown. It was chosen on the shadows it is shown for, which errs on the
+side of a leak.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fedistill.files import write_atomic
+from fedistill.report.figure import COLOURS, MARKERS
+from fedistill.report.labels import PointLabel, write_labels
+from fedistill.report.looks import Look
+from fedistill.report.panels import Looks
+from fedistill.report.recorded import Recorded
+from fedistill.report.table import lines_of, swept, whole_pools
+from fedistill.report.vector import INK, MUTED, Labels, Panel, panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+QUALITY = {"auc": "AUC", "balanced_accuracy": "Balanced accuracy"}
+
+WHAT = ("scheme", "ipc", "epsilon", "start")
+"""What tells one point from another, over all points of a sweep."""
+
+COIN = 0.5
+
+
+def frontier_points(run: Recorded) -> pd.DataFrame:
+    """A row for each scheme, budget, epsilon and start that was attacked and trained on.
+
+    Returns:
+        `WHAT`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
+        strongest attack, its ``attack_auc, attack_auc_low, attack_auc_high``, ``tpr_at_1, tpr_low, tpr_high``.
+    """
+    if run.privacy.empty:
+        return pd.DataFrame()
+    lines = whole_pools(run.compared)
+    lines = lines[lines["scheme"] != "majority"]
+    for column in ("partition", "recipe", "model"):
+        lines = lines[lines[column] == lines[column].iloc[0]]
+    keys = [*(name for name in swept(run.compared) if name in run.privacy), "scheme", "ipc"]
+    quality = [f"{metric}{end}" for metric in QUALITY for end in ("", "_low", "_high") if f"{metric}{end}" in lines]
+    lines = lines[[*keys, *quality]]
+    attacks = run.privacy.rename(columns={f"auc{end}": f"attack_auc{end}" for end in ("", "_low", "_high")})
+    attacks = attacks.sort_values("attack_auc", kind="stable", na_position="first").drop_duplicates(
+        [*keys, "epsilon", "start"], keep="last"
+    )
+    for name in keys:  # numbers of one table may be whole in the other
+        lines[name], attacks[name] = (frame[name].map(_key) for frame in (lines, attacks))
+    known = ["attack", "seen", "attack_auc", "attack_auc_low", "attack_auc_high", "tpr_at_1", "tpr_low", "tpr_high"]
+    both = lines.merge(attacks[[*keys, "epsilon", "start", *(name for name in known if name in attacks)]], on=keys)
+    return both.drop_duplicates(list(WHAT)).reset_index(drop=True)
+
+
+def _key(value: Any) -> str:
+    """
+    >>> _key(10), _key(10.0), _key("noise"), _key(float("nan"))
+    ('10', '10', 'noise', '')
+    """
+    if pd.isna(value):
+        return ""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def name_of(line: dict[str, Any], *, several: bool) -> str:
+    """A point's words.
+
+    Args:
+        several: whether budgets differ, and have to be named.
+
+    >>> name_of({"scheme": "dc", "ipc": "10", "epsilon": float("nan"), "start": "real"}, several=True)
+    'dc 10 (real)'
+    >>> name_of({"scheme": "dp-dm", "ipc": "10", "epsilon": 1.0, "start": "noise"}, several=False)
+    'dp-dm ε=1'
+    """
+    words = str(line["scheme"])
+    if several and line["ipc"]:
+        words += f" {line['ipc']}"
+    if not pd.isna(line["epsilon"]):
+        return f"{words} ε={line['epsilon']:g}"
+    return words if pd.isna(line["start"]) or not line["start"] else f"{words} ({line['start']})"
+
+
+def leaks(run: Recorded) -> list[str]:
+    """A sentence on each scheme that was attacked, those that leak first: what an attack told, and how surely."""
+    points = frontier_points(run)
+    if points.empty:
+        return []
+    several = points["ipc"].nunique() > 2
+    found, open_, unknown = [], [], []
+    for line in lines_of(points.sort_values("attack_auc", ascending=False, kind="stable")):
+        name = name_of(line, several=several)
+        low, high = line["attack_auc_low"], line["attack_auc_high"]
+        if pd.isna(low):
+            unknown.append(name)
+            continue
+        said = f"AUC {100 * line['attack_auc']:.0f}\xa0% ({100 * low:.0f} to {100 * high:.0f}), {line['attack']}"
+        (found if low > COIN else open_).append(f"{name}: {said}")
+    sentences = []
+    if found:
+        sentences.append(
+            "What these schemes send leaks whose images were in a site’s data; the strongest attack on each tells "
+            f"members from others with {'; '.join(found)}. 50\xa0% would be a coin."
+        )
+    if open_:
+        sentences.append(
+            "No leak was proven, which is no proof that there is none: the interval of the strongest attack holds "
+            f"50\xa0% for {'; '.join(open_)}."
+        )
+    if unknown:
+        sentences.append(f"Too few shadows to say: {', '.join(unknown)}.")
+    return sentences
+
+
+def frontier(run: Recorded, found: Looks) -> list[Panel]:
+    """A panel for each measure of quality; none where nothing was attacked."""
+    points = frontier_points(run)
+    if points.empty:
+        return []
+    several = points["ipc"].nunique() > 2
+    panels = []
+    for metric, title in QUALITY.items():
+        told = "; ".join(
+            f"{name_of(line, several=several)} {100 * line[metric]:.1f} %, attack {100 * line['attack_auc']:.0f} %"
+            for line in lines_of(points)
+        )
+        alt = f"{title} of global networks against the AUC of the strongest attack: {told}."
+
+        def draw(axis: "Axes", metric: str = metric) -> Labels:
+            labels = _draw(axis, points, metric, found, several=several, ink=INK, muted=MUTED)
+            axis.set_xlabel("AUC of the strongest attack, %")
+            return Labels(labels)
+
+        panels.append(panel(f"frontier-{metric}".replace("_", "-"), f"{title}, %", alt, draw, height=2.9))
+    return panels
+
+
+def draw_frontier(run: Recorded, path: Path) -> bool:
+    """frontier.png; whether there was anything to draw."""
+    from matplotlib.figure import Figure
+
+    points = frontier_points(run)
+    if points.empty:
+        return False
+    schemes = list(dict.fromkeys(points["scheme"]))
+    found = {
+        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(schemes)
+    }  # of one figure alone
+    figure = Figure(figsize=(9, 4), layout="constrained", dpi=150)
+    several = points["ipc"].nunique() > 2
+    drawn = []
+    for axis, (metric, title) in zip(figure.subplots(1, len(QUALITY)), QUALITY.items(), strict=True):
+        drawn.append((axis, _draw(axis, points, metric, found, several=several, ink="#222", muted="#777")))
+        axis.set_xlabel("AUC of the strongest attack, %   (50: a coin)")
+        axis.set_ylabel(f"{title} of global networks, %")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    heading = f"{run.dataset}: what the networks are worth, and what the hospital’s Release tells of its patients"
+    figure.suptitle(f"{heading}{' (phantoms)' if run.phantom else ''}", fontsize=11)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis, labels in drawn:
+        write_labels(axis, labels, (), (), size=7.5)
+    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
+    return True
+
+
+def _draw(
+    axis: "Axes", points: pd.DataFrame, metric: str, found: Looks, *, several: bool, ink: str, muted: str
+) -> list[PointLabel]:
+    axis.axvline(100 * COIN, color=muted, linestyle="--", linewidth=0.9)
+    labels = []
+    for line in lines_of(points):
+        x, y = 100 * line["attack_auc"], 100 * line[metric]
+        if pd.isna(x) or pd.isna(y):
+            continue
+        look = found[str(line["scheme"])]
+        sideways = _reach(line, "attack_auc")
+        upright = _reach(line, metric)
+        axis.errorbar(
+            [x], [y], xerr=sideways, yerr=upright, fmt=look.marker, color=look.colour, markerfacecolor=look.face,
+            markersize=5, elinewidth=0.9,
+        )  # fmt: skip
+        labels.append(PointLabel(name_of(line, several=several), ink, x, y, 0.0))
+    axis.margins(0.12)
+    return labels
+
+
+def _reach(line: dict[str, Any], name: str) -> list[list[float]] | None:
+    """From the value to the ends of its interval, in percent; None where there is no interval."""
+    value, low, high = (line.get(f"{name}{end}", float("nan")) for end in ("", "_low", "_high"))
+    if pd.isna(low) or pd.isna(high):
+        return None
+    return [[100 * max(0.0, value - low)], [100 * max(0.0, high - value)]]

@@ -1,0 +1,93 @@
+"""The frontier: quality against leak, each point once, and what leaks said first."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedistill.report.frontier import draw_frontier, frontier, frontier_points, leaks
+from fedistill.report.looks import looks
+from fedistill.report.page import page
+from fedistill.report.recorded import read_recorded
+
+
+@pytest.fixture(scope="module")
+def recorded(hostile):
+    return read_recorded(hostile)
+
+
+def attack(scheme, ipc, name, auc, half, *, start="", epsilon=np.nan, seen="images"):
+    ends = {"auc": auc, "auc_low": auc - half, "auc_high": auc + half}
+    rates = {"tpr_at_1": 0.02, "tpr_low": 0.0, "tpr_high": 0.04, "members": 100, "shadows": 16}
+    return (
+        {"scheme": scheme, "ipc": ipc, "epsilon": epsilon, "start": start, "seen": seen, "attack": name} | ends | rates
+    )
+
+
+@pytest.fixture(scope="module")
+def audited(recorded):
+    lines = [
+        attack("full", np.nan, "nearest-pixels", 1.0, 0.0),
+        attack("dm", 2, "nearest-pixels", 0.52, 0.05, start="noise"),
+        attack("dm", 2, "lira", 0.61, 0.04, start="noise", seen="network"),
+        attack("random", 2, "rmia", 0.49, 0.03, seen="network"),
+        attack("random", 2, "lira", np.nan, np.nan, seen="network"),
+    ]
+    return replace(recorded, privacy=pd.DataFrame(lines))
+
+
+def test_each_scheme_is_one_point_with_its_strongest_attack(audited):
+    points = frontier_points(audited).set_index("scheme")
+    assert sorted(points.index) == ["dm", "full", "random"]
+    assert points.loc["dm", "attack"] == "lira" and points.loc["random", "attack"] == "rmia"
+    shown = audited.shown[(audited.shown["scheme"] == "dm") & (audited.shown["ipc"] == 2)].iloc[0]
+    for name in ("auc", "auc_low", "balanced_accuracy_high"):
+        assert points.loc["dm", name] == shown[name]
+    assert (points["auc_low"] <= points["auc"]).all() and (points["auc"] <= points["auc_high"]).all()
+
+
+def test_points_of_a_sweep_that_are_alike_are_one(audited):
+    def twice(frame):
+        head = frame[frame["scheme"] == "majority"]
+        rest = frame[frame["scheme"] != "majority"]
+        return pd.concat([head, *[rest.assign(width=width) for width in (4, 8)]]).pipe(
+            lambda f: f[["width", *[c for c in f if c != "width"]]]
+        )
+
+    several = replace(audited, compared=twice(audited.compared), privacy=twice(audited.privacy))
+    alike = frontier_points(several)
+    assert sorted(alike["scheme"]) == ["dm", "full", "random"]
+    noisy = audited.privacy.assign(epsilon=1.0).query("scheme == 'dm'")
+    several = replace(several, privacy=pd.concat([several.privacy, noisy.assign(width=8)]))
+    assert sorted(frontier_points(several)["scheme"]) == ["dm", "dm", "full", "random"]
+
+
+def test_what_leaks_is_said_first(audited, recorded):
+    first, second = leaks(audited)
+    assert (
+        first.index("full: AUC 100") < first.index("dm (noise): AUC 61\xa0% (57 to 65), lira") and "random" not in first
+    )
+    assert "no proof" in second and "random: AUC 49\xa0% (46 to 52), rmia" in second
+    assert leaks(recorded) == []
+    html = page(audited)
+    answer = html[html.index('<section id="answer">') :]
+    assert answer.index("leaks whose images") < answer.index('class="answer"')
+    assert "leaks whose images" not in page(recorded) and "up and left" not in page(recorded)
+
+
+def test_too_few_shadows_say_nothing(audited):
+    lines = audited.privacy.assign(auc_low=np.nan, auc_high=np.nan)
+    assert leaks(replace(audited, privacy=lines)) == ["Too few shadows to say: full, dm (noise), random."]
+
+
+def test_both_figures_show_every_point(audited, recorded, tmp_path):
+    found = looks(audited.compared["scheme"])
+    panels = frontier(audited, found)
+    assert [panel.title for panel in panels] == ["AUC, %", "Balanced accuracy, %"]
+    for panel in panels:
+        assert all(words in panel.svg for words in ("dm (noise)", "full", "random"))
+        assert "attack 61 %" in panel.alt
+    assert frontier(recorded, found) == []
+    assert draw_frontier(audited, tmp_path / "f.png") and (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+    assert not draw_frontier(recorded, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
