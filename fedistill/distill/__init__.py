@@ -9,7 +9,18 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from fedistill.distill.method import Event, Method, Remember, SyntheticSet, Task, forget, ignore, in_memory
+from fedistill.distill.installed import installed
+from fedistill.distill.method import (
+    Event,
+    Method,
+    Remember,
+    SyntheticSet,
+    Task,
+    classes_held,
+    forget,
+    ignore,
+    in_memory,
+)
 from fedistill.distill.registry import METHODS, method_named, privacy_statement, provenance, settings_for
 from fedistill.distill.run import distill, distill_budgets
 
@@ -20,6 +31,7 @@ __all__ = [
     "Remember",
     "SyntheticSet",
     "Task",
+    "classes_held",
     "distill",
     "distill_budgets",
     "forget",
@@ -30,6 +42,9 @@ __all__ = [
     "provenance",
     "settings_for",
 ]
+
+# Last, for what they offer imports this package.
+METHODS.update(installed(METHODS))
 
 
 class _CallablePackage(ModuleType):
