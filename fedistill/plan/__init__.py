@@ -1,5 +1,6 @@
 """TOML -> frozen Simulation -> jobs; and who holds which images."""
 
+from fedistill.plan.audit import Audit
 from fedistill.plan.federation import Federation, Site
 from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets
 from fedistill.plan.jobs import Job, job
@@ -8,6 +9,7 @@ from fedistill.plan.simulation import CommonRecipe, Simulation
 from fedistill.plan.sweep import Plan, Point
 
 __all__ = [
+    "Audit",
     "CommonRecipe",
     "Federation",
     "Holdings",

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fedistill.distill.release import Encoding
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
+from fedistill.plan.audit import Audit
 from fedistill.plan.federation import Federation, require_name
 from fedistill.plan.schemes import EVERYONE, Scheme, check_settings, scheme_named, scheme_names
 from fedistill.plan.tables import Frozen
@@ -75,6 +76,7 @@ class Simulation(Frozen):
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
         silence_s: seconds without a sign of life after which a job is tried again, once.
+        audit: what attacks are tried on what a site sends; none unless given.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Simulation(Frozen):
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
+    audit: Audit | None = None
 
     @field_validator("precision")
     @classmethod
@@ -144,6 +147,8 @@ class Simulation(Frozen):
                 raise ValueError(f"leave_out names schemes whose Releases are pooled, here {mine}; not {name!r}")
         if self.min_sites is not None and self.min_sites > len(self.federation.sites):
             raise ValueError(f"min_sites ({self.min_sites}) is more than the {len(self.federation.sites)} sites")
+        if self.audit is not None:
+            self.audit.check(self.federation.sites, self.scheme, self.ipc)
         return self
 
     @property

@@ -153,6 +153,7 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
             "models": (used[0].kind.model,),
             "recipes": ("common",),
             "leave_out": (),
+            "audit": None,
             "min_sites": None,
             "gpus": like.gpus if torch.cuda.is_available() else 0.0,
             **{what: max(getattr(each.simulation, what) for each in used) for what in repeats},

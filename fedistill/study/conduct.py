@@ -22,6 +22,7 @@ from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.store import Store
 from fedistill.study.arm import Arm, Scored
 from fedistill.study.at_sites import AtSite, score_at_sites
+from fedistill.study.audit import Auditing
 from fedistill.study.desk import Desk
 from fedistill.study.federated import Federated
 from fedistill.study.folder import RunFolder
@@ -59,6 +60,7 @@ class Study:
         self.pooled = Pooled(self.desk)
         self.federated = Federated(self.desk)
         self.local = Local(self.desk, self.pooled)
+        self.audit = Auditing(self.desk, self.pooled, test)
         self.scored: list[Scored] = []
         self.at_sites: list[AtSite] = []
 
@@ -68,12 +70,12 @@ class Study:
 
     @property
     def computed(self) -> int:
-        """Distillations and networks that this run computed, and (`found`) that it found in the store."""
-        return self.trainer.computed + sum(not row.found for row in self._distilled())
+        """Distillations, networks and shadows that this run computed, and (`found`) that it found in the store."""
+        return self.trainer.computed + sum(not row.found for row in self._distilled()) + self.audit.computed
 
     @property
     def found(self) -> int:
-        return self.trainer.found + sum(row.found for row in self._distilled())
+        return self.trainer.found + sum(row.found for row in self._distilled()) + self.audit.found
 
     def _distilled(self) -> list[SiteRow]:
         return [row for row in self.site_rows if row.status == "shared" and not scheme_named(row.scheme).real]
@@ -88,7 +90,7 @@ class Study:
         return [release for _, release in ordered]
 
     async def run(self) -> list[Scored]:
-        """All arms.
+        """All arms; then the audit, where one is asked for.
 
         Raises:
             RunError: fewer sites answered than ``min_sites`` wants, or the server's own work failed.
@@ -99,11 +101,12 @@ class Study:
         try:
             # The first failure ends the run: what is finished is in the store.
             found = await asyncio.gather(*tasks)
+            self._require_sites(arms, found)
+            await self.audit.run()
         finally:
             for task in [*tasks, *begun.values()]:
                 task.cancel()
             await asyncio.gather(*tasks, *begun.values(), return_exceptions=True)
-        self._require_sites(arms, found)
         place = {arm: i for i, arm in enumerate(arms)}
         self.at_sites.sort(key=lambda row: place[row.arm])
         return [scored for scored in found if scored is not None]

@@ -54,9 +54,10 @@ class Desk:
         self.folder.failure(job, f"{why}\n\n{trace}\n")
         self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
 
-    def told(self, arm: str, stage: str, message: str | None = None) -> None:
-        """Say how far an arm is."""
-        self.on_event({"time": time.time(), "job": f"server: {arm}", "stage": stage, "message": message})
+    def told(self, arm: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
+        """Say how far an arm, or a shadow, is; and at its end what it took."""
+        about = {"stage": stage, "message": message, "seconds": seconds}
+        self.on_event({"time": time.time(), "job": f"server: {arm}", **about})
 
     def require(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError where fewer sites answered than ``min_sites`` wants.

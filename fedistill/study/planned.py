@@ -9,7 +9,8 @@ from fedistill.study.conduct import Study
 
 
 def planned(plan: Plan, studies: Sequence[Study]) -> dict[str, Any]:
-    """Of every point: its label, the jobs that make Releases, and the arms that wait for them; by names as in events.
+    """Of every point: its label, the jobs that make Releases or an audit's shadows, and the arms of the comparison; by
+    names as in events.
 
     Points of a sweep that have a job in common do it once, under the label of any of them.
     """
@@ -26,6 +27,7 @@ def planned(plan: Plan, studies: Sequence[Study]) -> dict[str, Any]:
                 for seed in simulation.repeats(scheme):
                     for site in sites:
                         jobs[job(simulation, site, scheme, seed, partition).name] = scheme
+        jobs |= study.audit.jobs()
         arms = {arm.name: arm.scheme for arm in study.arms()}
         points.append({"point": point.label if plan.sweep else "", "jobs": jobs, "arms": arms})
     return {"name": plan.name, "points": points}

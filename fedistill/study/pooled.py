@@ -49,12 +49,7 @@ class Pooled:
     async def arm(self, arm: Arm) -> tuple[Scored, list[list[Trained]]]:
         """The arm's networks on the official test split; and the networks."""
         pool, shared = await self.pool(arm.partition, arm.scheme, arm.ipc, arm.seed, left_out=arm.left_out)
-        if arm.recipe == "native":
-            choice = Choice(_native(arm, pool), {})
-        else:
-            # Chosen once, on the first repeat's pool: repeats differ in data and chance, not in how they are trained.
-            first = replace(arm, seed=0, left_out="")
-            choice = await self.desk.once(("choice", first), lambda: self._choose(first))
+        choice = Choice(_native(arm, pool), {}) if arm.recipe == "native" else await self.choice(arm)
         count = self.desk.simulation.networks
         networks = await self.desk.trainer.networks(arm, pool, choice.recipe, range(count))
         scores = await self.desk.trainer.test(arm, networks)
@@ -62,6 +57,14 @@ class Pooled:
         seconds = [network.seconds for network in networks]
         scored = Scored(arm, [shared] * count, [choice.recipe] * count, steps, scores, seconds)
         return scored, [[network] for network in networks]
+
+    async def choice(self, arm: Arm) -> Choice:
+        """The common recipe's step size, and steps where they may grow, for an arm's pool.
+
+        Chosen once, on the first repeat's pool: repeats differ in data and chance, not in how they are trained.
+        """
+        first = replace(arm, seed=0, left_out="")
+        return await self.desk.once(("choice", first), lambda: self._choose(first))
 
     async def _choose(self, arm: Arm) -> Choice:
         pool, _ = await self.pool(arm.partition, arm.scheme, arm.ipc, arm.seed)

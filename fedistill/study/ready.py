@@ -44,8 +44,10 @@ class Ready:
 def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
     """Every point's test split and every redraw of who holds what, for a rule that fails should do so before any work.
 
-    Also what was drawn, to be kept. Points with the same data share them; only the first division keeps its images.
+    Also what was drawn, to be kept. Points with the same data share them. Only the first division keeps its images, but
+    where there is an audit, whose shadows are made of them.
     """
+    audited = any(point.simulation.audit is not None for point in plan.points)
     drawn: list[tuple[str, Any, Tensors]] = []
 
     def note(kind: str, detail: Any, make: Callable[[], Tensors]) -> Tensors:
@@ -70,7 +72,7 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
         for key in keys:
             if key not in divided:
                 held = holdings(federation, key[1], data_root, note)
-                divided[key] = census(held) if divided else held
+                divided[key] = census(held) if divided and not audited else held
         test, sources = tests[about]
         ready.append(Ready(test, [divided[key] for key in keys], sources))
     return ready, drawn

@@ -10,6 +10,7 @@ from fedistill.study.comparison import comparison
 from fedistill.study.conduct import Study
 from fedistill.study.divided import divided
 from fedistill.study.folder import RunFolder
+from fedistill.study.privacy_tables import privacy, roc
 from fedistill.study.ready import Ready
 from fedistill.study.rows import results, sites
 from fedistill.study.sources import by_source
@@ -18,16 +19,17 @@ from fedistill.study.sources import by_source
 def write_tables(
     plan: Plan, studies: Sequence[Study], ready: Sequence[Ready], folder: RunFolder
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Write results, comparison, sites, holdings, traffic, sources where the test split has several, and rounds where
-    there were any; return the first three.
+    """Write results, comparison, sites, holdings, traffic, sources where the test split has several, rounds where there
+    were any, and privacy and roc where there was an audit; return the first three.
     """
-    rows, compared, by_site = [], [], []
+    rows, compared, by_site, attacked = [], [], [], []
     for study, data in zip(studies, ready, strict=True):
         simulation, labels = study.simulation, data.test.labels
         dataset = " + ".join(Path(name).name for name in simulation.federation.datasets())
         rows.append(results(simulation, dataset, labels, study.scored))
         by_site.append(sites(simulation, study.site_rows, study.at_sites))
         compared.append(comparison(simulation, labels, study.scored, rows[-1], by_site[-1]))
+        attacked.append(privacy(study.audit, dataset))
     same_test = len({id(data.test) for data in ready}) == 1
     joined = (
         together(plan, rows, after="simulation"),
@@ -44,6 +46,9 @@ def write_tables(
         folder.table("sources", together(plan, found))
     traffic = [pd.DataFrame(study.desk.coordinator.traffic.rows()) for study in studies]
     folder.table("traffic", together(plan, traffic))
+    if any(len(each) for each in attacked):
+        folder.table("privacy", together(plan, attacked))
+        folder.table("roc", together(plan, [roc(study.audit) for study in studies]))
     curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
     if any(len(each) for each in curves):
         folder.table("rounds", together(plan, curves))

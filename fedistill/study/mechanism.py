@@ -1,0 +1,169 @@
+"""What the shadows of an audit are made by: how the site distils, how the server pools and trains; and its key."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from fedistill.data import ImageSet
+from fedistill.distill import METHODS, settings_for, steady
+from fedistill.distill.release import Release, unpack
+from fedistill.plan import Simulation
+from fedistill.plan.schemes import scheme_named
+from fedistill.privacy.canaries import canaries
+from fedistill.privacy.halves import Design, halves
+from fedistill.privacy.shadows import VERSION, Halves
+from fedistill.seeds import rng, spawn
+from fedistill.store import key_of
+from fedistill.study.arm import Arm
+from fedistill.study.desk import Desk
+from fedistill.study.pooled import Pooled
+from fedistill.study.shadowing import AmongOthers, Attacked, Dealing, Images, Shape
+from fedistill.training.fit import VERSION as FIT_VERSION
+
+POPULATION = 1000
+"""Images of the test split that RMIA holds records against, at most."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is attacked: one scheme's Releases for one budget, through ``halves`` of all records or ``canaries``."""
+
+    scheme: str
+    ipc: int | None
+    records: str
+
+    @property
+    def name(self) -> str:
+        """For people.
+
+        >>> Line("dc", 10, "canaries").name, Line("full", None, "halves").name
+        ('dc ipc 10 canaries', 'full')
+        """
+        budget = "" if self.ipc is None else f" ipc {self.ipc}"
+        return f"{self.scheme}{budget}{' canaries' if self.records == 'canaries' else ''}"
+
+    def shadow(self, number: int) -> str:
+        """A shadow's job."""
+        return f"server: shadow {number + 1} of {self.name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """The records of one audit and who holds them, before anything is made of them.
+
+    Args:
+        name: of everything in it.
+        design: which shadow holds which record.
+    """
+
+    attacked: Attacked
+    name: str
+    design: Design
+
+    @cached_property
+    def held(self) -> list[str]:
+        """What each shadow holds, by fingerprint."""
+        a = self.attacked
+        return [a.dealing.shadow(a.images, n).fingerprint() for n in range(self.design.shadows)]
+
+
+def dealt(simulation: Simulation, site: str, records: str, images: ImageSet, val: ImageSet, test: ImageSet) -> Dealt:
+    """Deal out a site's images to shadows; the same for all schemes and all points of a sweep.
+
+    Args:
+        records: ``halves`` or ``canaries``.
+        images, val: the site's; test: the official test split, the server's.
+
+    Raises:
+        SettingError, DataError: the site holds too few images.
+    """
+    assert simulation.audit is not None
+    seed, shadows = spawn(simulation.seed, "audit", site), simulation.audit.shadows
+    dealing: Dealing
+    if records == "canaries":
+        chosen = canaries(images, shadows, seed=seed)
+        dealing, design = chosen, chosen.design
+    else:
+        design = halves(len(images), shadows, seed=seed, groups=images.groups)
+        dealing = Halves(design)
+    population = test.take(sorted(rng(seed, "population").permutation(len(test))[:POPULATION]))
+    attacked = Attacked(images, val, dealing, population)
+    parts = [part.fingerprint() for part in (images, val, population, dealing.records(images))]
+    return Dealt(attacked, key_of({"parts": parts, "membership": design.membership.tolist()}), design)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """How every shadow of a line is made.
+
+    Args:
+        shape, others: see `fedistill.study.shadowing`.
+        about: all that goes into a shadow's key beside what it holds and its seed.
+    """
+
+    shape: Shape
+    others: AmongOthers
+    about: Mapping[str, Any]
+
+
+async def mechanism(desk: Desk, pooled: Pooled, line: Line, site: str, dealt: Dealt) -> Made:
+    """What the server knows, once the other sites' Releases are there and the recipe is chosen: those of the line's
+    own arm, in the first repeat. Networks are trained by the common recipe.
+    """
+    simulation, audit = desk.simulation, desk.simulation.audit
+    assert audit is not None
+    model = simulation.models[0]
+    chosen = (await pooled.choice(Arm(0, line.scheme, line.ipc, 0, model, "common"))).recipe
+    if audit.steps is not None:
+        chosen = replace(chosen, steps=min(chosen.steps or audit.steps, audit.steps))
+    method = scheme_named(line.scheme).method
+    assert method is not None
+    dataset = dealt.attacked.images.name
+    shape = Shape(
+        method,
+        settings_for(method, simulation.settings(line.scheme), ipc=line.ipc, dataset=dataset),
+        line.ipc,
+        model,
+        simulation.width,
+        simulation.precision,
+        simulation.encoding,
+        desk.trainer.network(model),
+        chosen,
+        tuple(spawn(simulation.seed, "audit", "network", i) for i in range(audit.networks)),
+    )
+    releases = await pooled.releases(0, line.scheme, line.ipc, 0)
+    place = desk.sites.index(site)
+    before = [name for name in desk.sites[:place] if name in releases]
+    after = [name for name in desk.sites[place + 1 :] if name in releases]
+    sizes = {name: len(share.train) for name, share in zip(desk.sites, desk.holdings[0].shares, strict=True)}
+    sizes[site] = int(dealt.design.membership.sum(1).max())
+    others = AmongOthers(
+        [_images(releases[name], line.ipc) for name in before],
+        [_images(releases[name], line.ipc) for name in after],
+        simulation.pooling,
+        [sizes[name] for name in (*before, site, *after)],
+    )
+    about = {
+        "dealt": dealt.name,
+        "method": method,
+        "settings": asdict(shape.settings),
+        "distilled": [shape.ipc, shape.model, shape.width, shape.precision, shape.encoding],
+        "network": [type(shape.network).__name__, asdict(shape.network)],
+        "recipe": chosen.detail(),
+        "seeds": list(shape.seeds),
+        "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
+        "place": len(before),
+        "pooling": [simulation.pooling, *(others.examples if simulation.pooling == "weighted" else ())],
+        "threads": simulation.threads,
+        "device": "cuda" if simulation.gpus else "cpu",
+        "version": [METHODS[method].version, steady.VERSION, FIT_VERSION, VERSION],
+    }
+    return Made(shape, others, about)
+
+
+def _images(data: bytes, ipc: int | None) -> Images:
+    """A Release file's images as the server trains on them, and their labels."""
+    made = unpack(Release.from_bytes(data).sets[ipc], ipc)
+    return made.images, made.labels

@@ -1,0 +1,127 @@
+"""One shadow as a job of the server: a module-level function of plain values, because it runs on Ray's workers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fedistill.data import ImageSet
+from fedistill.distill import Task
+from fedistill.distill.method import in_memory
+from fedistill.federation.events import emitter
+from fedistill.models import Network
+from fedistill.privacy.shadows import Mechanism, shadow
+from fedistill.study.weighing import chosen
+from fedistill.training.device import device_for
+from fedistill.training.recipe import Recipe
+
+Images = tuple[Tensor, Tensor]
+"""Images float32 (N, C, H, W) and labels, of one site's Release."""
+
+
+class Dealing(Protocol):
+    """Which records are attacked and who is in which shadow: `fedistill.privacy.shadows.Halves` or `Canaries`."""
+
+    def records(self, images: ImageSet) -> ImageSet:
+        """What the attacks look at."""
+
+    def shadow(self, images: ImageSet, number: int) -> ImageSet:
+        """What a shadow holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What all shadows of an audit have in common, large enough to be handed over once.
+
+    Args:
+        images: the attacked site's; val: its validation images, by which its method stops.
+        dealing: who is in which shadow.
+        population: images that no shadow holds.
+    """
+
+    images: ImageSet
+    val: ImageSet
+    dealing: Dealing
+    population: ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class AmongOthers:
+    """The pool that a shadow's Release would be part of, in the order of the federation's sites.
+
+    Args:
+        before, after: Releases of the sites before the attacked one, and of those after it.
+        pooling: as `fedistill.study.weighing` has it.
+        examples: real images of every site in the pool; the attacked one's as many as a shadow holds.
+    """
+
+    before: Sequence[Images]
+    after: Sequence[Images]
+    pooling: str
+    examples: Sequence[int]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Images:
+        sets = [*self.before, (images, labels), *self.after]
+        x, y = torch.cat([part for part, _ in sets]), torch.cat([part for _, part in sets])
+        site_of = torch.repeat_interleave(torch.tensor([len(part) for part, _ in sets]))
+        at = chosen(self.pooling, y, site_of, None, self.examples)
+        return x[at], y[at]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a shadow is distilled and trained with.
+
+    Args:
+        method, settings, ipc: of the site's distillation; model, width, precision: of the network it matches on.
+        network, recipe, networks: of the server's training, and from which seeds.
+    """
+
+    method: str
+    settings: Any
+    ipc: int | None
+    model: str
+    width: int
+    precision: str
+    encoding: str
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+
+
+def cast(
+    name: str, number: int, seed: int, shape: Shape, attacked: Attacked, others: AmongOthers, gpus: float
+) -> tuple[dict[str, Tensor], float]:
+    """One shadow's signals as tensors, and the seconds it took.
+
+    Args:
+        name: in its events; number: of the shadow; seed: its own.
+    """
+    start = time.perf_counter()
+    mechanism = Mechanism(
+        shape.method,
+        shape.settings,
+        shape.encoding,
+        others,
+        shape.network,
+        shape.recipe,
+        shape.seeds,
+        attacked.images.mirror,
+    )
+    task = Task(
+        attacked.dealing.shadow(attacked.images, number),
+        shape.ipc,
+        seed=seed,
+        model=shape.model,
+        width=shape.width,
+        val=attacked.val if len(attacked.val) else None,
+        precision=shape.precision,
+        device=str(device_for(gpus)),
+        on_event=emitter(name),
+        remember=in_memory(),
+    )
+    found = shadow(task, mechanism, attacked.dealing.records(attacked.images), attacked.population)
+    return found.tensors(), time.perf_counter() - start
