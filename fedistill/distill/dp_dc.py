@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
 
 from fedistill import seeds
 from fedistill.distill import sgd
@@ -23,7 +22,8 @@ from fedistill.distill.matching import match, matched
 from fedistill.distill.method import SyntheticSet, Task
 from fedistill.distill.settings import setting
 from fedistill.distill.steady import Advance, State, steadily
-from fedistill.models import Network, Params, build, objective
+from fedistill.models import Network, Params, build
+from fedistill.training.clipping import gradients_of_each
 
 NAME = "dp-dc"
 
@@ -91,17 +91,4 @@ def per_image(net: Network, params: Params) -> Callable[[Tensor, Tensor], Tensor
     P counts the weights that are compared (`fedistill.distill.matching.matched`), biases left out: nobody asks for
     them, so no noise is spent on them.
     """
-    fixed = [p.detach() for p in params]
-    places = [i for i, p in enumerate(fixed) if p.ndim > 1]
-
-    def loss(weights: Params, image: Tensor, label: Tensor) -> Tensor:
-        placed = dict(zip(places, weights, strict=True))
-        whole = tuple(placed.get(i, p) for i, p in enumerate(fixed))
-        return objective(net(whole, image[None]), label[None])
-
-    each = vmap(grad(loss), (None, 0, 0))
-
-    def gradients(x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([g.flatten(1) for g in each(tuple(fixed[i] for i in places), x, y)], 1)
-
-    return gradients
+    return gradients_of_each(net, params, [i for i, p in enumerate(params) if p.ndim > 1])

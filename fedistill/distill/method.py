@@ -11,6 +11,7 @@ from torch import Tensor
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
+from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
 
 Event = dict[str, Any]
@@ -30,8 +31,6 @@ class Checkpoint(Protocol):
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         """Keep this in place of what was saved before."""
 
-
-ENTROPIES = ("seeded", "system")
 
 Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
 """``checkpoints(about)``: the checkpoint of the work that `about` (JSON) determines."""
@@ -155,8 +154,7 @@ class Task:
                 raise DataError(
                     "The validation images are not of the training images' kind.", expected=here, found=there
                 )
-        if self.entropy not in ENTROPIES:
-            raise SettingError(f"There is no entropy {self.entropy!r}.", expected=" or ".join(ENTROPIES))
+        require_entropy(self.entropy)
         for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
             if value < 1:
                 raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
