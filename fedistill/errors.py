@@ -55,6 +55,12 @@ class PolicyError(FedistillError):
     """A site's own policy forbids what was asked; the site refuses."""
 
 
+class LedgerError(PolicyError):
+    """A site's ledger cannot be read, trusted or written: the site refuses, for it cannot tell what it has spent."""
+
+    exit_code = 2
+
+
 class RunError(FedistillError):
     """The run could not be finished."""
 

@@ -8,7 +8,8 @@ NeurIPS 2022, arXiv 2211.04446, asks anew for every step). So the noise can be a
 Off, because they would look at images outside this bound: looks at validation images, choosing and stopping by them,
 networks trained on the real images, images that start from real ones. Public: how many images the site holds, their
 size, and the classes there are. Which of them the site holds is not: every answer counts each class's images, with
-noise, and a class whose noisy counts cannot be told from none is left out.
+noise, and a class whose noisy counts cannot be told from none is left out, or cannot be told to have as many as the
+site's policy wants.
 """
 
 import math
@@ -19,19 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedistill.distill.dp_noise import COUNT, ROOM, source
+from fedistill.distill.dp_noise import COUNT, ROOM, noisy_sum, source, units
 from fedistill.distill.method import Task, Tensors, unkept
 from fedistill.distill.settings import setting
 from fedistill.distill.steady import SteadySettings
 from fedistill.errors import SettingError
 from fedistill.models import Network
-from fedistill.privacy.accounting import ACCOUNTANTS, Mechanism, sigma_for
-from fedistill.training.clipping import at_once, noisy_sum, units
+from fedistill.privacy.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
 
 VERSION = 1
 """Raised when equal settings give other noisy answers; part of their key in the store."""
 
 SURE = 3.0  # standard deviations of noise that a class's count must be above none
+
+MEMORY = 512 * 2**20  # bytes that the activations of images looked at in one piece may take
+KEPT = 5  # numbers in memory for each that a layer puts out, gradients included
 
 ASKED = ("epsilon", "delta", "clip", "accountant", "queries", "rate", "width")
 
@@ -82,6 +85,10 @@ class PrivateSettings(SteadySettings):
         sigma = sigma_for(epsilon=self.epsilon, delta=self.delta, steps=steps, rate=rate, accountant=self.accountant)
         return Mechanism(sigma, steps, rate)
 
+    def cost(self) -> Cost:
+        """What its questions spend, asked once for all budgets."""
+        return Cost(self.mechanism(), self.epsilon, self.delta, self.accountant)
+
     def asked(self) -> dict[str, Any]:
         """Those of its settings that the noisy answers depend on: the others may change, and nothing is spent again."""
         return {name: value for name, value in asdict(self).items() if name in ASKED}
@@ -96,17 +103,34 @@ class Answers:
         counts: float32 (K,), images of each class, from all queries' counts.
         noise: standard deviation of each coordinate of `sums`.
         count_noise: of `counts`.
+        fewest: a class must have more than this, above all doubt, to be distilled.
     """
 
     sums: Tensor
     counts: Tensor
     noise: float
     count_noise: float
+    fewest: float = 0.0
 
     def classes(self) -> list[int]:
-        """Those whose images can be told from none; all, where none can."""
-        sure = torch.nonzero(self.counts > SURE * self.count_noise).flatten().tolist()
+        """Those whose images can be told from none, or from too few; all, where none can, which tells nothing."""
+        sure = torch.nonzero(self.counts > self.fewest + SURE * self.count_noise).flatten().tolist()
         return sure or list(range(len(self.counts)))
+
+
+def about_answers(task: Task, settings: PrivateSettings, name: str) -> dict[str, Any]:
+    """What determines a method's noisy answers: their key in the store, and in a ledger."""
+    return {
+        "images": task.images.fingerprint(),
+        "seed": task.seed,
+        "method": name,
+        "model": task.model,
+        "settings": settings.asked(),
+        "version": VERSION,
+        "entropy": task.entropy,
+        # Seeded noise is the same on the same type of machine; other noise is drawn once, wherever that was.
+        **({"device": task.device, "threads": torch.get_num_threads()} if task.entropy == "seeded" else {}),
+    }
 
 
 def ask(
@@ -137,25 +161,21 @@ def ask(
             found=task.images.task,
             mend="take dc, dsa, dm or mtt, which give no privacy bound, or a set with one label an image",
         )
-    mechanism = settings.mechanism()
-    about = {
-        "images": task.images.fingerprint(),
-        "seed": task.seed,
-        "method": name,
-        "model": task.model,
-        "settings": settings.asked(),
-        "version": VERSION,
-        "entropy": task.entropy,
-        # Seeded noise is the same on the same type of machine; other noise is drawn once, wherever that was.
-        **({"device": task.device, "threads": torch.get_num_threads()} if task.entropy == "seeded" else {}),
-    }
-    sums = task.remember("noisy", about, lambda: _asked(task, settings, name, mechanism, rows, net))["sums"]
+    mechanism, about = settings.mechanism(), about_answers(task, settings, name)
+
+    def paid() -> Tensors:
+        task.charge(about, settings.cost())
+        return _asked(task, settings, name, mechanism, rows, net)
+
+    sums = task.remember("noisy", about, paid)["sums"]
     scale, noise = each * mechanism.rate, mechanism.sigma * settings.clip
     return Answers(
         sums=sums[:, :, :-1] / (ROOM * scale),
         counts=sums[:, :, -1].mean(0) / (COUNT * scale),
         noise=noise / (ROOM * scale),
         count_noise=noise / (COUNT * scale * math.sqrt(len(sums))),
+        # One patient counts for as many images as reach the norm that a patient is clipped to.
+        fewest=(task.smallest - 1) * (1.0 if task.images.groups is None else max(1.0, settings.clip / each)),
     )
 
 
@@ -167,8 +187,7 @@ def _asked(
     rows: Callable[[int], Callable[[Tensor], Tensor]],
     net: Network,
 ) -> Tensors:
-    drawn, unit, labels = source(task, name), units(task.images), torch.from_numpy(task.images.labels)
-    n = int(unit.max()) + 1
+    drawn, n = source(task, name), len(torch.unique(units(task.images)))
     words = f"epsilon {settings.epsilon:g} at delta {settings.delta:g} is spent: noise of {mechanism.sigma:.3g} x clip"
     task.on_event({"stage": f"{name} noise", "message": words, "sigma": mechanism.sigma})
     if settings.delta > 1 / n:
@@ -179,14 +198,12 @@ def _asked(
     answers: list[Tensor] = []
     for query in range(mechanism.steps):
         total, ratio = noisy_sum(
-            unit,
-            labels,
-            task.images.n_classes,
+            task.images,
             rows(query),
             clip=settings.clip,
             sigma=mechanism.sigma,
             rate=mechanism.rate,
-            most=at_once(net),
+            most=min(64, max(1, MEMORY // (4 * KEPT * net.activations))),
             source=drawn,
             names=(query,),
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
-from fedistill.training.noise import require_entropy
+from fedistill.privacy.accounting import Cost
 from fedistill.training.recipe import Recipe
 
 Event = dict[str, Any]
@@ -20,6 +20,10 @@ Event = dict[str, Any]
 Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
 """``remember(kind, settings, make)``: what `make` returns, from a store where these settings were met before."""
+
+Charge = Callable[[Mapping[str, Any], Cost], None]
+"""``charge(about, cost)``: called before any noise of the answers that `about` (JSON) determines is drawn; where it
+raises, none is."""
 
 
 class Checkpoint(Protocol):
@@ -31,6 +35,8 @@ class Checkpoint(Protocol):
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         """Keep this in place of what was saved before."""
 
+
+ENTROPIES = ("seeded", "system")
 
 Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
 """``checkpoints(about)``: the checkpoint of the work that `about` (JSON) determines."""
@@ -58,6 +64,10 @@ def ignore(event: Event) -> None:
 def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
     """The store of who keeps nothing: always made anew."""
     return make()
+
+
+def unpaid(about: Mapping[str, Any], cost: Cost) -> None:
+    """The charge of who keeps no account."""
 
 
 def in_memory(behind: Remember = forget) -> Remember:
@@ -122,9 +132,12 @@ class Task:
         entropy: where the noise of private methods comes from: ``seeded``, from the seed, so that a simulation can be
             repeated, and anyone who knows the seed can take the noise off; or ``system``, from the operating system,
             kept nowhere. No other method looks at it.
+        smallest: private methods leave out classes that their noisy counts cannot tell to have so many images (or
+            patients); for others such classes are taken out of `images` beforehand, which would break a private bound.
         on_event: told of progress; methods do no input or output of their own.
         remember: keeps what is worth keeping between calls (experts).
         checkpoints: keeps how far a distillation has come, so that a stopped one goes on from there.
+        charge: private methods ask it before they draw any noise; it enters the cost in a ledger, or refuses.
 
     Raises:
         DataError: there are no images, or the validation images are shaped otherwise.
@@ -141,9 +154,11 @@ class Task:
     precision: str = "float32"
     device: str = "cpu"
     entropy: str = "seeded"
+    smallest: int = 1
     on_event: Callable[[Event], None] = ignore
     remember: Remember = forget
     checkpoints: Checkpoints = unkept
+    charge: Charge = unpaid
 
     def __post_init__(self) -> None:
         if not len(self.images):
@@ -154,10 +169,12 @@ class Task:
                 raise DataError(
                     "The validation images are not of the training images' kind.", expected=here, found=there
                 )
-        require_entropy(self.entropy)
-        for name, value in (("ipc", 1 if self.ipc is None else self.ipc), ("draws", self.draws)):
+        if self.entropy not in ENTROPIES:
+            raise SettingError(f"There is no entropy {self.entropy!r}.", expected=" or ".join(ENTROPIES))
+        counted = {"ipc": 1 if self.ipc is None else self.ipc, "draws": self.draws, "smallest": self.smallest}
+        for name, value in counted.items():
             if value < 1:
-                raise SettingError(f"{name} counts images or subsets.", expected="at least 1", found=value)
+                raise SettingError(f"{name} counts images, patients or subsets.", expected="at least 1", found=value)
 
     @property
     def budget(self) -> int:
@@ -192,6 +209,7 @@ class Task:
             "precision": str(self.dtype).removeprefix("torch."),
             # Unseeded noise is another every time, and is drawn once: what it was added to is found by this key again.
             **({"entropy": self.entropy} if self.entropy != "seeded" else {}),
+            **({"smallest": self.smallest} if self.smallest > 1 else {}),
         }
 
     def network(self) -> Network:

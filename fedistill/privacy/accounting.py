@@ -54,6 +54,30 @@ class Mechanism:
         _require("rate", self.rate, "above 0, at most 1", 0 < self.rate <= 1)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one set of noisy answers spends of a site's budget.
+
+    Args:
+        mechanism: how they were made noisy.
+        epsilon, delta: what they were promised to spend at most.
+        accountant: by whom the promise was counted.
+
+    Raises:
+        SettingError: a number out of its range, or no such accountant.
+    """
+
+    mechanism: Mechanism
+    epsilon: float
+    delta: float
+    accountant: str = "pld"
+
+    def __post_init__(self) -> None:
+        _require("epsilon", self.epsilon, "a number above 0", 0 < self.epsilon < math.inf)
+        _require("delta", self.delta, "between 0 and 1", 0 < self.delta < 1)
+        _require("accountant", self.accountant, " or ".join(ACCOUNTANTS), self.accountant in ACCOUNTANTS)
+
+
 def epsilon_of(mechanisms: Mechanism | Sequence[Mechanism], *, delta: float, accountant: str = "pld") -> float:
     """The epsilon that these mechanisms, all on the same data, spend together.
 
