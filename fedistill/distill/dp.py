@@ -20,21 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedistill.distill.dp_noise import COUNT, ROOM, noisy_sum, source, units
+from fedistill.distill.dp_noise import COUNT, ROOM, source
 from fedistill.distill.method import Task, Tensors, unkept
 from fedistill.distill.settings import setting
 from fedistill.distill.steady import SteadySettings
 from fedistill.errors import SettingError
 from fedistill.models import Network
 from fedistill.privacy.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
+from fedistill.training.clipping import at_once, noisy_sum, units
 
 VERSION = 1
 """Raised when equal settings give other noisy answers; part of their key in the store."""
 
 SURE = 3.0  # standard deviations of noise that a class's count must be above none
-
-MEMORY = 512 * 2**20  # bytes that the activations of images looked at in one piece may take
-KEPT = 5  # numbers in memory for each that a layer puts out, gradients included
 
 ASKED = ("epsilon", "delta", "clip", "accountant", "queries", "rate", "width")
 
@@ -187,7 +185,8 @@ def _asked(
     rows: Callable[[int], Callable[[Tensor], Tensor]],
     net: Network,
 ) -> Tensors:
-    drawn, n = source(task, name), len(torch.unique(units(task.images)))
+    drawn, unit, labels = source(task, name), units(task.images), torch.from_numpy(task.images.labels)
+    n = int(unit.max()) + 1
     words = f"epsilon {settings.epsilon:g} at delta {settings.delta:g} is spent: noise of {mechanism.sigma:.3g} x clip"
     task.on_event({"stage": f"{name} noise", "message": words, "sigma": mechanism.sigma})
     if settings.delta > 1 / n:
@@ -198,12 +197,14 @@ def _asked(
     answers: list[Tensor] = []
     for query in range(mechanism.steps):
         total, ratio = noisy_sum(
-            task.images,
+            unit,
+            labels,
+            task.images.n_classes,
             rows(query),
             clip=settings.clip,
             sigma=mechanism.sigma,
             rate=mechanism.rate,
-            most=min(64, max(1, MEMORY // (4 * KEPT * net.activations))),
+            most=at_once(net),
             source=drawn,
             names=(query,),
         )

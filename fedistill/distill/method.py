@@ -12,6 +12,7 @@ from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
 from fedistill.privacy.accounting import Cost
+from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
 
 Event = dict[str, Any]
@@ -35,8 +36,6 @@ class Checkpoint(Protocol):
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         """Keep this in place of what was saved before."""
 
-
-ENTROPIES = ("seeded", "system")
 
 Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
 """``checkpoints(about)``: the checkpoint of the work that `about` (JSON) determines."""
@@ -169,8 +168,7 @@ class Task:
                 raise DataError(
                     "The validation images are not of the training images' kind.", expected=here, found=there
                 )
-        if self.entropy not in ENTROPIES:
-            raise SettingError(f"There is no entropy {self.entropy!r}.", expected=" or ".join(ENTROPIES))
+        require_entropy(self.entropy)
         counted = {"ipc": 1 if self.ipc is None else self.ipc, "draws": self.draws, "smallest": self.smallest}
         for name, value in counted.items():
             if value < 1:

@@ -198,9 +198,8 @@ for i in range(25):
 def test_two_processes_lose_no_line(book):
     started = [subprocess.Popen([sys.executable, "-c", WRITER, str(book.path), name]) for name in ("a", "b")]
     assert [process.wait() for process in started] == [0, 0]
-    assert sorted(each.key for each in book.charges()) == sorted(
-        f"{name} {i}" for name in ("a", "b") for i in range(25)
-    )
+    entered = sorted(each.key for each in book.charges())
+    assert entered == sorted(f"{name} {i}" for name in ("a", "b") for i in range(25))
 
 
 def test_who_cannot_have_the_lock_refuses(book, monkeypatch):
