@@ -53,17 +53,27 @@ class Grid:
     totals: Sequence[Sequence[Cell]] = ()
 
 
+GAINS = {
+    "auc_gap_to_full": ("Gap to full", "AUC that training on all images has above it, in points"),
+    "auc_gain_over_random": ("Gain over random", "AUC above that of as many random images, in points"),
+}
+"""DD-Ranking's two differences; those of accuracy are in comparison.csv."""
+
+
 def quality(run: Recorded) -> Grid:
     """What every scheme and budget reached, with both spreads and the intervals."""
     frame = whole_pools(run.compared)
     metrics = (("auc", "AUC"), ("balanced_accuracy", "Balanced accuracy"), ("accuracy", "Accuracy"), ("f1_macro", "F1"))
     tested = [(m, t) for m, t in (("auc", "AUC"), ("accuracy", "Accuracy")) if f"{m}_vs_random_low" in frame]
     heads = [*_about(run), *(Head(title, _SPREAD) for _, title in metrics)]
+    differences = [column for column in GAINS if column in frame and frame[column].notna().any()]
+    heads += [Head(*GAINS[column]) for column in differences]
     heads += [Head(f"{title} less random’s", "95 % interval, in points") for _, title in tested]
     rows = []
     for line in lines_of(frame):
         cells = _named(run, line)
         cells += [Cell(metric_of(line, metric), line[metric]) for metric, _ in metrics]
+        cells += [_points(line, column, "+.1f") for column in differences]
         cells += [points_between(line, metric) for metric, _ in tested]
         rows.append(cells)
     return Grid("quality-table", "Quality on the official test split, in %", heads, rows)

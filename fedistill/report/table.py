@@ -24,7 +24,7 @@ def print_comparison(finished: Finished, console: Console) -> None:
     # A narrow terminal shows what the question is about and leaves the rest to comparison.csv.
     wide = console.width >= 100
     heads = ["ipc", *(["rounds"] if rounds else []), *[label for _, label in HEADLINE]]
-    heads += [*(["AUC less random's", "images", "to sites"] if wide else []), "shared"]
+    heads += [*(["gap", "gain", "AUC less random's", "images", "to sites"] if wide else []), "shared"]
     rows = []
     for line in lines_of(whole_pools(frame)):
         cells = [word(line[c]) for c in several]
@@ -34,6 +34,7 @@ def print_comparison(finished: Finished, console: Console) -> None:
         cells += [metric_of(line, metric) for metric, _ in HEADLINE]
         if wide:
             images = "" if pd.isna(line["images_shared"]) else f"{line['images_shared']:,.0f}"
+            cells += [_points(line, "auc_gap_to_full"), _points(line, "auc_gain_over_random")]
             cells += [interval_of(line, "auc"), images, size_of(line["bytes_down"])]
         rows.append((_point(frame, line), [*cells, size_of(line["bytes_shared"])]))
     _print_points(console, [*several, "scheme"], heads, rows)
@@ -43,6 +44,7 @@ def print_comparison(finished: Finished, console: Console) -> None:
     console.print(base, style="dim")
     if wide and "auc_vs_random_low" in frame:
         console.print(
+            "gap: AUC that full has above it; gain: AUC above random's, at the same ipc; in points. "
             "AUC less random's: 95 % interval in points, paired by seed, over "
             + ("seeds, " if seeds > 1 else "")
             + "networks and test images.",
@@ -127,6 +129,11 @@ def what_sites_add(frame: pd.DataFrame) -> list[str]:
         what = ", ".join([*point, f"{scheme} ipc {ipc}" if ipc else scheme])
         lines.append(f"{what}, AUC without one site, in points: {', '.join(parts)}")
     return lines
+
+
+def _points(line: dict[str, Any], column: str) -> str:
+    value = line.get(column, float("nan"))
+    return "" if pd.isna(value) else f"{100 * value:+.1f}"
 
 
 def whole_pools(frame: pd.DataFrame) -> pd.DataFrame:
