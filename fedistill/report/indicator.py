@@ -97,7 +97,9 @@ def _title(points: pd.DataFrame, *, characters: int) -> str:
     from textwrap import fill
 
     lines = [f"ipc {points['ipc'].iloc[0]}: does a random subset foretell what distilled images reach?"]
-    lines.append(fill(str(points["kind"].iloc[0]), characters))
+    kind = str(points["kind"].iloc[0])
+    # Lines of about one length: no number is left alone on the last.
+    lines.append(fill(kind, characters if len(kind) <= characters else min(characters, len(kind) // 2 + 12)))
     return "\n".join([*lines, PHANTOMS] if points["phantom"].iloc[0] else lines)
 
 
