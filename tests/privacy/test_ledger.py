@@ -1,4 +1,4 @@
-"""The ledger: nothing spent is forgotten, nothing is spent twice, and a book that cannot be trusted pays for nothing."""
+"""The ledger: nothing spent is forgotten or spent twice, and a book that cannot be trusted pays for nothing."""
 
 import json
 import os
