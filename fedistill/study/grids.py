@@ -43,7 +43,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
             continue
         for ipc in release.sets:
             made = unpack(release.only(ipc, draw=0).sets[ipc], ipc)
-            pixels = _visible(made.images.numpy().transpose(0, 2, 3, 1))
+            pixels = visible(made.images.numpy().transpose(0, 2, 3, 1))
             labels = made.labels.numpy()
             rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
             picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
@@ -53,7 +53,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
             write_atomic(folder.root / "grids" / name, partial(imsave, arr=rgb, format="png"))
 
 
-def _visible(images: np.ndarray) -> np.ndarray:
+def visible(images: np.ndarray) -> np.ndarray:
     """Pixels in 0..1. Distilled images go far beyond what a scanner can record: black and white are set at the ends of
     the middle 98 % of all pixels, and never closer than real images have them.
     """

@@ -21,6 +21,7 @@ from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import shows_real, write_grids
 from fedistill.study.planned import planned
 from fedistill.study.ready import Ready, made_ready
+from fedistill.study.screening import write_screens
 from fedistill.study.tables import write_tables
 from fedistill.study.timing import Timing
 
@@ -180,6 +181,7 @@ def _framed(
         studies: list[Study] = done.result if isinstance(done, Launched) else done
         rows, compared, by_site = write_tables(plan, studies, ready, folder)
         write_grids(folder, studies[0].releases(), ready[0].test, real=shows_real(plan.first))
+        write_screens(plan, studies, folder)
         seconds, timing = time.perf_counter() - start, None
         if isinstance(done, Launched):
             worked = done.busy.sites_seconds, done.busy.server_seconds

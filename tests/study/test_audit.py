@@ -72,6 +72,24 @@ def test_curves_are_drawn_of_the_same_lines(finished, table):
     assert (ends == 1).all(axis=None)
 
 
+def test_copies_are_screened_and_shown(finished):
+    screened = pd.read_csv(finished.root / "screens.csv").set_index(["scheme", "space"])
+    assert len(screened) == 3 * 2 and (screened["label"] == "a screen, not a guarantee").all()
+    for space in ("pixels", "features"):
+        assert screened.loc[("full", space), ["nearer", "ratio_0", "ratio_50"]].tolist() == [1, 0, 0]
+    assert screened.loc[("dc", "pixels"), "ratio_0"] > 0.5 and (screened["against"] == "val").all()
+    shown = {path.name for path in (finished.root / "grids").glob("nearest-*")}
+    assert shown == {"nearest-full.png", "nearest-random-ipc2.png", "nearest-dc-ipc2.png"}
+
+
+def test_no_real_image_is_drawn_where_the_policy_forbids_it(tmp_path):
+    changes = [*FEW, *AUDIT, "scheme={dc={iterations=1, outer=1, inner=0, looks=0}}", "audit.schemes=['dc']"]
+    changes += ["federation.policy={}", "federation.held_out=0.2"]
+    done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
+    assert set(pd.read_csv(done.root / "screens.csv")["against"]) == {"held_out"}
+    assert not list((done.root / "grids").glob("nearest-*"))
+
+
 def test_shadows_are_told_of_and_counted(finished):
     planned = json.loads((finished.root / "plan.json").read_text())["points"][0]["jobs"]
     mine = {name for name, kind in planned.items() if kind.startswith("shadows of")}

@@ -1,0 +1,133 @@
+"""screens.csv: whether what the attacked site sent comes nearer to its training images than chance would have it.
+
+Beside it the nearest pairs as pictures, where real images may be shown. A screen finds copies and proves nothing (see
+`fedistill.privacy.screens`): that is said wherever one is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fedistill.data import ImageSet
+from fedistill.distill import SyntheticSet
+from fedistill.distill.release import unpack
+from fedistill.files import write_atomic
+from fedistill.plan import Plan
+from fedistill.privacy.screens import LABEL, Pair, Screen, nearest_pairs, screen
+from fedistill.privacy.shadows import SPACES
+from fedistill.study.audit import Auditing
+from fedistill.study.conduct import Study
+from fedistill.study.folder import RunFolder
+from fedistill.study.grids import shows_real, visible
+from fedistill.study.tables import together
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAIRS = 8
+
+
+def write_screens(plan: Plan, studies: Sequence[Study], folder: RunFolder) -> None:
+    """screens.csv and pictures, where there was an audit and the site holds images that nothing was made of.
+
+    Pictures are of the first point of a sweep, and of those others whose settings differ.
+    """
+    drawn: set[str] = set()
+    frames = []
+    for number, (point, study) in enumerate(zip(plan.points, studies, strict=True)):
+        rows = []
+        for sent in _sent(study.audit):
+            found = {space: screen(sent.made, sent.train, sent.others, space=space) for space in SPACES}
+            rows += [{**sent.about, **each.row()} for each in found.values()]
+            about = repr((study.simulation.federation, sent.about, sent.settings))
+            if shows_real(point.simulation) and about not in drawn:
+                drawn.add(about)
+                suffix = f"-{plan.folder_of(number)}" if number else ""
+                _draw(found["pixels"], sent, folder, f"nearest-{sent.name.replace(' ', '-')}{suffix}.png")
+        frames.append(_frame(rows))
+    if any(len(frame) for frame in frames):
+        folder.table("screens", together(plan, frames))
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What the attacked site sent of one scheme and budget, and what that is held against.
+
+    Args:
+        name: for people; about: what its rows say of it.
+        settings: of the method.
+        made: one draw of it.
+        train: what it was made of; others: the site's held-out images, or its validation images where it has none.
+    """
+
+    name: str
+    about: dict[str, Any]
+    settings: Any
+    made: SyntheticSet
+    train: ImageSet
+    others: ImageSet
+
+
+def _sent(audit: Auditing) -> list[Sent]:
+    """Of the first repeat; nothing where the site holds no other images."""
+    if not audit.verdicts:
+        return []
+    share = audit.desk.holdings[0].shares[audit.desk.sites.index(audit.site)]
+    against, others = ("held_out", share.held_out) if len(share.held_out) else ("val", share.val)
+    kept = {scheme: r for scheme, r in audit.pooled.accepted if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
+    found: dict[tuple[str, int | None], Sent] = {}
+    for verdict in audit.verdicts if len(others) else ():
+        scheme, ipc, settings = verdict.line.scheme, verdict.line.ipc, verdict.settings
+        if scheme not in kept:
+            continue
+        about = {"simulation": audit.desk.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}
+        about |= {name: getattr(settings, name, None) for name in ("epsilon", "start")} | {"against": against}
+        made = unpack(kept[scheme].only(ipc, draw=0).sets[ipc], ipc)
+        name = scheme if ipc is None else f"{scheme} ipc{ipc}"
+        found[scheme, ipc] = Sent(name, about, settings, made, share.train, others)
+    return list(found.values())
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows)
+    frame["ipc"] = frame["ipc"].astype("Int64")
+    frame["epsilon"] = frame["epsilon"].astype(float)
+    return frame.round({name: 6 for name in frame.columns if frame[name].dtype.kind == "f"})
+
+
+def _draw(found: Screen, sent: Sent, folder: RunFolder, name: str) -> None:
+    """The nearest pairs as a picture in ``grids``."""
+    pairs = nearest_pairs(found, PAIRS)
+    if pairs:
+        figure = _figure(pairs, sent)
+        write_atomic(folder.root / "grids" / name, partial(figure.savefig, format="png", dpi=110))
+
+
+def _figure(pairs: Sequence[Pair], sent: Sent) -> "Figure":
+    """Synthetic images above their nearest training and their nearest other image, those that come nearest first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.1 * PAIRS + 1.1, 4.4), layout="constrained")
+    axes = figure.subplots(3, PAIRS, squeeze=False)
+    synthetic = visible(sent.made.images.numpy().transpose(0, 2, 3, 1))
+    rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = [
+        ("sent", [(synthetic[p.synthetic], "") for p in pairs]),
+        ("nearest\ntraining", [(sent.train.images[p.training] / 255, f"{p.to_training:.2g}") for p in pairs]),
+        ("nearest\nother", [(sent.others.images[p.held_out] / 255, f"{p.to_held_out:.2g}") for p in pairs]),
+    ]
+    for places, (name, images) in zip(axes, rows, strict=True):
+        for place, shown in zip(places, [*images, *[None] * (PAIRS - len(images))], strict=True):
+            place.set_axis_off()
+            if shown is not None:
+                picture, distance = shown
+                place.imshow(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture, vmin=0, vmax=1)
+                place.set_title(distance, fontsize=8, pad=2)
+        places[0].text(-0.15, 0.5, name, transform=places[0].transAxes, ha="right", va="center", fontsize=8)
+    figure.suptitle(f"{sent.name}: nearest pairs, with distances in pixels. {LABEL.capitalize()}.", fontsize=9)
+    return figure
