@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 REPLICATES = 1000
-_BLOCK = 4_000_000  # numbers in one intermediate array: 32 MB
+_BLOCK = 500_000  # numbers in one intermediate array: about what stays in a cache
 
 
 def image_weights(n: int, generator: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
@@ -42,23 +42,30 @@ def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
         if positive.all() or not positive.any():
             continue
         # Images of equal score form one step: a pair within it counts half.
-        step = np.concatenate([[0], np.cumsum(values[1:] != values[:-1])])
         starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-        parts = []
         rows = max(1, _BLOCK // len(order))
-        for at in range(0, len(weights), rows):
-            w = weights[at : at + rows, order].astype(np.float64)
-            yes, no = w * positive, w * ~positive
-            no_steps = np.add.reduceat(no, starts, axis=1)
-            below = np.cumsum(no_steps, axis=1) - no_steps / 2
-            pairs = yes.sum(1) * no.sum(1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                parts.append((yes * below[:, step]).sum(1) / pairs)
+        parts = [_ranked(weights[at : at + rows], order, positive, starts) for at in range(0, len(weights), rows)]
         columns.append(np.concatenate(parts))
     if not columns:
         return np.full(len(weights), np.nan)
     with np.errstate(invalid="ignore"):
         return _nanmean(np.stack(columns), 0)
+
+
+def _ranked(weights: np.ndarray, order: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The share of (positive, negative) pairs in order, in each replicate of a block.
+
+    Images are the rows here, so that what is added up along them is done for all replicates at once. Counts are whole
+    numbers below 2^24, which float32 holds exactly.
+    """
+    w = np.ascontiguousarray(weights.T)[order]
+    yes, no = w * positive[:, None], w * ~positive[:, None]
+    if len(starts) < len(order):
+        yes, no = (np.add.reduceat(side, starts, axis=0) for side in (yes, no))
+    below = np.cumsum(no, axis=0) - no / 2
+    pairs = yes.sum(0, dtype=np.float64) * no.sum(0, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (yes * below).sum(0, dtype=np.float64) / pairs
 
 
 def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
