@@ -14,6 +14,7 @@ from fedistill.federation.events import emitter
 from fedistill.federation.failure import from_exception
 from fedistill.federation.here import here
 from fedistill.federation.messages import Outcome, pack_outcomes, pack_tallies, unpack_jobs, unpack_question
+from fedistill.federation.site_private import Private
 from fedistill.federation.site_release import carry_out
 from fedistill.federation.site_training import counts, network_for, train_alone, train_round
 from fedistill.federation.weights import Round, pack_learned, pack_round_reply, params_of, unpack_alone
@@ -51,14 +52,15 @@ def train(message: Message, context: Context) -> Message:
     check_weights(site.federation.policy, scheme=asked.scheme)
     share, start = site.share(asked.partition), time.perf_counter()
     network = network_for(asked.model, asked.width, share)
-    name = str(message.content.config_records["job"]["name"])
+    on_event = emitter(str(message.content.config_records["job"]["name"]))
     params = train_round(
         asked,
         params_of(message.content.array_records["arrays"], network),
         share,
+        Private(site, on_event),
         site=site.name,
         gpus=site.gpus,
-        on_event=emitter(name),
+        on_event=on_event,
     )
     reply = pack_round_reply(
         dict(zip(network.names, params, strict=True)),
@@ -75,7 +77,8 @@ def alone(message: Message, context: Context) -> Message:
     site, asked = here(context), unpack_alone(message.content)
     check_weights(site.federation.policy, scheme=asked.scheme)
     on_event = emitter(asked.name)
-    learned = train_alone(asked, site.share(asked.partition), site.store, gpus=site.gpus, on_event=on_event)
+    share, private = site.share(asked.partition), Private(site, on_event)
+    learned = train_alone(asked, share, site.store, private, gpus=site.gpus, on_event=on_event)
     on_event({"stage": "done", "final": True, "seconds": learned.seconds})
     return Message(pack_learned(site.name, learned), reply_to=message)
 

@@ -1,6 +1,7 @@
 """A site that trains networks: one round of federated averaging, or alone to the end.
 
 Its own validation images choose the recipe of training alone; what it sends is the networks, where its policy allows.
+Private training (`site_private`) looks at none of them.
 """
 
 import time
@@ -14,6 +15,7 @@ from torch import Tensor
 from fedistill.data import ImageSet
 from fedistill.distill.release import Release, unpack
 from fedistill.errors import DataError
+from fedistill.federation.site_private import Private
 from fedistill.federation.weights import Alone, Learned, Round
 from fedistill.models import Network, Params, build
 from fedistill.plan import Share
@@ -28,18 +30,24 @@ from fedistill.training.search import settle
 OnEvent = Callable[[dict[str, Any]], None]
 
 
-def train_round(asked: Round, arrays: Params, share: Share, *, site: str, gpus: float, on_event: OnEvent) -> Params:
-    """The parameters after this site's local epochs, on the processor.
+def train_round(
+    asked: Round, arrays: Params, share: Share, private: Private, *, site: str, gpus: float, on_event: OnEvent
+) -> Params:
+    """The parameters after this site's local epochs, or its private steps, on the processor.
 
     Args:
         arrays: the round's global parameters.
+        private: trains where the round is private.
 
     Raises:
         DataError: the site has nothing to train on.
     """
-    train, device = _some(share), device_for(gpus)
+    train, device, network = _some(share), device_for(gpus), network_for(asked.model, asked.width, share)
+    if asked.private is not None:
+        steps = asked.recipe.steps_for(len(train))
+        return private.round(asked.private, network, arrays, train, seed=asked.seed, steps=steps)
     made = fit(
-        network_for(asked.model, asked.width, share),
+        network,
         train.pixels().to(device),
         train.targets().to(device),
         asked.recipe,
@@ -52,10 +60,15 @@ def train_round(asked: Round, arrays: Params, share: Share, *, site: str, gpus: 
     return tuple(p.cpu() for p in made)
 
 
-def train_alone(asked: Alone, share: Share, store: Store, *, gpus: float, on_event: OnEvent) -> Learned:
+def train_alone(
+    asked: Alone, share: Share, store: Store, private: Private, *, gpus: float, on_event: OnEvent
+) -> Learned:
     """Networks trained on this site's images and what others released, by the recipe its own validation images choose.
 
     Found in the site's store where it was done before.
+
+    Args:
+        private: trains where the request is private.
 
     Raises:
         DataError: the site has nothing to train on.
@@ -74,12 +87,13 @@ def train_alone(asked: Alone, share: Share, store: Store, *, gpus: float, on_eve
         "device": str(device_for(gpus)),
         "threads": torch.get_num_threads(),
         "version": VERSION,
+        **({} if asked.private is None else private.detail(asked.private)),
     }
     key = key_of(detail)
     with store.making("alone", key):  # another point of a sweep may ask the same
         found = store.get("alone", key)
         if found is None:
-            learned = _learned(asked, network, train, share, gpus=gpus, on_event=on_event)
+            learned = _learned(asked, network, train, share, private, gpus=gpus, on_event=on_event)
             made = {"recipe": asdict(learned.recipe), "seconds": learned.seconds}
             store.put("alone", key, dict(learned.params), made)
             return learned
@@ -88,12 +102,23 @@ def train_alone(asked: Alone, share: Share, store: Store, *, gpus: float, on_eve
 
 
 def _learned(
-    asked: Alone, network: Network, train: ImageSet, share: Share, *, gpus: float, on_event: OnEvent
+    asked: Alone,
+    network: Network,
+    train: ImageSet,
+    share: Share,
+    private: Private,
+    *,
+    gpus: float,
+    on_event: OnEvent,
 ) -> Learned:
     """`train_alone` where nothing is found."""
     start = time.perf_counter()
-    images, labels = _joined(train.pixels(), train.targets(), asked)
-    recipe, params = _trained(asked, network, images, labels, share, gpus=gpus, on_event=on_event)
+    if asked.private is not None:
+        recipe = asked.private.recipe()
+        params = stack([private.network(asked.private, network, train, seed=seed) for seed in asked.seeds])
+    else:
+        images, labels = _joined(train.pixels(), train.targets(), asked)
+        recipe, params = _trained(asked, network, images, labels, share, gpus=gpus, on_event=on_event)
     named = dict(zip(network.names, params, strict=True))
     return Learned(named, recipe, time.perf_counter() - start, len(train))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedistill.errors import ReleaseError
 from fedistill.models import Network, Params
+from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
 
@@ -32,10 +33,11 @@ class Round:
 
     Args:
         scheme, model, width, partition: what for, and on which share of the data.
-        local_epochs: passes over its own images.
+        local_epochs: passes over its own images; 0 where `private` counts in steps.
         batch, lr, augment: of its SGD; the step size does not fall.
         seed: order of images and augmentation come from it, by the site's name.
         mu: weight of FedProx's proximal term; 0 for none.
+        private: train by DP-SGD, whose budget is for all rounds; steps: of it in this round.
     """
 
     scheme: str
@@ -48,22 +50,32 @@ class Round:
     augment: bool
     seed: int
     mu: float = 0.0
+    private: DPSGD | None = None
+    steps: int | None = None
 
     @property
     def recipe(self) -> Recipe:
+        if self.private is not None:
+            return self.private.recipe(self.steps)
         return Recipe(
             "round", self.lr, steps=None, epochs=self.local_epochs, batch=self.batch, augment=self.augment, fall=1.0
         )
 
     def config(self) -> ConfigRecord:
         """As a strategy takes it; ``mu`` is the strategy's own to add."""
-        return ConfigRecord({"round": json.dumps({k: v for k, v in asdict(self).items() if k != "mu"})})
+        return ConfigRecord({"round": json.dumps({k: v for k, v in self.detail().items() if k != "mu"})})
+
+    def detail(self) -> dict[str, Any]:
+        """All that is set, as plain values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of(cls, content: RecordDict) -> "Round":
         """The request in a strategy's message."""
         config = content.config_records["config"]
-        return cls(**json.loads(str(config["round"])), mu=float(str(config.get("proximal-mu", 0.0))))
+        about = json.loads(str(config["round"]))
+        private = _private(about.pop("private", None))
+        return cls(**about, private=private, mu=float(str(config.get("proximal-mu", 0.0))))
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Alone:
         seeds: of the networks, one each.
         releases: the others' Release files, of one budget each.
         share: of the images trained on that are the others'; 0 for as they are.
+        private: train by DP-SGD, with nothing chosen by validation images; the grid is its one point.
     """
 
     name: str
@@ -90,6 +103,7 @@ class Alone:
     seeds: tuple[int, ...]
     releases: tuple[bytes, ...] = field(default=(), repr=False)
     share: float = 0.0
+    private: DPSGD | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +211,7 @@ def pack_alone(request: Alone) -> RecordDict:
         "base": asdict(request.grid.base),
         "lr": list(request.grid.lr),
         "max_steps": request.grid.max_steps,
+        **({} if request.private is None else {"private": asdict(request.private)}),
     }
     records = {"job": ConfigRecord({"name": request.name}), "request": ConfigRecord({"alone": json.dumps(about)})}
     if request.releases:
@@ -212,7 +227,12 @@ def unpack_alone(content: RecordDict) -> Alone:
     releases = tuple(bytes(sent[name]) for name in sorted(sent))
     seeds = tuple(about.pop("seeds"))
     name = str(content.config_records["job"]["name"])
-    return Alone(name, grid=grid, seeds=seeds, releases=releases, **about)
+    private = _private(about.pop("private", None))
+    return Alone(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
+
+
+def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
+    return None if about is None else DPSGD(**about)
 
 
 def pack_learned(site: str, learned: Learned) -> RecordDict:

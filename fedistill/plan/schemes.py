@@ -5,6 +5,8 @@
   1812.06127), weights back and forth, round after round.
 - ``local``: nothing; each site trains alone. ``ensemble``: the same networks, shared once, their predictions averaged
   (one-shot federated learning, Guha et al., arXiv 1902.11175). ``join``: a site's own images plus the others' Releases.
+- ``dpsgd-local``, ``dpsgd-ensemble``, ``dp-fedavg``: ``local``, ``ensemble`` and ``fedavg`` with every step at a site
+  differentially private (DP-SGD, Abadi et al., CCS 2016, arXiv 1607.00133): what private images are held against.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +19,7 @@ from fedistill.data.facts import FACTS
 from fedistill.distill import METHODS, settings_for
 from fedistill.errors import SettingError, nearest
 from fedistill.plan.tables import Frozen
+from fedistill.training.dpsgd import DPSGD
 
 Kind = Literal["images", "central", "rounds", "local", "ensemble", "join"]
 
@@ -33,17 +36,15 @@ class NothingToSet(Frozen):
     """The settings of a scheme that has none."""
 
 
-class FedAvgSettings(Frozen):
-    """Settings of federated averaging.
+class RoundsSettings(Frozen):
+    """Settings of every scheme with rounds.
 
     Args:
         rounds: budgets, as ipc is one of images: a line of the table for each.
-        local_epochs: passes over its own images that a site makes in a round.
         fraction: of the sites that take part in a round, at least one; drawn from the simulation's seed.
     """
 
     rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 5, 20)
-    local_epochs: Annotated[int, Field(ge=1)] = 1
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @field_validator("rounds", mode="before")
@@ -59,6 +60,16 @@ class FedAvgSettings(Frozen):
         return tuple(sorted(value))
 
 
+class FedAvgSettings(RoundsSettings):
+    """Settings of federated averaging.
+
+    Args:
+        local_epochs: passes over its own images that a site makes in a round.
+    """
+
+    local_epochs: Annotated[int, Field(ge=1)] = 1
+
+
 class FedProxSettings(FedAvgSettings):
     """Settings of federated averaging with a proximal term.
 
@@ -67,6 +78,66 @@ class FedProxSettings(FedAvgSettings):
     """
 
     mu: Annotated[float, Field(gt=0)] = 0.1
+
+
+class PrivateTraining(Frozen):
+    """Settings of every scheme whose sites train under differential privacy.
+
+    None of them is chosen by validation images: these are patients' too, and the bound does not cover them.
+
+    Args:
+        epsilon, delta: what a site's network may spend of its images' privacy, all steps and rounds together. Keep
+            delta well below one over the number of a site's images.
+        clip: norm that the gradient of one image, or of all images of one patient where these say whose they are, is
+            scaled down to.
+        rate: chance of an image (or a patient) to be in a step's sample.
+        lr, momentum: of the SGD; the step size does not fall.
+        accountant: ``pld`` (tight) or ``rdp``.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.25
+    lr: Annotated[float, Field(gt=0)] = 0.5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    accountant: Literal["pld", "rdp"] = "pld"
+
+    def of_steps(self, steps: int) -> DPSGD:
+        """What a site is told, where the budget is for so many steps."""
+        return DPSGD(
+            self.epsilon, self.delta, self.clip, self.rate, steps, self.lr, self.momentum, accountant=self.accountant
+        )
+
+
+class PrivateAloneSettings(PrivateTraining):
+    """Settings of sites that train alone under differential privacy.
+
+    Args:
+        steps: of DP-SGD.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
+
+    @property
+    def private(self) -> DPSGD:
+        return self.of_steps(self.steps)
+
+
+class DPFedAvgSettings(PrivateTraining, RoundsSettings):
+    """Settings of federated averaging whose local steps are differentially private.
+
+    Args:
+        rounds: the budget is for the largest number; a line of fewer rounds has spent less.
+        local_steps: of DP-SGD that a site takes in a round.
+    """
+
+    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (20,)
+    local_steps: Annotated[int, Field(ge=1, le=10_000)] = 5
+
+    @property
+    def private(self) -> DPSGD:
+        return self.of_steps(self.rounds[-1] * self.local_steps)
 
 
 class JoinSettings(Frozen):
@@ -143,8 +214,18 @@ class Scheme:
 _OTHERS = {
     "fedavg": Scheme("fedavg", "rounds", "weights averaged every round (arXiv 1602.05629)", settings=FedAvgSettings),
     "fedprox": Scheme("fedprox", "rounds", "fedavg with a proximal term (arXiv 1812.06127)", settings=FedProxSettings),
+    "dp-fedavg": Scheme("dp-fedavg", "rounds", "fedavg, differentially private", settings=DPFedAvgSettings),
     "local": Scheme("local", "local", "nothing: each site trains alone"),
     "ensemble": Scheme("ensemble", "ensemble", "local networks, sent once, their predictions averaged"),
+    "dpsgd-local": Scheme(
+        "dpsgd-local", "local", "nothing: each site trains alone, differentially private", settings=PrivateAloneSettings
+    ),
+    "dpsgd-ensemble": Scheme(
+        "dpsgd-ensemble",
+        "ensemble",
+        "private local networks, sent once, their predictions averaged",
+        settings=PrivateAloneSettings,
+    ),
     "join": Scheme("join", "join", "a site's own images plus the others' Releases", settings=JoinSettings),
 }
 

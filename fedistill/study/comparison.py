@@ -35,6 +35,9 @@ SHARED = (
 )
 """Columns that say what an arm took: their means."""
 
+PROMISED = ("epsilon", "delta")
+"""Columns of private schemes alone: what they may spend."""
+
 KEYS = ["partition", "recipe", "model", "scheme", "ipc", "rounds", "left_out"]
 
 
@@ -75,6 +78,8 @@ def comparison(
             line["auc_worst_site"] = group.groupby("site")["auc"].mean().min()
         for column in SHARED:
             line[column] = group[column].astype("float64").mean()
+        for column in PROMISED:
+            line[column] = group[column].iloc[0]  # a line's settings are one
         line["networks"], line["seeds"] = len(over_sites), group["seed"].nunique()
         lines.append(line | _at_sites(by_site, line))
     frame = pd.DataFrame(lines)

@@ -1,13 +1,14 @@
 """Arms of federated averaging: weights go back and forth, and quality is known after every round.
 
-The step size is chosen for every number of
-rounds by itself, among trajectories of the pilots, by the sites' validation images: one that is best after twenty
-rounds would undersell one round.
+The step size is chosen for every number of rounds by itself, among trajectories of the pilots, by the sites' validation
+images: one that is best after twenty rounds would undersell one round. A private scheme has its step size from its
+settings, and asks nothing of validation images: they are patients' too, and its bound does not cover them.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from fedistill.federation.rounds import strategy_for, train_round
 from fedistill.federation.weights import Round
 from fedistill.models import Params
-from fedistill.plan.schemes import FedProxSettings, scheme_named
+from fedistill.plan.schemes import DPFedAvgSettings, FedProxSettings, scheme_named
 from fedistill.seeds import generator, rng, spawn
 from fedistill.store import KeptCheckpoints, key_of
 from fedistill.study.arm import Arm, Scored
@@ -29,7 +30,7 @@ from fedistill.training.fit import VERSION
 
 
 class Federated:
-    """Arms of ``fedavg`` and ``fedprox`` of one study."""
+    """Arms of ``fedavg``, ``fedprox`` and ``dp-fedavg`` of one study."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -80,7 +81,8 @@ class Federated:
 
     async def _step_size(self, arm: Arm) -> float:
         simulation = self.desk.simulation
-        grid = simulation.recipe.lr
+        settings = self._settings(arm.scheme)
+        grid = (settings.lr,) if isinstance(settings, DPFedAvgSettings) else simulation.recipe.lr
         pilots = range(min(simulation.recipe.pilots, simulation.networks))
         if len(grid) == 1:
             return grid[0]
@@ -93,17 +95,20 @@ class Federated:
     def _asked(self, course: Course) -> Round:
         simulation = self.desk.simulation
         settings = self._settings(course.scheme)
+        private = isinstance(settings, DPFedAvgSettings)
         return Round(
             scheme=course.scheme,
             model=course.model,
             width=simulation.width,
             partition=course.partition,
-            local_epochs=settings.local_epochs,
+            local_epochs=0 if private else settings.local_epochs,
             batch=simulation.recipe.batch,
             lr=course.lr,
-            augment=simulation.recipe.augment,
+            augment=simulation.recipe.augment and not private,
             seed=0,
             mu=settings.mu if isinstance(settings, FedProxSettings) else 0.0,
+            private=settings.private if private else None,
+            steps=settings.local_steps if private else None,
         )
 
     def _settings(self, scheme: str) -> Any:
@@ -125,7 +130,7 @@ class Federated:
         for number in range(len(params) + 1, settings.rounds[-1] + 1):
             drawn = self._drawn(course, number, settings.fraction)
             seed = spawn(simulation.seed, course.scheme, *named, "round", number)
-            of_round = Round(**{**asdict(asked), "seed": seed})
+            of_round = replace(asked, seed=seed)
             result = await train_round(
                 desk.coordinator, strategy, number, network, now, of_round, sites=drawn, name=course.name
             )
@@ -168,7 +173,7 @@ class Federated:
         return {
             "kind": "federated",
             "sites": sites,
-            "asked": asdict(asked),
+            "asked": asked.detail(),
             "course": asdict(course),
             "seed": simulation.seed,
             "fraction": settings.fraction,
@@ -176,7 +181,9 @@ class Federated:
         }
 
     async def _validated(self, course: Course, params: list[Params]) -> list[tuple[float, float]]:
-        """AUC and balanced accuracy on the sites' validation images after each round."""
+        """AUC and balanced accuracy on the sites' validation images after each round; NaN of a private scheme."""
+        if isinstance(self._settings(course.scheme), DPFedAvgSettings):
+            return [(math.nan, math.nan)] * len(params)
         stacked = dict(zip(self.desk.trainer.network(course.model).names, _stacked(params), strict=True))
         name = f"validation {course.name}"
         totals = await tallied(

@@ -30,6 +30,7 @@ RESULTS = (
     "holdings.csv",
     "rounds.csv",
     "traffic.csv",
+    "guarantees.csv",
     "privacy.csv",
     "roc.csv",
     "screens.csv",

@@ -1,8 +1,10 @@
-"""Arms in which sites train for themselves: ``local``, ``ensemble`` of local networks, ``join`` with others' Releases.
+"""Arms in which sites train for themselves: ``local``, ``ensemble`` of local networks, ``join`` with others' Releases,
+and the first two by DP-SGD, ``dpsgd-local`` and ``dpsgd-ensemble``.
 
-A site chooses its recipe on its own validation images, from the same grid as everyone. The networks of ``local`` and
-``join`` are at the server only to be scored on the official test split, which a real site would not see: nothing is
-counted as shared for the one, and only what the others sent for the other.
+A site chooses its recipe on its own validation images, from the same grid as everyone; a private one has it from its
+settings, for these images are patients' too. The networks of ``local`` and ``join`` are at the server only to be scored
+on the official test split, which a real site would not see: nothing is counted as shared for the one, and only what the
+others sent for the other.
 """
 
 import asyncio
@@ -11,13 +13,15 @@ import numpy as np
 
 from fedistill.federation.sizes import network_sizes, request_size
 from fedistill.federation.weights import Alone, Learned
-from fedistill.plan.schemes import JoinSettings, scheme_named
+from fedistill.plan.schemes import JoinSettings, PrivateAloneSettings, scheme_named
 from fedistill.seeds import spawn
 from fedistill.study.arm import Arm, Scored, Shared
 from fedistill.study.choice import grid
 from fedistill.study.desk import Desk
 from fedistill.study.pooled import Pooled
 from fedistill.study.trainer import Trained, trained_elsewhere
+from fedistill.training.dpsgd import DPSGD
+from fedistill.training.search import Grid
 
 
 class Local:
@@ -52,7 +56,8 @@ class Local:
 
     async def local(self, site: str, arm: Arm) -> Learned | str:
         """The networks a site trained on nothing but its own images; or one line on why there are none."""
-        request = self._request(arm, site, "local")
+        # The networks of `ensemble` are those of `local`; private ones have settings of their own.
+        request = self._request(arm, site, "local" if self._private(arm.scheme) is None else arm.scheme)
         return await self._asked(request)
 
     async def _ensemble(self, arm: Arm) -> tuple[Scored, list[list[Trained]]]:
@@ -63,7 +68,7 @@ class Local:
         flat = [network for group in groups for network in group]
         probabilities = await self.desk.trainer.test(arm, flat)
         probabilities = probabilities.reshape(len(groups), len(found), *probabilities.shape[1:]).mean(1)
-        sizes = [network_sizes(self._request(arm, site, "ensemble"), each) for site, each in found.items()]
+        sizes = [network_sizes(self._request(arm, site, arm.scheme), each) for site, each in found.items()]
         up, down = (sum(size[i] for size in sizes) for i in (0, 1))
         seconds = sum(each.seconds for each in found.values()) / len(groups)
         shared = Shared(tuple(found), missing, release_bytes=up, up=up, down=down, seconds=seconds)
@@ -115,7 +120,7 @@ class Local:
         seeds = tuple(
             spawn(simulation.seed, "network", arm.partition, arm.seed, arm.model, i) for i in range(simulation.networks)
         )
-        pilots = min(simulation.recipe.pilots, simulation.networks)
+        pilots, private = min(simulation.recipe.pilots, simulation.networks), self._private(scheme)
         return Alone(
             name=f"{site} {named.name}",
             site=site,
@@ -123,12 +128,22 @@ class Local:
             model=arm.model,
             width=simulation.width,
             partition=arm.partition,
-            grid=grid(simulation, grows=True),
+            grid=grid(simulation, grows=True) if private is None else Grid(private.recipe(), (private.lr,)),
             pilots=pilots,
             seeds=seeds,
             releases=releases,
             share=share,
+            private=private,
         )
+
+    def _private(self, scheme: str) -> DPSGD | None:
+        """What sites are told of a private scheme's training."""
+        known = scheme_named(scheme)
+        if not issubclass(known.settings, PrivateAloneSettings):
+            return None
+        settings = known.read(self.desk.simulation.settings(scheme))
+        assert isinstance(settings, PrivateAloneSettings)
+        return settings.private
 
     async def _asked(self, request: Alone) -> Learned | str:
         async def ask() -> Learned | str:

@@ -13,6 +13,7 @@ from fedistill.plan import Job, Simulation
 from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.study.arm import Scored
 from fedistill.study.at_sites import AtSite
+from fedistill.study.guarantees import guarantee
 from fedistill.training.metrics import METRICS, score
 
 
@@ -24,10 +25,13 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
         labels: int64 (N,) or (N, L), of the official test split.
     """
     rows: list[dict[str, Any]] = []
+    lines = dict.fromkeys((each.arm.scheme, each.arm.ipc, each.arm.rounds) for each in scored)
+    promises = {line: guarantee(simulation, *line) for line in lines}
     for each in scored:
         arm = each.arm
         for network, probabilities in enumerate(each.probabilities):
             metrics, shared = score(labels, probabilities), each.shared[network]
+            promise = promises[arm.scheme, arm.ipc, arm.rounds]
             rows.append(
                 {
                     "simulation": simulation.name,
@@ -50,6 +54,8 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
                     "bytes_shared": shared.release_bytes,
                     "bytes_up": shared.up,
                     "bytes_down": shared.down,
+                    "epsilon": np.nan if promise is None else promise.epsilon,
+                    "delta": np.nan if promise is None else promise.delta,
                     "lr": each.recipes[network].lr,
                     "steps": each.steps[network],
                     "distill_seconds": round(shared.seconds, 3),

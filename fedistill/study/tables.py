@@ -10,6 +10,7 @@ from fedistill.study.comparison import comparison
 from fedistill.study.conduct import Study
 from fedistill.study.divided import divided
 from fedistill.study.folder import RunFolder
+from fedistill.study.guarantees import guarantees
 from fedistill.study.privacy_tables import privacy, roc
 from fedistill.study.ready import Ready
 from fedistill.study.rows import results, sites
@@ -20,7 +21,7 @@ def write_tables(
     plan: Plan, studies: Sequence[Study], ready: Sequence[Ready], folder: RunFolder
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Write results, comparison, sites, holdings, traffic, sources where the test split has several, rounds where there
-    were any, and privacy and roc where there was an audit; return the first three.
+    were any, guarantees where any scheme gives one, privacy and roc where there was an audit; return the first three.
     """
     rows, compared, by_site, attacked = [], [], [], []
     for study, data in zip(studies, ready, strict=True):
@@ -49,6 +50,9 @@ def write_tables(
     if any(len(each) for each in attacked):
         folder.table("privacy", together(plan, attacked))
         folder.table("roc", together(plan, [roc(study.audit) for study in studies]))
+    promised = [guarantees(study.simulation) for study in studies]
+    if any(len(each) for each in promised):
+        folder.table("guarantees", together(plan, promised))
     curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
     if any(len(each) for each in curves):
         folder.table("rounds", together(plan, curves))
