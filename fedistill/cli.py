@@ -216,6 +216,66 @@ def report(
 
 
 @cli.command()
+def audit(
+    name: Annotated[str, typer.Argument(metavar="SIMULATION|DATASET|FILE")],
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Attack this one; several times. Default: the file's, or dc.")
+    ] = None,
+    ipc: Annotated[list[int] | None, typer.Option(help="Images per class; several times.", min=1)] = None,
+    shadows: Annotated[int | None, typer.Option(help="An even number. Default: the file's, or 32.")] = None,
+    site: Annotated[str | None, typer.Option(help="Whose images are attacked. Default: the first site's.")] = None,
+    canaries: Annotated[bool, typer.Option("--canaries", help="Attack mislabelled canaries as well.")] = False,
+    networks: Annotated[int | None, typer.Option(help="Global networks trained on each shadow.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/audit-NAME.")] = None,
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+    changes: Set = None,
+    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
+) -> None:
+    """Attack what one site sends: is an image in its data? Run it again to resume."""
+    began = time.perf_counter()
+    import pandas as pd
+
+    from fedistill.plan import audited_plan
+    from fedistill.report.leaks import print_leaks
+    from fedistill.report.page import write_report
+    from fedistill.report.progress import Progress
+    from fedistill.study import run as run_study
+
+    plan = audited_plan(
+        name,
+        methods=methods or (),
+        ipc=ipc or (),
+        shadows=shadows,
+        site=site,
+        networks=networks,
+        canaries=canaries,
+        changes=changes or (),
+        phantom=phantom,
+    )
+    sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
+    with Progress(list(sites), console) as progress:
+        finished = run_study(
+            plan,
+            out=out or Path("runs") / plan.name,
+            engine=engine,
+            data_root=None if data_root is None else str(data_root),
+            cache=cache,
+            fresh=fresh,
+            workers=workers,
+            on_event=progress,
+            began=began,
+        )
+    report = write_report(finished)
+    print_leaks(pd.read_csv(finished.root / "privacy.csv"), console)
+    console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
+    console.print(f"report: {_short(report)}", soft_wrap=True)
+
+
+@cli.command()
 def predict(
     data: Annotated[str, typer.Argument(metavar="DATASET|FILE.npz")],
     ipc: Annotated[int, typer.Option(help="Images per class that each site would share.", min=1)] = 10,

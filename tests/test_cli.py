@@ -182,3 +182,35 @@ def test_a_killed_distillation_goes_on_where_it_was(tmp_path):
     assert step > 1  # not from the beginning
     assert stopped.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.safetensors", "whole.safetensors"]
+
+
+SMALL = ["--set", "federation.images=40", "--set", "width=4", "--set", "networks=1", "--set", "recipe.steps=4"]
+SMALL += ["--set", "recipe.max_steps=4", "--set", "audit.steps=2", "--engine", "inline"]
+
+
+def test_an_audit_of_a_data_set_in_a_narrow_terminal(typed, tmp_path):
+    words = ["audit", "phantom:breast", "--method", "full", "--method", "random", "--ipc", "2", "--shadows", "6"]
+    code, text = typed(*words, *SMALL)
+    assert code == 0
+    tables = text[text.index("\nfull\n") :]
+    assert "random, ipc 2" in tables and "nearest-pixels" in tables and "100.0 (100.0 to 100.0)" in tables
+    assert all(len(line) <= 60 for line in tables.splitlines())
+    assert (tmp_path / "runs" / "audit-phantom-breast" / "privacy.csv").exists()
+    code, text = typed(*words, *SMALL)
+    assert code == 0 and "0 distillations, networks and shadows computed" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nobody"], "nothing to audit called 'nobody'"),
+        (["phantom:breast", "--shadows", "7"], "shadows come in pairs"),
+        (["phantom:breast", "--method", "dcc"], "there is no scheme 'dcc'"),
+        (["phantom:breast", "--site", "nowhere"], "there is no site 'nowhere'"),
+        (["phantom:breast", "--method", "fedavg", "--set", "federation.policy.allow_weights=true"], "makes no Release"),
+    ],
+)
+def test_an_audit_that_cannot_be_is_refused_before_any_work(typed, tmp_path, words, message):
+    code, text = typed("audit", *words)
+    assert code == 2 and message in " ".join(text.split())
+    assert not (tmp_path / "runs").exists()

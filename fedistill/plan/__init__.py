@@ -1,6 +1,7 @@
 """TOML -> frozen Simulation -> jobs; and who holds which images."""
 
 from fedistill.plan.audit import Audit
+from fedistill.plan.audited import audited_plan
 from fedistill.plan.federation import Federation, Site
 from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets
 from fedistill.plan.jobs import Job, job
@@ -19,6 +20,7 @@ __all__ = [
     "Share",
     "Simulation",
     "Site",
+    "audited_plan",
     "everything",
     "holdings",
     "holdings_here",

@@ -60,7 +60,16 @@ def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) 
         PlanError: no such file, or something in it cannot be.
     """
     path = find("simulations", name)
-    content = {"name": path.stem, **read_toml(path)}
+    return plan_from({"name": path.stem, **read_toml(path)}, path, changes=changes, phantom=phantom)
+
+
+def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (), phantom: bool = False) -> Plan:
+    """`load_plan` of what stands in a file.
+
+    Args:
+        content: the file's, changed in place.
+        path: the file, which errors name and relative paths start from.
+    """
     rehearsal = content.pop("rehearsal", {})
     if not isinstance(rehearsal, dict):
         raise PlanError(f"{path}: rehearsal is no table.", expected="[rehearsal] with settings", found=repr(rehearsal))

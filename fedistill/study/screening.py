@@ -113,7 +113,8 @@ def _figure(pairs: Sequence[Pair], sent: Sent) -> "Figure":
     """Synthetic images above their nearest training and their nearest other image, those that come nearest first."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.1 * PAIRS + 1.1, 4.4), layout="constrained")
+    figure = Figure(figsize=(1.1 * PAIRS + 1.1, 4.4))
+    figure.subplots_adjust(left=0.1, right=0.99, bottom=0.01, top=0.88, hspace=0.2, wspace=0.05)
     axes = figure.subplots(3, PAIRS, squeeze=False)
     synthetic = visible(sent.made.images.numpy().transpose(0, 2, 3, 1))
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = [
