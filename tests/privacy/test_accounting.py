@@ -34,6 +34,20 @@ def test_published_epsilons(rate, sigma, steps, published):
     assert 0.7 * published < epsilon_of(Mechanism(sigma, steps, rate), delta=1e-5) < ours < published
 
 
+@pytest.mark.parametrize(
+    ("images", "steps", "sigmas"),
+    [(60_000, 100_000, (5.5, 0.97)), (4_708, 1_000, (7.1, 1.2)), (1_000, 1_000, (33, 4.4)), (1_000, 200, (15, 2.1))],
+)
+def test_what_batches_of_256_take_for_epsilon_1_and_10(images, steps, sigmas):
+    """Noise in two digits, for a hospital's number of images: so is epsilon known to 5 %; PLD finds less was spent."""
+    for sigma, epsilon in zip(sigmas, (1.0, 10.0), strict=True):
+        noise = Mechanism(sigma, steps, 256 / images)
+        ours = epsilon_of(noise, delta=1e-5, accountant="rdp")
+        assert ours == pytest.approx(epsilon, rel=0.05)
+        assert ours == pytest.approx(epsilon_by_rdp(256 / images, sigma, steps, 1e-5, ORDERS), rel=1e-6)
+    assert 0.85 * ours < epsilon_of(noise, delta=1e-5) < ours
+
+
 def test_opacus_s_own_figures():
     """opacus/tests/accountants_test.py; it has orders between whole numbers too, so its epsilon is a hair smaller."""
     ours = epsilon_of(Mechanism(1.5, 2250, 0.04), delta=1e-5, accountant="rdp")
