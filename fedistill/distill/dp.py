@@ -13,7 +13,7 @@ site's policy wants.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -90,6 +90,11 @@ class PrivateSettings(SteadySettings):
     def asked(self) -> dict[str, Any]:
         """Those of its settings that the noisy answers depend on: the others may change, and nothing is spent again."""
         return {name: value for name, value in asdict(self).items() if name in ASKED}
+
+
+def costs_of(budgets: Iterable[PrivateSettings]) -> tuple[Cost, ...]:
+    """What several budgets spend: those that ask the same questions share the answers, and spend once."""
+    return tuple(each.cost() for each in {tuple(each.asked().items()): each for each in budgets}.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,11 @@ def method_named(name: str) -> Method:
     return METHODS[name]
 
 
+def is_private(name: str) -> bool:
+    """Whether a method's images come with a differential-privacy bound."""
+    return issubclass(method_named(name).settings, PrivateSettings)
+
+
 def settings_for(
     name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
 ) -> Any:
@@ -131,6 +136,6 @@ def privacy_statement(name: str, settings: Sequence[Any] = (), *, groups: bool =
     method = method_named(name)
     if method.real:
         return "These are real patients' images."
-    if issubclass(method.settings, PrivateSettings):
+    if is_private(name):
         return statement(settings, groups=groups, entropy=entropy)
     return "Synthetic images without a differential-privacy bound; what they leak must be measured by attack."

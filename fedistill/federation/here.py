@@ -5,9 +5,12 @@ from pathlib import Path
 
 from flwr.app import Context
 
+from fedistill.data import ImageSet
 from fedistill.errors import PlanError
 from fedistill.plan import Federation, Share, everything, holdings_here, load_simulation
 from fedistill.plan.schemes import EVERYONE
+from fedistill.privacy.counts import too_small, without
+from fedistill.privacy.policy import Policy
 from fedistill.store import Store
 from fedistill.training.device import device_for
 
@@ -19,6 +22,12 @@ class Here:
     One place beyond the last site is ``everyone``: in a simulation, all sites' data at one, for ``central-`` schemes.
     The noise of private methods follows from the seed, which the server knows, unless the site's own configuration says
     ``entropy=system``: what is meant to protect patients must say so.
+
+    Args:
+        federation: its place in it; data_root: folder of MedMNIST files; store: where it keeps what it has computed.
+        entropy: where the noise of private methods comes from.
+        ledger: the site's own, named in its configuration; None in a simulation, whose sites have theirs in the store.
+        recipient: who asks, as the ledger calls it.
     """
 
     federation: Federation
@@ -26,6 +35,23 @@ class Here:
     data_root: str | None
     store: Store
     entropy: str = "seeded"
+    ledger: Path | None = None
+    recipient: str = "simulation"
+
+    @property
+    def policy(self) -> Policy:
+        """Its own rules."""
+        return self.federation.policy_of(self.name)
+
+    @property
+    def alternatives(self) -> bool:
+        """Whether what is asked for is one of several things that a real site might release, as in a simulation."""
+        return self.ledger is None
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where its ledger is."""
+        return self.store.root / "ledger" / f"{self.name}.jsonl" if self.ledger is None else self.ledger
 
     @property
     def device(self) -> str:
@@ -40,9 +66,22 @@ class Here:
     def name(self) -> str:
         return (*self.federation.sites, EVERYONE)[self.place]
 
-    def share(self, partition: int) -> Share:
+    def whole(self, partition: int) -> Share:
+        """All of its images. For private methods, whose bound an exact count of a class would break."""
         held = holdings_here(self.federation, partition, self.data_root, self.store.remember)
         return everything(held) if self.name == EVERYONE else held.shares[self.place]
+
+    def share(self, partition: int) -> Share:
+        """Its images, without classes that are too small by its policy, counted over its training images."""
+        held = self.whole(partition)
+        small = too_small(held.train, self.policy.min_class_size)
+        return Share(*[without(images, small) for images in (held.train, held.val, held.held_out)])
+
+    def scored(self, partition: int, split: str) -> ImageSet:
+        """What networks are scored on: a split of its share, without classes that are too small in that split."""
+        share = self.share(partition)
+        images = {"val": share.val, "held_out": share.held_out}[split]
+        return without(images, too_small(images, self.policy.min_class_size))
 
 
 def here(context: Context) -> Here:
@@ -64,4 +103,13 @@ def here(context: Context) -> Here:
             expected=f"at most {len(federation.sites)} nodes",
             found=f"partition-id={place}",
         )
-    return Here(federation, place, root or None, Store(Path(store)), str(own.get("entropy", "seeded")))
+    ledger = str(own.get("ledger", ""))
+    return Here(
+        federation,
+        place,
+        root or None,
+        Store(Path(store)),
+        str(own.get("entropy", "seeded")),
+        ledger=Path(ledger) if ledger else None,
+        recipient=f"run {context.run_id}" if ledger else "simulation",
+    )

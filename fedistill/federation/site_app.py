@@ -5,6 +5,7 @@ grid gives each site its configuration; in Flower's own simulation runtime it fo
 """
 
 import time
+from dataclasses import replace
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -12,12 +13,15 @@ from flwr.clientapp import ClientApp
 from fedistill.errors import PolicyError
 from fedistill.federation.events import emitter
 from fedistill.federation.failure import from_exception
-from fedistill.federation.here import here
+from fedistill.federation.here import Here, here
 from fedistill.federation.messages import Outcome, pack_outcomes, pack_tallies, unpack_jobs, unpack_question
+from fedistill.federation.site_ledger import account
 from fedistill.federation.site_private import Private
 from fedistill.federation.site_release import carry_out
 from fedistill.federation.site_training import counts, network_for, train_alone, train_round
 from fedistill.federation.weights import Round, pack_learned, pack_round_reply, params_of, unpack_alone
+from fedistill.plan import Share
+from fedistill.privacy.counts import told, told_tally
 from fedistill.privacy.policy import check_weights
 
 app = ClientApp()
@@ -48,24 +52,26 @@ def release(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """One round of federated averaging: the message and the reply are those of Flower's own strategies."""
-    site, asked = here(context), Round.of(message.content)
-    check_weights(site.federation.policy, scheme=asked.scheme)
-    share, start = site.share(asked.partition), time.perf_counter()
+    site, asked, start = here(context), Round.of(message.content), time.perf_counter()
+    name = str(message.content.config_records["job"]["name"])
+    share = _share(site, asked.scheme, asked.partition, private=asked.private is not None)
     network = network_for(asked.model, asked.width, share)
-    on_event = emitter(str(message.content.config_records["job"]["name"]))
+    on_event = emitter(name)
+    mine = account(site, asked.scheme, name.partition(" round ")[0], share.train)  # all rounds' charges add up
     params = train_round(
         asked,
         params_of(message.content.array_records["arrays"], network),
         share,
-        Private(site, on_event),
+        Private(site, on_event, mine.charge),
         site=site.name,
         gpus=site.gpus,
         on_event=on_event,
     )
+    mine.leaves(params)
     reply = pack_round_reply(
         dict(zip(network.names, params, strict=True)),
         site=site.name,
-        examples=len(share.train),
+        examples=told(len(share.train), site.policy.share_counts),
         seconds=time.perf_counter() - start,
     )
     return Message(reply, reply_to=message)
@@ -75,10 +81,13 @@ def train(message: Message, context: Context) -> Message:
 def alone(message: Message, context: Context) -> Message:
     """Networks trained here to the end, on this site's images and what others released."""
     site, asked = here(context), unpack_alone(message.content)
-    check_weights(site.federation.policy, scheme=asked.scheme)
     on_event = emitter(asked.name)
-    share, private = site.share(asked.partition), Private(site, on_event)
+    share = _share(site, asked.scheme, asked.partition, private=asked.private is not None)
+    mine = account(site, asked.scheme, asked.name, share.train, each_apart=True)
+    private = Private(site, on_event, mine.charge)
     learned = train_alone(asked, share, site.store, private, gpus=site.gpus, on_event=on_event)
+    learned = replace(learned, examples=told(learned.examples, site.policy.share_counts))
+    mine.leaves(tuple(learned.params.values()))
     on_event({"stage": "done", "final": True, "seconds": learned.seconds})
     return Message(pack_learned(site.name, learned), reply_to=message)
 
@@ -89,8 +98,14 @@ def score(message: Message, context: Context) -> Message:
     site = here(context)
     question = unpack_question(message.content)
     emitter(question.name)({"stage": "scoring"})
-    share = site.share(question.partition)
-    split = {"val": share.val, "held_out": share.held_out}[question.split]
-    network = network_for(question.model, question.width, share)
-    tallies = counts(network, question.params, split, members=question.members)
+    images = site.scored(question.partition, question.split)
+    network = network_for(question.model, question.width, site.whole(question.partition))
+    tallies = counts(network, question.params, images, members=question.members)
+    tallies = [told_tally(tally, site.policy.share_counts) for tally in tallies]
     return Message(pack_tallies(site.name, tallies), reply_to=message)
+
+
+def _share(site: Here, scheme: str, partition: int, *, private: bool) -> Share:
+    """What networks that leave the site are trained on, where its policy lets them."""
+    check_weights(site.policy, scheme=scheme, private=private)
+    return site.whole(partition) if private else site.share(partition)

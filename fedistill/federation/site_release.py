@@ -1,16 +1,22 @@
 """A site that makes a Release of its own images: distil, encode, check against its own policy, keep."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fedistill.distill import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for, steady
+from fedistill.distill.dp import PrivateSettings, about_answers, costs_of
+from fedistill.distill.registry import is_private
 from fedistill.distill.release import Packed, Release, pack, require_encoding, unpack
+from fedistill.errors import PolicyError
 from fedistill.federation.here import Here
 from fedistill.federation.messages import Outcome
+from fedistill.federation.site_ledger import Answers, account_of
 from fedistill.plan import Job
-from fedistill.privacy.policy import check_release, check_request
+from fedistill.privacy.counts import told, too_small, unit
+from fedistill.privacy.last_look import check_release, rules_kept, screened
+from fedistill.privacy.policy import Asked, check_request
 from fedistill.store import KeptCheckpoints, Store, key_of
 
 
@@ -20,17 +26,22 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     Raises:
         PolicyError: the site's policy forbids it.
     """
-    method = METHODS[job.scheme]
-    policy = site.federation.policy
-    check_request(policy, scheme=job.scheme, real=method.real)  # before any data are touched
+    method, policy = METHODS[job.scheme], site.policy
+    check_request(policy, _asked(job, site))  # before any data are touched
     require_encoding(job.encoding)
-    share = site.share(job.partition)
+    private = is_private(job.scheme)
+    share = site.whole(job.partition) if private else site.share(job.partition)
     train = share.train
+    if not len(train):
+        raise PolicyError(
+            f"The site's policy forbids {job.scheme!r}: no class has {policy.smallest} {unit(train)}s (rule "
+            "min_class_size)."
+        )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
-    for each in chosen.values():
-        check_request(policy, scheme=job.scheme, real=method.real, start=getattr(each, "start", None))
+    check_request(policy, _asked(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
     waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
     store = Store(site.store.root, on_wait=lambda: on_event(waiting))
+    account = account_of(job, site, train)
     task = Task(
         train,
         None,
@@ -38,15 +49,24 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         draws=job.draws,
         model=job.model,
         width=job.width,
-        val=share.val if len(share.val) else None,
+        val=share.val if len(share.val) and not private else None,
         precision=job.precision,
         device=site.device,
         entropy=site.entropy,
+        smallest=policy.smallest if private else 1,
         on_event=on_event,
         remember=in_memory(store.remember),
+        charge=account.charge,
     )
+    answers = _answers(job, task, list(chosen.values())) if private else []
+    account.require([each for each in answers if store.get("noisy", key_of(each[0])) is None])
     done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
+    if not method.real and not private:
+        screened(policy, sets, train, share.held_out, on_event)
+    told_privacy = privacy_statement(
+        job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
+    )
     answer = Release(
         site=job.site,
         scheme=job.scheme,
@@ -62,16 +82,38 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
             precision=job.precision,
             images=train,
         ),
-        privacy=privacy_statement(
-            job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
-        ),
+        privacy=told_privacy + rules_kept(policy, unit=unit(train), private=private, real=method.real),
     )
-    check_release(policy, answer)
+    small = too_small(site.whole(job.partition).train, policy.min_class_size)
+    check_release(policy, answer, small=small, apart=site.alternatives)
     data = answer.to_bytes()
+    account.release(data, answers)
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
     found = sum(kept for _, _, kept in done.values())
-    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=len(train), found=found)
+    examples = told(len(train), policy.share_counts)
+    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=examples, found=found)
+
+
+def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
+    """What the policy judges; the settings as far as they are known."""
+    method, draws = METHODS[job.scheme], 1 if site.alternatives else job.draws
+    private = is_private(job.scheme)
+    return Asked(
+        job.scheme,
+        real=method.real,
+        starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
+        per_class=max(job.ipcs) * draws if job.ipcs and method.budget else None,
+        private=private,
+        costs=costs_of(chosen) if private else (),
+        held_out=held_out,
+    )
+
+
+def _answers(job: Job, task: Task, chosen: Sequence[PrivateSettings]) -> list[Answers]:
+    """The noisy answers that the budgets are made of, each once, and what they cost."""
+    found = {key_of(about): (about, each) for each in chosen if (about := about_answers(task, each, job.scheme))}
+    return [(about, each.cost()) for about, each in found.values()]
 
 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:

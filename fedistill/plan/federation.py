@@ -1,9 +1,10 @@
 """A federation: the sites of one file in ``sites/``, and the data they divide or bring."""
 
 import re
+from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from fedistill.data import scanner as device
 from fedistill.data.combine import one_name
@@ -11,6 +12,8 @@ from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
+
+MOST_SITES = 10_000
 
 _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
@@ -61,14 +64,21 @@ class Site(Frozen):
         threads: torch threads a job; they change the last bits of sums, so they belong to the site.
         dataset: its own data set, where sites do not divide one.
         scanner: what its device makes of all images it holds; left out, they stay as published.
+        policy: rules of its own, in the place of the federation's; those not given are the federation's.
     """
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
     gpus: Annotated[float, Field(ge=0)] = 0.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     dataset: str | None = None
     scanner: Scanner | None = None
+    policy: Policy | None = None
+
+    @field_serializer("policy")
+    def _those_given(self, value: Policy | None) -> dict[str, Any] | None:
+        """Read again, what was not given must not stand over the federation's rules."""
+        return None if value is None else value.model_dump(mode="json", exclude_unset=True)
 
 
 class Federation(Frozen):
@@ -85,14 +95,14 @@ class Federation(Frozen):
         sites: their names; a number N stands for site-1 to site-N.
         site: settings of single sites, by name.
         held_out: share of each site's training images set aside before anything is made of them.
-        policy: what every site lets out.
+        policy: what every site lets out; a site's own rules go over it.
     """
 
     name: str
     dataset: str | None = None
     combine: Combine | None = None
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    images: Annotated[int, Field(ge=2)] | None = None
+    images: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     data_seed: int | None = None
     partition: dict[str, Any] = Field(default_factory=lambda: {"by": "iid"})
     sites: tuple[str, ...]
@@ -103,7 +113,7 @@ class Federation(Frozen):
     @field_validator("sites", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and value <= MOST_SITES:
             return tuple(f"site-{i + 1}" for i in range(value))
         return tuple(value) if isinstance(value, list) else value
 
@@ -112,10 +122,12 @@ class Federation(Frozen):
     def _fit_for_files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("a federation needs at least one site")
+        if len(value) > MOST_SITES:
+            raise ValueError(f"at most {MOST_SITES:,} sites, not {len(value):,}")
         for name in value:
             require_name(name, "a site")
-        folded = [name.casefold() for name in value]
-        twice = sorted({name for name in value if folded.count(name.casefold()) > 1})
+        counted = Counter(name.casefold() for name in value)
+        twice = sorted({name for name in value if counted[name.casefold()] > 1})
         if twice:
             raise ValueError(f"every site needs a name of its own (case aside); more than one is called {twice}")
         return value
@@ -159,3 +171,14 @@ class Federation(Frozen):
     def of(self, name: str) -> Site:
         """A site's settings."""
         return self.site.get(name, Site())
+
+    def policy_of(self, name: str) -> Policy:
+        """A site's rules: the federation's, and its own over them.
+
+        All sites' data at one place are nobody's to let out: there, only where images start from is ruled.
+        """
+        if name not in self.sites:
+            return Policy(allow_real_images=True, allow_weights=True, start=self.policy.start)
+        own = self.of(name).policy
+        given = {} if own is None else {rule: getattr(own, rule) for rule in own.model_fields_set}
+        return self.policy.model_copy(update=given)

@@ -1,11 +1,21 @@
-"""What a site lets out, checked by the site itself on its own Release, whatever the server asked for."""
+"""What a site lets out: its rules, judged by the site itself before any work, whatever the server asked for.
 
-from typing import Literal
+A request is judged by what it would send (`Asked`), never by what it says of itself; what was made is looked at once
+more before it leaves (`fedistill.privacy.last_look`). A refusal names the rule. The same objections are raised when a
+simulation's file is read, so that what every site would refuse is said before any work.
+"""
 
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from fedistill.distill.release import Release
+from pydantic import BaseModel, ConfigDict, Field
+
 from fedistill.errors import PolicyError
+from fedistill.privacy.accounting import Cost
+from fedistill.privacy.proximity import QUANTILE
+from fedistill.privacy.spending import within
+
+Counts = Literal["exact", "rounded", "none"]
 
 
 class Policy(BaseModel):
@@ -18,6 +28,19 @@ class Policy(BaseModel):
             Refused unless allowed, for a network tells of what it was trained on.
         start: where synthetic images may start from: ``noise`` alone, or ``real`` ones too, which few steps leave
             recognisable.
+        min_class_size: a class of fewer training patients (images, where they do not say whose they are) takes part in
+            nothing: no image, network or score is made of it, and nothing says that it is there. 0 or 1: off.
+        max_ipc: images of a class that a Release may hold; each of several subsets drawn counts. A bound on every
+            Release by itself: only epsilon_max adds up.
+        share_counts: what is told of how many images there are: ``exact``; ``rounded`` to tens; ``none``. See
+            `fedistill.privacy.counts`.
+        epsilon_max, delta: the privacy budget of this site: what all its private Releases together may spend, by its
+            ledger (`fedistill.privacy.spending`).
+        non_private: whether Releases without a differential-privacy bound are allowed. Unless given: where there is no
+            epsilon_max; a budget that other Releases pass by would bound nothing.
+        proximity: whether a screen for copies (`fedistill.privacy.proximity`) is ``off``, warns at the site, or makes
+            it refuse. Needs held-out images. Private Releases pass it by: its outcome depends on patients' images.
+        proximity_quantile: share of real images that the screen would accuse.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -25,45 +48,129 @@ class Policy(BaseModel):
     allow_real_images: bool = False
     allow_weights: bool = False
     start: Literal["noise", "real"] = "noise"
+    min_class_size: Annotated[int, Field(ge=0)] = 1
+    max_ipc: Annotated[int, Field(ge=1)] | None = None
+    share_counts: Counts = "exact"
+    epsilon_max: Annotated[float, Field(gt=0)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    non_private: Literal["allow", "refuse"] | None = None
+    proximity: Literal["off", "warn", "refuse"] = "off"
+    proximity_quantile: Annotated[float, Field(ge=0, le=0.5)] = QUANTILE
+
+    @property
+    def private_only(self) -> bool:
+        """Whether nothing leaves without a differential-privacy bound."""
+        return (self.non_private or ("refuse" if self.epsilon_max is not None else "allow")) == "refuse"
+
+    @property
+    def limit(self) -> tuple[float, float] | None:
+        """The budget, (epsilon, delta); None without one."""
+        return None if self.epsilon_max is None else (self.epsilon_max, self.delta)
+
+    @property
+    def smallest(self) -> int:
+        """Patients or images that a class has at least."""
+        return max(1, self.min_class_size)
 
 
-def check_request(policy: Policy, *, scheme: str, real: bool, start: str | None = None) -> None:
-    """Refuse before any work what could not be sent afterwards.
+@dataclass(frozen=True)
+class Asked:
+    """What a request would have a site send, as far as that is known before any work.
 
     Args:
-        real: whether the scheme sends real images; start: where its synthetic ones start, if it makes any.
+        scheme: its name; sends: what the site would send.
+        real: whether the images are patients' own.
+        starts: where the budgets' synthetic images would start from.
+        per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
+        private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
+        held_out: whether the site has set images aside.
+    """
+
+    scheme: str
+    sends: Literal["images", "networks"] = "images"
+    real: bool = False
+    starts: frozenset[str] = frozenset()
+    per_class: int | None = 0
+    private: bool = False
+    costs: tuple[Cost, ...] = ()
+    held_out: bool = True
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a policy forbids something.
+
+    Args:
+        rule: its name; does: what it forbids, of the scheme; mend: how it would be allowed, or done otherwise.
+    """
+
+    rule: str
+    does: str
+    mend: str
+
+
+def objection(policy: Policy, asked: Asked) -> Objection | None:
+    """The first rule that forbids it; None where all allow it.
+
+    >>> objection(Policy(), Asked("full", real=True, per_class=None)).rule
+    'allow_real_images'
+    >>> objection(Policy(), Asked("dc", starts=frozenset({"noise"}), per_class=10)) is None
+    True
+    """
+    images = asked.sends == "images"
+    if asked.real and not policy.allow_real_images:
+        return Objection("allow_real_images", "sends real images", _written("allow_real_images = true"))
+    if not images and not policy.allow_weights:
+        return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
+    if "real" in asked.starts and policy.start == "noise":
+        mend = f'set scheme.{asked.scheme}.start = "noise", or {_written("start = " + chr(34) + "real" + chr(34))}'
+        return Objection("start", "starts from real images", mend)
+    if policy.private_only and not asked.private:
+        rule = "epsilon_max" if policy.non_private is None else "non_private"
+        does = "has no differential-privacy bound"
+        return Objection(
+            rule, does, f"take a private scheme, or {_written('non_private = ' + chr(34) + 'allow' + chr(34))}"
+        )
+    if images and policy.max_ipc is not None and (asked.per_class is None or asked.per_class > policy.max_ipc):
+        many = "all images" if asked.per_class is None else f"up to {asked.per_class} images"
+        return Objection("max_ipc", f"sends {many} of a class, more than {policy.max_ipc}", "lower ipc")
+    if images and policy.share_counts != "exact" and asked.per_class is None:
+        does = "sends as many images as there are, which tells how many"
+        return Objection("share_counts", does, _written('share_counts = "exact"'))
+    if policy.limit is not None and asked.costs:
+        epsilon, delta = policy.limit
+        if not within(asked.costs, epsilon=epsilon, delta=delta):
+            does = f"spends more than epsilon {epsilon:g} at delta {delta:g}"
+            return Objection("epsilon_max", does, f"lower scheme.{asked.scheme}.epsilon")
+    screened = images and policy.proximity != "off" and not asked.real and not asked.private
+    if screened and not asked.held_out:
+        does = "cannot be screened for copies without images set aside"
+        return Objection("proximity", does, "write `held_out = 0.2` into the federation file")
+    return None
+
+
+def check_request(policy: Policy, asked: Asked) -> None:
+    """Refuse before any work what could not be sent afterwards.
 
     Raises:
         PolicyError: names the rule.
     """
-    if real and not policy.allow_real_images:
-        raise PolicyError(
-            f"The site's policy forbids {scheme!r}: it would send real patients' images (rule allow_real_images)."
-        )
-    if start == "real" and policy.start == "noise":
-        raise PolicyError(
-            f"The site's policy forbids {scheme!r} to start from real patients' images (rule start): "
-            f'with start = "noise" in its settings it may run.'
-        )
+    found = objection(policy, asked)
+    if found is not None:
+        raise PolicyError(f"The site's policy forbids {asked.scheme!r}: it {found.does} (rule {found.rule}).")
 
 
-def check_weights(policy: Policy, *, scheme: str) -> None:
+def check_weights(policy: Policy, *, scheme: str, private: bool = False) -> None:
     """Refuse to train what could not be sent.
 
-    Raises:
-        PolicyError: names the rule.
-    """
-    if not policy.allow_weights:
-        raise PolicyError(
-            f"The site's policy forbids {scheme!r}: it would send a network trained on patients' images "
-            "(rule allow_weights)."
-        )
-
-
-def check_release(policy: Policy, release: Release) -> None:
-    """The last look before anything is sent.
+    Args:
+        private: whether every step is under a differential-privacy bound.
 
     Raises:
         PolicyError: names the rule.
     """
-    check_request(policy, scheme=release.scheme, real=release.real)
+    check_request(policy, Asked(scheme, sends="networks", private=private))
+
+
+def _written(line: str) -> str:
+    return f"write `[policy]` with `{line}` into the federation file"

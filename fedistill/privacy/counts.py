@@ -1,0 +1,90 @@
+"""What a site tells of how many images it holds, by its policy's ``share_counts``; and classes too small to be told of.
+
+Counts leave a site in four places: with a Release, how many images it was made of; with a network, how many it was
+trained on (federated averaging weights by it); with scores, how many images of each class were scored; and in the
+Release itself, where a scheme sends a class's real images and there are fewer than were asked for.
+
+- ``exact``: all of them, as they are.
+- ``rounded``: to the nearest ten, fives up, and never below ten. Scores keep their meaning: their rates stay, to two
+  digits, and only what they are rates of is rounded. Real images leave only where every class has as many as were asked
+  for: which tells that there are no fewer.
+- ``none``: a count is 1 where there are images, so that every site weighs the same; and scores are bare rates.
+
+What this does not hide: that there are images; how long work took; and small counts from many networks' rates, for
+rates of seven images are sevenths. What a simulation's own tables say of who holds what no site has sent.
+"""
+
+import numpy as np
+
+from fedistill.data.imageset import ImageSet
+from fedistill.training.metrics import Tally
+
+BASE = 10
+RATE_DIGITS = 2
+
+
+def told(count: int, how: str) -> int:
+    """A number of images as the site tells it.
+
+    >>> [told(n, "rounded") for n in (0, 3, 14, 15, 546)], told(546, "none"), told(546, "exact")
+    ([0, 10, 10, 20, 550], 1, 546)
+    """
+    if how == "exact" or not count:
+        return count
+    return 1 if how == "none" else max(BASE, BASE * int((count + BASE / 2) // BASE))
+
+
+def told_tally(tally: Tally, how: str) -> Tally:
+    """Counts of predictions as the site tells them; what follows from them, AUC and accuracies, stays to two digits.
+
+    >>> exact = Tally(*[np.array([v]) for v in (26.0, 27.0, 6.0, 9.0)])
+    >>> rounded = told_tally(exact, "rounded")
+    >>> rounded.count.tolist(), rounded.correct.tolist(), rounded.pairs.tolist(), round(rounded.auc, 2)
+    ([10.0], [6.7], [30.0], 0.96)
+    """
+    if how == "exact":
+        return tally
+    count, pairs = (np.array([told(int(n), how) for n in part], float) for part in (tally.count, tally.pairs))
+    return Tally(_rate(tally.concordant, tally.pairs) * pairs, pairs, _rate(tally.correct, tally.count) * count, count)
+
+
+def _rate(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.round(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0), RATE_DIGITS)
+
+
+def unit(images: ImageSet) -> str:
+    """What is counted: patients where the images say whose they are, else images."""
+    return "image" if images.groups is None else "patient"
+
+
+def per_class(images: ImageSet) -> np.ndarray:
+    """Patients (or images) that have each class, or each of several labels, int64 (K,)."""
+    has = images.labels.astype(bool) if images.multilabel else images.labels[:, None] == np.arange(images.n_classes)
+    if images.groups is None:
+        return has.sum(0).astype(np.int64)
+    return np.array([len(np.unique(images.groups[mine])) for mine in has.T], np.int64)
+
+
+def too_small(images: ImageSet, least: int) -> frozenset[int]:
+    """Classes of fewer patients (or images) than that, those without any included; none where `least` is below 2.
+
+    Of several labels an image may have one that is too rare and one that is not. Without that image the second has
+    fewer: so labels are left out until all that are left have enough without the images that go.
+    """
+    found: frozenset[int] = frozenset()
+    while least > 1:
+        left = without(images, found)
+        more = found | frozenset(np.flatnonzero(per_class(left) < least).tolist())
+        if more == found:
+            break
+        found = more
+    return found
+
+
+def without(images: ImageSet, classes: frozenset[int]) -> ImageSet:
+    """The images that have none of these classes; the same object where there are none to leave out."""
+    if not classes:
+        return images
+    at = sorted(classes)
+    gone = images.labels[:, at].any(1) if images.multilabel else np.isin(images.labels, at)
+    return images.take(np.flatnonzero(~gone)) if gone.any() else images
