@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from fedistill.data.facts import FACTS
 from fedistill.distill import METHODS, settings_for
+from fedistill.distill.dp import PrivateSettings
 from fedistill.errors import SettingError, nearest
 from fedistill.plan.tables import Frozen
 from fedistill.training.dpsgd import DPSGD
@@ -99,7 +100,7 @@ class PrivateTraining(Frozen):
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     clip: Annotated[float, Field(gt=0)] = 1.0
     rate: Annotated[float, Field(gt=0, le=1)] = 0.25
-    lr: Annotated[float, Field(gt=0)] = 0.5
+    lr: Annotated[float, Field(gt=0)] = 0.5  # see PrivateAloneSettings
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     accountant: Literal["pld", "rdp"] = "pld"
 
@@ -117,7 +118,9 @@ class PrivateAloneSettings(PrivateTraining):
         steps: of DP-SGD.
     """
 
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
+    # PneumoniaMNIST, 941 images, width 32, validation AUC (balanced accuracy) of one network at epsilon 10: 97.9
+    # (91.9); lr 2: 98.0 (92.8); momentum 0.9, lr 0.1: 97.8 (91.3). At epsilon 1: 96.0 (76.2); lr 2: 93.0 (66.9).
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 40
 
     @property
     def private(self) -> DPSGD:
@@ -132,8 +135,10 @@ class DPFedAvgSettings(PrivateTraining, RoundsSettings):
         local_steps: of DP-SGD that a site takes in a round.
     """
 
-    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (20,)
-    local_steps: Annotated[int, Field(ge=1, le=10_000)] = 5
+    # Four such sites, epsilon 10: 98.0 (92.7). Epsilon 1: 96.8 (78.5); lr 0.5: 97.1 (64.7).
+    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (10,)
+    local_steps: Annotated[int, Field(ge=1, le=10_000)] = 3
+    lr: Annotated[float, Field(gt=0)] = 1.0
 
     @property
     def private(self) -> DPSGD:
@@ -171,6 +176,12 @@ class Scheme:
     def real(self) -> bool:
         """Whether sites send real patients' images."""
         return self.method is not None and METHODS[self.method].real
+
+    @property
+    def private(self) -> bool:
+        """Whether what sites send is differentially private."""
+        chosen = self.settings if self.method is None else METHODS[self.method].settings
+        return issubclass(chosen, PrivateSettings | PrivateTraining)
 
     @property
     def weights(self) -> bool:

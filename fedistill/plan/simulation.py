@@ -10,7 +10,6 @@ from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
 from fedistill.plan.audit import Audit
 from fedistill.plan.federation import Federation, require_name
-from fedistill.plan.permitted import require_equal_weights, require_permitted
 from fedistill.plan.schemes import EVERYONE, Scheme, check_settings, scheme_named, scheme_names
 from fedistill.plan.tables import Frozen
 from fedistill.precision import resolve
@@ -71,6 +70,7 @@ class Simulation(Frozen):
         encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
         threads: torch threads of each server stage.
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
+        epsilon: what every private scheme may spend, where its own settings do not say.
         pooling: how the server puts Releases together: ``concat`` as they are; ``balanced``, every class repeated to
             the size of the largest; ``weighted``, every site's repeated in proportion to the images it holds.
         leave_out: schemes whose pools are also tried without each single site, which shows what that site adds.
@@ -97,6 +97,7 @@ class Simulation(Frozen):
     encoding: Encoding = "uint8"
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     pooling: Literal["concat", "balanced", "weighted"] = "concat"
     leave_out: tuple[str, ...] = ()
     keep_real_images: bool = False
@@ -142,8 +143,6 @@ class Simulation(Frozen):
             raise ValueError("a simulation needs at least one [scheme.NAME] table")
         for name in self.scheme:
             self._check_scheme(name)
-        rounds = any(scheme_named(name).kind == "rounds" for name in self.scheme)
-        require_equal_weights(self.federation, by_counts=rounds or self.pooling == "weighted")
         for name in self.leave_out:
             if name not in self.scheme or not scheme_named(name).shared_by_sites:
                 mine = [each for each in self.scheme if scheme_named(each).shared_by_sites]
@@ -160,10 +159,14 @@ class Simulation(Frozen):
         return len(self.federation.sites) if self.min_sites is None else self.min_sites
 
     def settings(self, scheme: str) -> Mapping[str, Any]:
-        """A scheme's settings as its file gives them; ``central-dc`` has those of ``dc`` but where it gives its own."""
+        """A scheme's settings as its file gives them; ``central-dc`` has those of ``dc`` but where it gives its own.
+
+        Private ones have the simulation's epsilon, unless they give their own.
+        """
         known = scheme_named(scheme)
         under = self.scheme.get(known.method or "", {}) if known.kind == "central" else {}
-        return {**under, **self.scheme[scheme]}
+        common = {"epsilon": self.epsilon} if known.private and self.epsilon is not None else {}
+        return {**common, **under, **self.scheme[scheme]}
 
     def budgets(self, scheme: str) -> tuple[int | None, ...]:
         """The scheme's budgets: those of the simulation, or None alone for a scheme without one."""
@@ -192,8 +195,23 @@ class Simulation(Frozen):
             raise ValueError(f"scheme {name!r} calls all sites together {EVERYONE!r}: rename the site of that name")
         if scheme.kind == "join":
             self._check_join(scheme, chosen[0].of)
-        budgets, needed = self.budgets(name), self.sites_needed
-        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
+        policy = self.federation.policy
+        # What is made of all data in one place never leaves it: no site's policy has a say in it.
+        if scheme.kind == "images" and scheme.real and not policy.allow_real_images:
+            raise ValueError(
+                f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
+                "or write `[policy]` with `allow_real_images = true` into the federation file"
+            )
+        if scheme.weights and not policy.allow_weights:
+            raise ValueError(
+                f"scheme {name!r} sends networks, which the policy of the sites forbids: leave the scheme out, "
+                "or write `[policy]` with `allow_weights = true` into the federation file"
+            )
+        if policy.start == "noise" and any(getattr(each, "start", None) == "real" for each in chosen):
+            raise ValueError(
+                f"scheme {name!r} starts from real images, which the policy of the sites forbids: set "
+                f'scheme.{name}.start = "noise", or write `[policy]` with `start = "real"` into the federation file'
+            )
 
     def _check_join(self, scheme: Scheme, of: str) -> None:
         if of not in self.scheme or not scheme_named(of).shared_by_sites or not scheme_named(of).budget:

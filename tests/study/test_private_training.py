@@ -12,7 +12,7 @@ from fedistill.federation.site_training import train_alone, train_round
 from fedistill.federation.weights import Alone, Round, pack_alone, unpack_alone
 from fedistill.models import build
 from fedistill.plan import load_simulation
-from fedistill.plan.schemes import DPFedAvgSettings
+from fedistill.plan.schemes import DPFedAvgSettings, scheme_named
 from fedistill.seeds import generator
 from fedistill.store import Store
 from fedistill.study import run
@@ -115,6 +115,15 @@ def test_run_again_it_spends_nothing(finished, monkeypatch):
     again = run(finished.simulation, out=finished.root, engine="inline")
     columns = [c for c in again.rows.columns if not c.endswith("_seconds")]
     pd.testing.assert_frame_equal(again.rows[columns], finished.rows[columns], check_exact=True)
+
+
+def test_one_epsilon_for_all_private_schemes(tmp_path):
+    plan = simulation(tmp_path, "epsilon=3.0", "scheme.random={}")
+    assert plan.settings("dp-dm")["epsilon"] == 3 and plan.settings("dpsgd-local")["epsilon"] == 5  # its own
+    assert "epsilon" not in plan.settings("random") and "epsilon" not in plan.settings("local")
+    assert scheme_named("central-dp-dm").private and not scheme_named("fedavg").private
+    with pytest.raises(PlanError, match="epsilon"):
+        simulation(tmp_path, "epsilon=0.0")
 
 
 def site(folder, *, entropy):
