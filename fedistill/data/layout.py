@@ -1,6 +1,7 @@
 """The rules of MedMNIST's layout: which arrays go together, and what classes and patients they mean."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from fedistill.data.facts import SPLITS
 from fedistill.errors import DataError
 
 MOST_CLASSES = 10_000  # a larger label is a patient number or a mistake, not a class
+LONGEST_NAME = 4000  # bytes, four a letter
 
 
 class Header(NamedTuple):
@@ -100,6 +102,22 @@ def check_labels(path: Path, headers: Mapping[str, Header], labels: Mapping[str,
                 mend="number the classes from 0",
             )
     return {s: a.astype(np.int64) if multilabel else a.reshape(-1).astype(np.int64) for s, a in labels.items()}
+
+
+def check_sizes(path: Path, headers: Mapping[str, Header]) -> None:
+    """Raise DataError where labels, groups or class names would take more memory than any can, before they are read."""
+    for name, (shape, dtype) in headers.items():
+        labels, names = name.endswith("_labels"), name == "class_names"
+        if not (labels or names or name.endswith("_groups")):
+            continue
+        each = prod(shape if names else shape[1:])
+        longest = 8 if labels else LONGEST_NAME
+        if each > MOST_CLASSES or (dtype.itemsize > longest and dtype.kind in "iufbUS"):
+            raise DataError(
+                f"{path}: {name} cannot be used.",
+                expected=f"at most {MOST_CLASSES:,} values{'' if names else ' an image'} of at most {longest} bytes",
+                found=f"{dtype}, {str(shape)[:200]}",
+            )
 
 
 def name_classes(

@@ -6,26 +6,29 @@ Required: ``train_images, train_labels, test_images, test_labels``. May be absen
 Nothing is unpickled, and what a file claims is checked from its headers before memory is given to it.
 """
 
+import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from fedistill.data.facts import SPLITS
 from fedistill.data.imageset import ImageSet
-from fedistill.data.layout import Header, check_groups, check_images, check_labels, name_classes
+from fedistill.data.layout import Header, check_groups, check_images, check_labels, check_sizes, name_classes
 from fedistill.errors import DataError, nearest
 
 LARGEST_ARRAY = 16 * 2**30  # bytes; PathMNIST at 224 pixels, the largest published, has 12.6 GiB
 LARGEST_RATIO = 1100  # deflate cannot do better than 1032 : 1; a member that claims more lies about its size
 
-# What zipfile, zlib and numpy raise on damage; NotImplementedError is a compression that numpy never writes.
-_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+LARGE = 2**30  # bytes; an array beyond it that packs better than LARGE_RATIO holds hardly anything
+LARGE_RATIO = 200
+LARGEST_HEADER = 10_000  # bytes, numpy's own limit; numpy compares only after it has read as many as the file claims
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other
 
 
 def read_npz(
@@ -54,6 +57,7 @@ def read_npz(
         raise DataError(f"There is no split {split!r}.", mend=nearest(split, SPLITS))
     with _opened(path) as archive:
         headers = _headers(path, archive)
+        check_sizes(path, headers)
         present = [s for s in SPLITS if f"{s}_images" in headers]
         shape = check_images(path, headers)
         labels = check_labels(path, headers, {s: _array(path, archive, f"{s}_labels") for s in present})
@@ -90,22 +94,19 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
     """Shape and dtype of every array, from the first bytes of each member."""
-    headers = {}
+    headers: dict[str, Header] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name == info.filename:
             continue
-        if info.file_size > LARGEST_ARRAY or info.file_size > LARGEST_RATIO * max(info.compress_size, 1):
-            raise DataError(
-                f"{path}: the array {name} claims a size that cannot be right.",
-                expected=f"at most {LARGEST_ARRAY >> 30} GiB and {LARGEST_RATIO} times its compressed bytes",
-                found=f"{info.file_size} bytes from {info.compress_size}",
-            )
-        with _damage(f"{path} is damaged: the array {name} cannot be read."), archive.open(info) as file:
-            version = npy.read_magic(file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            size, _, dtype = read(file)
-            start = file.tell()
+        _require_size(path, name, info)
+        with _damage(f"{path} is damaged: the array {name} cannot be read."):
+            if name in headers:
+                raise ValueError("two arrays have this name")
+            if info.compress_type not in COMPRESSIONS:
+                raise ValueError(f"compression {info.compress_type}, which numpy never writes")
+            with archive.open(info) as file:
+                size, dtype, start = _header(file)
         if dtype.hasobject:
             raise DataError(
                 f"{path}: the array {name} holds Python objects, which are never loaded because they can run code.",
@@ -125,6 +126,34 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
     return headers
 
 
+def _require_size(path: Path, name: str, info: zipfile.ZipInfo) -> None:
+    """Raise DataError where an array claims to unpack to more than it can have been packed from."""
+    packed, whole = max(info.compress_size, 1), info.file_size
+    if whole > LARGEST_ARRAY or whole > LARGEST_RATIO * packed or (whole > LARGE and whole > LARGE_RATIO * packed):
+        raise DataError(
+            f"{path}: the array {name} claims a size that cannot be right.",
+            expected=f"at most {LARGEST_ARRAY >> 30} GiB, {LARGEST_RATIO} times its compressed bytes, "
+            f"and {LARGE_RATIO} times beyond {LARGE >> 30} GiB",
+            found=f"{whole} bytes from {info.compress_size}",
+        )
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape and dtype that a member's first bytes tell, and how many bytes these are."""
+    magic = file.read(npy.MAGIC_LEN)
+    version = npy.read_magic(io.BytesIO(magic))
+    told = file.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(told, "little")
+    if length > LARGEST_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    size, _, dtype = read(io.BytesIO(told + file.read(length)))
+    # Elements of no bytes take none of the file however many they are, and no array has less than no elements.
+    if dtype.itemsize == 0 or any(isinstance(n, bool) or not 0 <= n <= LARGEST_ARRAY for n in size):
+        raise ValueError(f"{dtype} of shape {str(size)[:200]}")
+    return size, dtype, len(magic) + len(told) + length
+
+
 def _array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with _damage(f"{path} is damaged: the array {name} cannot be read."), archive.open(f"{name}.npy") as file:
         array = npy.read_array(file, allow_pickle=False)
@@ -136,5 +165,6 @@ def _array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _damage(what: str, expected: str = "a whole .npy member") -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
+    # zipfile, zlib, tokenize and numpy stumble over damage with errors of a dozen kinds; the answer is the same.
+    except Exception as error:
         raise DataError(what, expected=expected, found=error, mend="copy or download the file again") from error

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from fedistill.distill.method import SyntheticSet
+from fedistill.distill.release_header import read_header, tensor_named
 from fedistill.errors import ReleaseError, SettingError, nearest
 
 FORMAT = 1
@@ -195,27 +196,23 @@ class Release:
         from safetensors.torch import load
 
         try:
-            length = int.from_bytes(data[:8], "little")
-            metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-            described = json.loads(metadata["fedistill"])
-            tensors = load(data)
+            described = read_header(data)
             if described["format"] != FORMAT:
                 raise ReleaseError("This Release has another format.", expected=FORMAT, found=described["format"])
             grouped: dict[int | None, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                prefix, _, part = name.partition(".")
-                ipc = None if prefix == "all" else int(prefix.removeprefix("ipc"))
+            for name, value in load(data).items():
+                ipc, part = tensor_named(name)
                 grouped.setdefault(ipc, {})[part] = value
             order = sorted(grouped, key=lambda ipc: -1 if ipc is None else ipc)
             return cls(
-                site=str(described["site"]),
-                scheme=str(described["scheme"]),
-                seed=int(described["seed"]),
-                partition=int(described["partition"]),
-                real=bool(described["real"]),
+                site=described["site"],
+                scheme=described["scheme"],
+                seed=described["seed"],
+                partition=described["partition"],
+                real=described["real"],
                 sets={ipc: Packed(**grouped[ipc]) for ipc in order},
-                provenance=dict(described["provenance"]),
-                privacy=str(described["privacy"]),
+                provenance=described["provenance"],
+                privacy=described["privacy"],
             )
         except ReleaseError:
             raise

@@ -61,6 +61,8 @@ NOBODY = (
     "no node says it is this site; with `flwr run .` start as many nodes as there are sites: "
     "--federation-config 'num-supernodes=N'"
 )
+UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading a hostile reply stumbles over."""
 IDLE_SECONDS = 0.02
 WAIT_FOR_SITES_SECONDS = 60.0
 
@@ -213,7 +215,7 @@ class Coordinator:
             return Outcome(job.name, job.site, error=came.why, trace=came.trace)
         try:
             [outcome] = unpack_outcomes(came.reply.content)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             return Outcome(job.name, job.site, error=f"a reply that cannot be read: {error}")
         if (outcome.job, outcome.site) != (job.name, job.site):
             found = f"{outcome.site!r} for {outcome.job!r}"
@@ -232,7 +234,7 @@ class Coordinator:
             return came.why
         try:
             return unpack_tallies(came.reply.content)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             return f"a reply that cannot be read: {error}"
 
     async def alone(self, request: Alone, network: Network) -> Learned | str:
@@ -247,6 +249,8 @@ class Coordinator:
             return unpack_learned(came.reply.content, request, network)
         except ReleaseError as error:
             return f"refused by the server: {error}"
+        except UNREADABLE as error:
+            return f"a reply that cannot be read: {error}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
         """``function(*args)`` on the server's executor, with so many threads and such a share of a GPU.

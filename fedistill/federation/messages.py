@@ -6,6 +6,7 @@ Nothing here names a file, and nothing is ever unpickled. A job, its settings in
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from fedistill.training.metrics import Tally
 RELEASE = "query.release"
 WHO = "query.who"
 SCORE = "evaluate.score"
+
+LONGEST_TEXT = 1 << 16
+"""Characters of an error or a traceback that are kept."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,26 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
 
 
 def unpack_outcomes(content: RecordDict) -> list[Outcome]:
-    """The outcomes of a reply. Values of the wrong type raise TypeError or KeyError."""
+    """The outcomes of a reply. Values of the wrong type raise TypeError or KeyError, others ValueError."""
     outcomes = []
     for name in sorted(content.config_records, key=lambda n: int(n.removeprefix("outcome-"))):
         values: dict[str, Any] = dict(content.config_records[name])
         for key, wanted in _KINDS.items():
             if not isinstance(values[key], wanted):
                 raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
+            if wanted is str:
+                values[key] = _shown(values[key])
+        if any(not 0 <= s < inf for s in values["seconds"]) or min(values["examples"], values["found"]) < 0:
+            raise ValueError(f"seconds or counts of {name} cannot be so")
         values |= {"release": values["release"] or None, "seconds": tuple(float(s) for s in values["seconds"])}
         outcomes.append(Outcome(**values))
     return outcomes
+
+
+def _shown(text: str) -> str:
+    """A site's words as they may be printed and written: not without end, and nothing that is no text."""
+    kept = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
+    return kept.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
 def require_name(name: str, what: str) -> str:
     """The name, where it can be one of a file or folder as well; raises ValueError where it cannot."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name.encode()) > 128:
         raise ValueError(
-            f"{name!r} cannot name {what}: letters, digits, spaces, '-', '_' and '.' only, at most 64, "
+            f"{name!r} cannot name {what}: letters, digits, spaces, '-', '_' and '.' only, at most 63 (128 bytes), "
             "starting with a letter or digit"
         )
     return name

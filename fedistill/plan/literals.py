@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedistill.errors import PlanError
+from fedistill.plan.find import DEEPEST, EXPECTED, toml
 
 
 def assign(content: dict[str, Any], change: str) -> None:
@@ -26,14 +27,16 @@ def assign(content: dict[str, Any], change: str) -> None:
     parts = parts_of(key.strip())
     if parts[0] == "sweep":
         parts = ["sweep", *[".".join(parts[1:])] * (len(parts) > 1)]  # what is swept has one key
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > DEEPEST:
         raise PlanError(
             f"--set {change!r} changes nothing.", expected="key=value, such as scheme.dc.iterations=100", found=change
         )
     try:
-        value = tomllib.loads(f"value = {literal}")["value"]
+        value = toml(f"value = {literal}")["value"]
     except tomllib.TOMLDecodeError:
         value = literal.strip()  # a bare word is a string: --set models=mlp
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"--set {key.strip()[:80]} cannot be so.", expected=EXPECTED, found=str(error)[:200]) from error
     put(content, parts, value, what=f"--set {change!r}")
 
 
@@ -65,7 +68,7 @@ def parts_of(key: str) -> list[str]:
         return key.split(".")
     try:
         table: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return [""]
     parts = []
     while isinstance(table, dict):

@@ -15,6 +15,9 @@ from fedistill.plan.tables import Frozen
 from fedistill.precision import resolve
 
 
+MOST_ROWS = 1_000_000
+"""Of results.csv; beyond that a setting is mistyped."""
+
 class CommonRecipe(Frozen):
     """How every scheme's networks are trained: one recipe, so that schemes and not recipes are compared.
 
@@ -27,12 +30,12 @@ class CommonRecipe(Frozen):
         pilots: networks trained for each point of the grid.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 300
-    max_steps: Annotated[int, Field(ge=1)] = 4800
-    batch: Annotated[int, Field(ge=1)] = 64
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 4800
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 64
     lr: tuple[Annotated[float, Field(gt=0)], ...] = (0.003, 0.01, 0.03)
     augment: bool = True
-    pilots: Annotated[int, Field(ge=1)] = 2
+    pilots: Annotated[int, Field(ge=1, le=1000)] = 2
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -83,19 +86,19 @@ class Simulation(Frozen):
     name: str
     federation: Federation
     seed: Annotated[int, Field(ge=0)] = 0
-    seeds: Annotated[int, Field(ge=1)] = 1
-    partitions: Annotated[int, Field(ge=1)] = 1
-    networks: Annotated[int, Field(ge=1)] = 5
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    partitions: Annotated[int, Field(ge=1, le=1000)] = 1
+    networks: Annotated[int, Field(ge=1, le=1000)] = 5
     models: tuple[str, ...] = ("convnet",)
     width: Annotated[int, Field(ge=1, le=4096)] = 128
-    ipc: tuple[Annotated[int, Field(ge=1)], ...] = (1, 10)
+    ipc: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 10)
     min_sites: Annotated[int, Field(ge=1)] | None = None
     recipes: tuple[Literal["common", "native"], ...] = ("common",)
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
     encoding: Encoding = "uint8"
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     pooling: Literal["concat", "balanced", "weighted"] = "concat"
@@ -142,6 +145,9 @@ class Simulation(Frozen):
         if not self.scheme:
             raise ValueError("a simulation needs at least one [scheme.NAME] table")
         for name in self.scheme:
+        repeats = self.seeds * self.partitions * len(self.ipc) * len(self.models) * len(self.recipes)
+        if (rows := repeats * len(self.scheme) * self.networks) > MOST_ROWS:
+            raise ValueError(f"{rows:,} rows of results would be too many: at most {MOST_ROWS:,}")
             self._check_scheme(name)
         for name in self.leave_out:
             if name not in self.scheme or not scheme_named(name).shared_by_sites:

@@ -53,6 +53,9 @@ RESULTS = (
 )
 """What a run leaves beside ``work/``, as patterns; moved together when settings change."""
 
+LONGEST_NAME = 200
+"""Bytes of a file's name; most file systems take 255, of which writing a file whole needs some."""
+
 MEASURED = ("loss", "validation_auc", "expert", "epoch")
 """Of events, those that only some have."""
 
@@ -108,7 +111,8 @@ class RunFolder:
 
     def failure(self, name: str, text: str) -> Path:
         """Keep a traceback."""
-        path = self.root / "failures" / self._point / f"{re.sub(r'[ /]', '-', name)}.txt"
+        plain = re.sub(r"[ /\0]", "-", name).encode(errors="replace")[:LONGEST_NAME].decode(errors="ignore")
+        path = self.root / "failures" / self._point / f"{plain}.txt"
         write_atomic(path, text)
         return path
 
