@@ -1,11 +1,13 @@
 """The two Flower apps, put together: `flwr run .` starts these. And one call that runs a simulation to its rows."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedistill.errors import PlanError
 from fedistill.federation.coordinator import Coordinator
+from fedistill.federation.deployed import require_deployable
 from fedistill.federation.launch import Conduct, server_app
 from fedistill.federation.site_app import app as client
 from fedistill.plan import Simulation, load_plan
@@ -19,7 +21,11 @@ __all__ = ["client", "run_simulation", "server"]
 
 
 def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
-    plan = load_plan(str(config["simulation"]), phantom=bool(config.get("phantom", False)))
+    changes = json.loads(str(config.get("changes") or "[]"))
+    plan = load_plan(str(config["simulation"]), changes=changes, phantom=bool(config.get("phantom", False)))
+    deployed = bool(config.get("deployed"))
+    if deployed:
+        require_deployable(plan)
     if plan.sweep:
         raise PlanError(
             f"{plan.name} sweeps over {', '.join(plan.sweep)}: `flwr run` carries out one simulation, not several.",
@@ -30,7 +36,7 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
     root = str(config.get("data-root") or "") or None
 
     def conduct(coordinator: Coordinator) -> Finished:
-        finished = run_on(simulation, coordinator, out=out, data_root=root)
+        finished = run_on(simulation, coordinator, out=out, data_root=root, deployed=deployed)
         write_report(finished)
         return finished
 

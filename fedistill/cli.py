@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedistill import __version__
+from fedistill.cli_deployed import add_to
 
 cli = typer.Typer(
     name="fedistill",
@@ -49,7 +50,10 @@ def run(
     data_root: DataRoot = None,
     phantom: Phantom = False,
     changes: Set = None,
-    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(help="local (Ray here), inline (no Ray), HOST:PORT of a cluster, or superlink:NAME, real sites."),
+    ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
@@ -70,6 +74,12 @@ def run(
     console.print(f"[bold]{plan.name}[/]: {len(sites)} sites, {escape(data)}, {schemes}")
     if plan.sweep:
         console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
+    if engine.startswith("superlink:"):
+        from fedistill.cli_deployed import run_deployed
+
+        not_here = {"workers": workers, "cache": cache, "fresh": fresh}
+        run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
+        return
     with Progress(sites, console) as progress:
         finished = run_study(
             plan,
@@ -316,6 +326,9 @@ def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run fol
     from fedistill.report.status import print_status
 
     print_status(folder, console)
+
+
+add_to(cli)
 
 
 def _list(kind: str) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+def write_atomic(path: Path, content: bytes | str | Callable[[Path], None], *, mode: int | None = None) -> None:
     """Write ``content`` beside ``path``, flush it to disk, then rename it into place.
 
     ``content`` may be a function that writes the temporary file it is handed. On any failure the temporary file is
-    removed and whatever stood at ``path`` before is still there.
+    removed and whatever stood at ``path`` before is still there. ``mode`` are its permissions, such as 0o600 for a
+    secret, at every moment; by default those that any new file of this process has.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".partial", dir=path.parent)
@@ -23,7 +24,7 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)  # mkstemp makes files for their owner alone
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fedistill"
 ROWS = [
-    ["cli"],
+    ["cli", "cli_deployed"],
     ["app"],
     ["report"],
     ["study"],

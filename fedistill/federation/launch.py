@@ -16,9 +16,11 @@ from flwr.serverapp import Grid, ServerApp
 from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.federation.busy import Busy
 from fedistill.federation.coordinator import Coordinator
+from fedistill.federation.deployed import find_sites, status_told
 from fedistill.federation.events import Event
 from fedistill.federation.executor import InlineExecutor
 from fedistill.federation.nodes import Node
+from fedistill.federation.patient_grid import PatientGrid
 from fedistill.federation.runtime import Runtime, open_runtime
 from fedistill.plan import Plan, Simulation, Site
 from fedistill.plan.schemes import EVERYONE, scheme_named
@@ -143,8 +145,17 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
     app = ServerApp()
 
     def main(grid: Grid, context: Context) -> None:
-        simulation, conduct = prepare(context.run_config)
         # Flower's runtime has no place for server work but this process.
+        if context.run_config.get("deployed"):
+            with status_told():
+                simulation, conduct = prepare(context.run_config)
+                sites, deadline = simulation.federation.sites, simulation.deadline_s
+                assert deadline is not None  # `prepare` has refused a simulation without
+                found = find_sites(grid, sites)
+                patient = PatientGrid(grid, deadline_s=deadline)
+                conduct(Coordinator(patient, InlineExecutor(), sites).at(found, ""))
+            return
+        simulation, conduct = prepare(context.run_config)
         conduct(Coordinator(grid, InlineExecutor(), simulation.federation.sites))
 
     app.main()(main)

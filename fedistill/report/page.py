@@ -21,6 +21,7 @@ from fedistill.report.over_points import Part, over_points
 from fedistill.report.pictures import class_rows, pictures
 from fedistill.report.recorded import Recorded, read_recorded
 from fedistill.report.render import MARK, PHANTOMS, render
+from fedistill.report.roc import roc_panels
 from fedistill.report.sweep import draw_sweep
 from fedistill.report.table import first_point, swept, what_sites_add, whole_pools
 from fedistill.study import Finished
@@ -71,7 +72,7 @@ def page(run: Recorded) -> str:
         "indicator": _indicators(run),
         "gains": gains(run, found),
         "site_table": cells.at_sites(run),
-        "frontier": frontier(run, found),
+        "frontier": [*frontier(run, found), *roc_panels(run, found)],
         "privacy": cells.privacy(run),
         "curves": _curves(run, found),
         "rows": rows,
@@ -173,6 +174,8 @@ def _about(run: Recorded) -> list[tuple[str, str]]:
 
 def _division(run: Recorded) -> str:
     federation = run.plan.first.federation
+    if run.environment.get("engine") == "superlink":
+        return "Every site's own images: what they hold is not known here."
     if federation.dataset is None:
         return "Every site brings a data set of its own."
     rule = {key: value for key, value in federation.partition.items() if key != "seed"}

@@ -41,6 +41,8 @@ async def score_at_sites(desk: Desk, arm: Arm, groups: Sequence[Sequence[Trained
         groups: for each network of the arm those that predict together.
     """
     held = desk.holdings[arm.partition].shares
+    if not held:
+        return []  # deployed: what sites set aside is theirs alone to know
     sites = [
         name for name, share in zip(desk.sites, held, strict=True) if len(share.held_out) and arm.site in ("", name)
     ]

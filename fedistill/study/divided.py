@@ -27,6 +27,8 @@ def divided(federation: Federation, held: Sequence[Holdings]) -> pd.DataFrame:
 
 def _rows(federation: Federation, held: Sequence[Holdings]) -> Iterator[dict[str, Any]]:
     for number, holdings in enumerate(held):
+        if not holdings.shares:
+            continue  # deployed: what the sites hold is not known here
         for site, share in zip(federation.sites, holdings.shares, strict=True):
             for split in ("train", "val", "held_out"):
                 images = getattr(share, split)

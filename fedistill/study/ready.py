@@ -41,11 +41,14 @@ class Ready:
     sources: tuple[Source, ...]
 
 
-def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
+def made_ready(
+    plan: Plan, data_root: str | None, *, deployed: bool = False
+) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
     """Every point's test split and every redraw of who holds what, for a rule that fails should do so before any work.
 
     Also what was drawn, to be kept. Points with the same data share them. Only the first division keeps its images, but
-    where there is an audit, whose shadows are made of them.
+    where there is an audit, whose shadows are made of them. Of sites that are ``deployed`` nobody here knows what they
+    hold: they have no shares.
     """
     audited = any(point.simulation.audit is not None for point in plan.points)
     drawn: list[tuple[str, Any, Tensors]] = []
@@ -70,7 +73,9 @@ def made_ready(plan: Plan, data_root: str | None) -> tuple[list[Ready], list[tup
                 raise DataError("The test split is empty: there is nothing to compare on.")
         keys = [(federation.model_dump_json(), redraw) for redraw in range(point.simulation.partitions)]
         for key in keys:
-            if key not in divided:
+            if deployed:
+                divided[key] = Holdings((), (0, 0))
+            elif key not in divided:
                 held = holdings(federation, key[1], data_root, note)
                 divided[key] = census(held) if divided and not audited else held
         test, sources = tests[about]

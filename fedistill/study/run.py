@@ -102,14 +102,21 @@ def run(
     return _framed(plan, work, out, engine, data_root, cache, fresh, workers, began)
 
 
-def run_on(simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None) -> Finished:
-    """`run` of a single simulation on a grid that somebody else opened, such as Flower's own."""
+def run_on(
+    simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None, deployed: bool = False
+) -> Finished:
+    """`run` of a single simulation on a grid that somebody else opened, such as Flower's own.
+
+    Args:
+        deployed: whether the sites hold data of their own, which the coordinator knows nothing of.
+    """
     plan = Plan.of(simulation)
 
     def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> list[Study]:
         return _conducted(plan, [coordinator], folder, store, ready, on_event=folder.event)
 
-    return _framed(plan, work, out, "flower", data_root, None, False, None, None)
+    engine = "superlink" if deployed else "flower"
+    return _framed(plan, work, out, engine, data_root, None, False, None, None, deployed=deployed)
 
 
 def _conducted(
@@ -167,10 +174,12 @@ def _framed(
     fresh: bool,
     workers: int | None,
     began: float | None,
+    *,
+    deployed: bool = False,
 ) -> Finished:
     """Checks before, tables after."""
     start = time.perf_counter() if began is None else began
-    ready, drawn = made_ready(plan, data_root)
+    ready, drawn = made_ready(plan, data_root, deployed=deployed)
     with opened(out, plan, fresh=fresh) as folder:
         store = Store((cache or folder.work).resolve())
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import

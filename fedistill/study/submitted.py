@@ -1,0 +1,121 @@
+"""A simulation handed to a SuperLink: the server's app runs it on connected sites; its progress is followed here."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedistill.errors import SettingError
+from fedistill.federation.control import connection
+from fedistill.federation.deployed import error_of, require_deployable
+from fedistill.plan import Plan
+from fedistill.plan.find import find
+
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a run on connected sites has left.
+
+    Args:
+        root: the run folder; missing: what sites did not share, and why, a line each.
+    """
+
+    root: Path
+    missing: tuple[str, ...]
+
+
+def run_submitted(
+    plan: Plan,
+    name: str,
+    where: str,
+    *,
+    out: Path,
+    data_root: str | None,
+    phantom: bool,
+    changes: Sequence[str],
+    on_event: Callable[[dict[str, Any]], None],
+    tell: Callable[[str], None],
+) -> Followed:
+    """Submit, follow until the end, and end as the run does.
+
+    Args:
+        plan: as ``name``, ``phantom`` and ``changes`` say; the server reads them again.
+        where: of ``--engine superlink:WHERE``.
+        out: the run folder, on this machine, which is the server's.
+        on_event: told of every event of the run; tell: in a line what happens.
+
+    Raises:
+        UserError: something cannot be; nothing was done.
+        RunError: the run could not be finished.
+    """
+    require_deployable(plan)
+    control, root = connection(where), out.resolve()
+    events = Tail(root / "events.jsonl")
+    config: dict[str, str | bool] = {
+        "simulation": str(find("simulations", name)),
+        "phantom": phantom,
+        "changes": json.dumps(list(changes)),
+        "out": str(root),
+        "data-root": "" if data_root is None else str(Path(data_root).expanduser().resolve()),
+        "deployed": True,
+    }
+    run_id = control.start(config)
+    tell(f"run {run_id} at {control.address}; run folder: {out}")
+    try:
+        while (ended := control.ended(run_id)) is None:
+            events.hand_on(on_event)
+            time.sleep(LOOK_SECONDS)
+    except BaseException:
+        control.stop(run_id)  # nobody follows it any more: what the sites have finished is in their stores
+        raise
+    events.hand_on(on_event)
+    if not ended.well:
+        raise error_of(ended.why)
+    return Followed(root, tuple(_missing(root / "sites.csv")))
+
+
+def require_plain(**given: object) -> None:
+    """Refuse options that only engines on this machine know.
+
+    Raises:
+        SettingError: one is given.
+    """
+    for name, value in given.items():
+        if value:
+            raise SettingError(f"--{name} means nothing to connected sites.", mend="leave it out")
+
+
+class Tail:
+    """The events that a run's folder gets from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = path.stat().st_size if path.is_file() else 0
+
+    def hand_on(self, on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Tell those that are new; a line that is not whole yet is left for the next time."""
+        if not self._path.is_file():
+            return
+        if self._path.stat().st_size < self._read:
+            self._read = 0  # an earlier run's was moved aside, and another is begun
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                event = json.loads(line)
+                if event["stage"] != "planned":  # says how much there is to do, which is in plan.json
+                    on_event({key: value for key, value in event.items() if value is not None})
+
+
+def _missing(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["status"] != "shared":
+                yield f"{row['site']} {row['scheme']}: {row['why']}"

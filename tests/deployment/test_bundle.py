@@ -1,0 +1,96 @@
+"""What is shipped: of the checkout the app and nothing else; of a run on a server nothing but its settings."""
+
+import io
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from flwr.cli.build import build_fab_from_disk
+
+from fedistill.errors import SettingError
+from fedistill.federation.children import quiet
+from fedistill.federation.control import bundle, connection
+from fedistill.federation.flower_child import OnlyFromHere, is_here
+
+ROOT = Path(__file__).parents[2]
+
+
+def unpacked(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def test_the_bundle_of_a_checkout_holds_the_app_alone():
+    content = build_fab_from_disk(ROOT)
+    names = set(unpacked(content)) - {"pyproject.toml", ".info/CONTENT"}
+    assert "fedistill/app.py" in names and "fedistill/federation/site_app.py" in names
+    tops = {Path(name).parts[0] for name in names}
+    assert tops <= {"fedistill", "sites", "simulations", "LICENSE", "README.md"}, tops
+    assert {Path(name).suffix for name in names} <= {".py", ".toml", "", ".md"}, "no data, no pictures, no caches"
+    assert len(content) < 2_500_000, "its sources, which Flower does not compress, and no more"
+
+
+def test_a_runs_bundle_holds_its_settings_alone():
+    content = bundle({"simulation": "quickstart", "phantom": True})
+    files = unpacked(content)
+    assert set(files) == {"pyproject.toml", ".info/CONTENT"} and len(content) < 2_000
+    app = tomllib.loads(files["pyproject.toml"].decode())["tool"]["flwr"]["app"]
+    assert app["config"] == {"simulation": "quickstart", "phantom": True}
+    assert app["components"]["serverapp"] == "fedistill.app:server"
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "passed"),
+    [
+        ("/v1/fleet/pull-messages", ("203.0.113.9", 4), True),
+        ("/v1/control/start-run", ("127.0.0.1", 4), True),
+        ("/v1/control/start-run", ("203.0.113.9", 4), False),
+        ("/v1/control/register-node", ("203.0.113.9", 4), False),
+        ("/v1/runtime/acquire-task", ("203.0.113.9", 4), False),
+        ("/v1/runtime/acquire-task", None, False),
+        ("/docs", ("203.0.113.9", 4), False),
+        ("//v1/fleet/../control/start-run", ("203.0.113.9", 4), False),
+    ],
+)
+def test_who_is_elsewhere_may_only_be_a_node(path, client, passed):
+    import asyncio
+
+    reached, sent = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope["path"])
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(OnlyFromHere(app)({"type": "http", "path": path, "client": client, "method": "POST"}, None, send))
+    assert bool(reached) == passed
+    assert passed or sent[0]["status"] == 403
+
+
+def test_this_machine_by_any_address():
+    assert is_here(("::ffff:127.0.0.1", 1)) and not is_here(("::ffff:203.0.113.9", 1)) and not is_here(("host", 1))
+
+
+def test_a_server_is_found_by_its_folder_or_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+    with pytest.raises(SettingError, match="no server 'study'"):
+        connection("study")
+    (tmp_path / "home" / "config.toml").write_text('[superlink.study]\naddress = "127.0.0.1:9"\n')
+    with pytest.raises(SettingError, match="neither root-certificates nor insecure"):
+        connection("study")
+    (tmp_path / "home" / "config.toml").write_text('[superlink.study]\naddress = "127.0.0.1:9"\ninsecure = true\n')
+    assert connection("study").address == "127.0.0.1:9"
+    own = tmp_path / "server" / "flower"
+    own.mkdir(parents=True)
+    (own / "config.toml").write_text('[superlink]\ndefault = "s"\n[superlink.s]\naddress = "h:8"\ninsecure = true\n')
+    assert connection(str(tmp_path / "server")).address == "h:8"
+
+
+def test_flowers_commands_are_quiet_and_keep_to_our_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("FLWR_TELEMETRY_ENABLED", raising=False)
+    environment = quiet(tmp_path / "flower")
+    assert environment["FLWR_HOME"] == str(tmp_path / "flower") and environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert environment["FLWR_DISABLE_UPDATE_CHECK"] == "1"

@@ -1,0 +1,115 @@
+"""A hospital's file: what it may say, and that what is not said is refused rather than let out."""
+
+import pytest
+
+from fedistill.errors import PlanError, SettingError
+from fedistill.federation.deployed import require_deployable
+from fedistill.federation.here import Here
+from fedistill.federation.site_node import run_site
+from fedistill.plan import Federation, load_plan
+from fedistill.plan.site_file import load_site
+from fedistill.store import Store
+
+OWN = """
+name = "north"
+server = "fedistill.example:9092"
+data = "phantom:breast"
+images = 30
+"""
+SHARE = """
+name = "b"
+federation = "two.toml"
+[policy]
+max_ipc = 3
+"""
+TWO = """
+dataset = "phantom:breast"
+images = 60
+sites = ["a", "b"]
+[policy]
+allow_real_images = true
+"""
+
+
+def site(folder, text):
+    (folder / "two.toml").write_text(TWO)
+    path = folder / "site.toml"
+    path.write_text(text)
+    return load_site(str(path))
+
+
+def test_what_is_not_said_is_refused(tmp_path):
+    own = site(tmp_path, OWN)
+    config = own.node_config()
+    assert config["entropy"] == "system" and not own.federation.policy.allow_real_images
+    assert config["store"] == str(tmp_path / "store") and config["ledger"] == str(tmp_path / "ledger.jsonl")
+    assert Federation.model_validate_json(config["federation"], strict=False) == own.federation
+    here = Here(own.federation, 0, None, Store(tmp_path / "store"), entropy="system")
+    assert here.name == "north" and len(here.share(0).train) == 30
+    assert here.share(0).train.fingerprint() == here.share(4).train.fingerprint(), "a hospital holds what it holds"
+
+
+def test_a_rehearsals_site_holds_its_share_by_its_own_rules(tmp_path):
+    own = site(tmp_path, SHARE)
+    assert own.node_config()["partition-id"] == 1
+    rules = own.federation.policy
+    assert rules.max_ipc == 3 and not rules.allow_real_images, "the federation file's policy is the simulation's"
+    whole = Federation.model_validate({"name": "two", "dataset": "phantom:breast", "images": 60, "sites": ["a", "b"]})
+    mine, theirs = (Here(f, 1, None, Store(tmp_path / "s")).share(0) for f in (own.federation, whole))
+    assert mine.train.fingerprint() == theirs.train.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (OWN + "federation = 'four'", "one of the two"),
+        ("name = 'north'", "one of the two"),
+        (OWN.replace("fedistill.example:9092", "https://x"), "HOST:PORT"),
+        (OWN + "key = 'a'", "belong together"),
+        (OWN + "entropi = 'system'", "did you mean 'entropy'"),
+        (OWN + "[policy]\nallow_everything = true", "no setting 'policy.allow_everything'"),
+        (SHARE.replace("'b'", "'z'").replace('"b"', '"z"'), "no site 'z'"),
+        (SHARE.replace("[policy]", "held_out = 0.1\n[policy]"), "held_out is the federation's to say"),
+    ],
+)
+def test_a_file_that_cannot_be_says_so(tmp_path, text, words):
+    with pytest.raises(PlanError, match=words):
+        site(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("more", "insecure", "words"),
+    [
+        ("", False, "names no root_certificate and key"),
+        ("root_certificate = 'ca.crt'\nkey = 'site.key'", False, "no file 'ca.crt'"),
+        ("root_certificate = 'ca.crt'\nkey = 'site.key'", True, "--insecure connects without keys"),
+    ],
+)
+def test_keys_are_not_left_out_by_oversight(tmp_path, more, insecure, words):
+    with pytest.raises(SettingError, match=words):
+        run_site(site(tmp_path, OWN + more), insecure=insecure, tell=print)
+    assert not (tmp_path / "store").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("deadline_s=60", None),
+        ("partitions=1", "has no deadline_s[\\s\\S]*--set deadline_s=3600"),
+        ("partitions=2", "redraws who holds what"),
+        ("scheme={full={}, local={}}", "local cannot run"),
+        ("sweep={width=[4, 8]}", "sweeps over width"),
+    ],
+)
+def test_what_real_sites_cannot_be_asked_for(change, words):
+    changes = [
+        "scheme={random={}}",
+        *([] if change.startswith("part") and "1" in change else ["deadline_s=60"]),
+        change,
+    ]
+    plan = load_plan("quickstart", changes=list(dict.fromkeys(changes)))
+    if words is None:
+        require_deployable(plan)
+        return
+    with pytest.raises(PlanError, match=words):
+        require_deployable(plan)
