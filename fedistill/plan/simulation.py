@@ -10,13 +10,14 @@ from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
 from fedistill.plan.audit import Audit
 from fedistill.plan.federation import Federation, require_name
+from fedistill.plan.permitted import require_equal_weights, require_permitted
 from fedistill.plan.schemes import EVERYONE, Scheme, check_settings, scheme_named, scheme_names
 from fedistill.plan.tables import Frozen
 from fedistill.precision import resolve
 
-
 MOST_ROWS = 1_000_000
 """Of results.csv; beyond that a setting is mistyped."""
+
 
 class CommonRecipe(Frozen):
     """How every scheme's networks are trained: one recipe, so that schemes and not recipes are compared.
@@ -144,11 +145,13 @@ class Simulation(Frozen):
     def _schemes(self) -> "Simulation":
         if not self.scheme:
             raise ValueError("a simulation needs at least one [scheme.NAME] table")
-        for name in self.scheme:
         repeats = self.seeds * self.partitions * len(self.ipc) * len(self.models) * len(self.recipes)
         if (rows := repeats * len(self.scheme) * self.networks) > MOST_ROWS:
             raise ValueError(f"{rows:,} rows of results would be too many: at most {MOST_ROWS:,}")
+        for name in self.scheme:
             self._check_scheme(name)
+        rounds = any(scheme_named(name).kind == "rounds" for name in self.scheme)
+        require_equal_weights(self.federation, by_counts=rounds or self.pooling == "weighted")
         for name in self.leave_out:
             if name not in self.scheme or not scheme_named(name).shared_by_sites:
                 mine = [each for each in self.scheme if scheme_named(each).shared_by_sites]
@@ -201,23 +204,8 @@ class Simulation(Frozen):
             raise ValueError(f"scheme {name!r} calls all sites together {EVERYONE!r}: rename the site of that name")
         if scheme.kind == "join":
             self._check_join(scheme, chosen[0].of)
-        policy = self.federation.policy
-        # What is made of all data in one place never leaves it: no site's policy has a say in it.
-        if scheme.kind == "images" and scheme.real and not policy.allow_real_images:
-            raise ValueError(
-                f"scheme {name!r} sends real images, which the policy of the sites forbids: leave the scheme out, "
-                "or write `[policy]` with `allow_real_images = true` into the federation file"
-            )
-        if scheme.weights and not policy.allow_weights:
-            raise ValueError(
-                f"scheme {name!r} sends networks, which the policy of the sites forbids: leave the scheme out, "
-                "or write `[policy]` with `allow_weights = true` into the federation file"
-            )
-        if policy.start == "noise" and any(getattr(each, "start", None) == "real" for each in chosen):
-            raise ValueError(
-                f"scheme {name!r} starts from real images, which the policy of the sites forbids: set "
-                f'scheme.{name}.start = "noise", or write `[policy]` with `start = "real"` into the federation file'
-            )
+        budgets, needed = self.budgets(name), self.sites_needed
+        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
 
     def _check_join(self, scheme: Scheme, of: str) -> None:
         if of not in self.scheme or not scheme_named(of).shared_by_sites or not scheme_named(of).budget:
