@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedistill.report.recorded import Recorded
+from fedistill.report.recorded import WHAT, Recorded
 from fedistill.report.table import differing, interval_of, lines_of, metric_of, size_of, whole_pools, word
 
 DARKEST = 55
@@ -170,9 +170,11 @@ def holdings(run: Recorded) -> list[Grid]:
 
 def privacy(run: Recorded) -> Grid | None:
     """What attacks found out, as privacy.csv has it; None where none was made."""
-    frame = run.at_first_point(run.privacy)
-    if frame.empty:
+    if run.privacy.empty:
         return None
+    # Points of a sweep have most of their lines in common.
+    told = [name for name in ("site", *WHAT, "seen", "attack", "records") if name in run.privacy]
+    frame = run.privacy.drop_duplicates([*told, "auc"])
     heads = [
         Head("Scheme", number=False),
         Head("ipc", "images per class"),
@@ -181,12 +183,13 @@ def privacy(run: Recorded) -> Grid | None:
         Head("Attack", number=False),
         Head("AUC of the attack", "50 % is a coin; 95 % interval"),
         Head("Found at 1 % false alarms", "share of members recognised, in %; 95 % interval"),
-        Head("Members", "images the attack was tried on"),
+        Head("Members", "members the attack was to find, in all shadows together"),
     ]
     rows = []
     for line in lines_of(frame):
         cells = [Cell(word(line["scheme"])), plain(line, "ipc"), plain(line, "epsilon")]
-        cells += [Cell(word(line.get("start"))), Cell(word(line.get("attack")))]
+        canaries = " on canaries" if line.get("records") == "canaries" else ""
+        cells += [Cell(word(line.get("start"))), Cell(f"{word(line.get('attack'))}{canaries}")]
         cells += [_between(line, "auc", "auc"), _between(line, "tpr_at_1", "tpr"), plain(line, "members")]
         rows.append(cells)
     return Grid("privacy-table", "What attacks found out", heads, rows)

@@ -8,6 +8,7 @@ side of a leak.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from fedistill.files import write_atomic
@@ -15,7 +16,7 @@ from fedistill.report.figure import COLOURS, MARKERS
 from fedistill.report.labels import PointLabel, write_labels
 from fedistill.report.looks import Look
 from fedistill.report.panels import Looks
-from fedistill.report.recorded import Recorded
+from fedistill.report.recorded import WHAT, Recorded
 from fedistill.report.table import lines_of, swept, whole_pools
 from fedistill.report.vector import INK, MUTED, Labels, Panel, panel
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 QUALITY = {"auc": "AUC", "balanced_accuracy": "Balanced accuracy"}
 
-WHAT = ("scheme", "ipc", "epsilon", "start")
-"""What tells one point from another, over all points of a sweep."""
-
 COIN = 0.5
+
+CERTAIN = 95.0
+"""An attack's AUC in percent from which on nobody is hidden."""
 
 
 def frontier_points(run: Recorded) -> pd.DataFrame:
@@ -92,14 +93,18 @@ def leaks(run: Recorded) -> list[str]:
     if points.empty:
         return []
     several = points["ipc"].nunique() > 2
-    found, open_, unknown = [], [], []
+    found: list[str] = []
+    open_: list[str] = []
+    unknown: list[str] = []
     for line in lines_of(points.sort_values("attack_auc", ascending=False, kind="stable")):
         name = name_of(line, several=several)
         low, high = line["attack_auc_low"], line["attack_auc_high"]
         if pd.isna(low):
             unknown.append(name)
             continue
-        said = f"AUC {100 * line['attack_auc']:.0f}\xa0% ({100 * low:.0f} to {100 * high:.0f}), {line['attack']}"
+        said = f"AUC {100 * line['attack_auc']:.0f}\xa0% ({100 * low:.0f} to {100 * high:.0f}) by {line['attack']}"
+        if not pd.isna(line["tpr_at_1"]):
+            said += f", {100 * line['tpr_at_1']:.0f}\xa0% of them named at 1\xa0% false alarms"
         (found if low > COIN else open_).append(f"{name}: {said}")
     sentences = []
     if found:
@@ -132,9 +137,8 @@ def frontier(run: Recorded, found: Looks) -> list[Panel]:
         alt = f"{title} of global networks against the AUC of the strongest attack: {told}."
 
         def draw(axis: "Axes", metric: str = metric) -> Labels:
-            labels = _draw(axis, points, metric, found, several=several, ink=INK, muted=MUTED)
             axis.set_xlabel("AUC of the strongest attack, %")
-            return Labels(labels)
+            return _draw(axis, points, metric, found, several=several, ink=INK, muted=MUTED)
 
         panels.append(panel(f"frontier-{metric}".replace("_", "-"), f"{title}, %", alt, draw, height=2.9))
     return panels
@@ -165,30 +169,48 @@ def draw_frontier(run: Recorded, path: Path) -> bool:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axis, labels in drawn:
-        write_labels(axis, labels, (), (), size=7.5)
+        write_labels(axis, labels.points, labels.lines, labels.curves, size=7.5)
     write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
     return True
 
 
 def _draw(
     axis: "Axes", points: pd.DataFrame, metric: str, found: Looks, *, several: bool, ink: str, muted: str
-) -> list[PointLabel]:
+) -> Labels:
     axis.axvline(100 * COIN, color=muted, linestyle="--", linewidth=0.9)
-    labels = []
+    labels, bars, edge = [], [], _edge(points)
     for line in lines_of(points):
         x, y = 100 * line["attack_auc"], 100 * line[metric]
         if pd.isna(x) or pd.isna(y):
             continue
         look = found[str(line["scheme"])]
+        upright, words = _reach(line, metric), name_of(line, several=several)
         sideways = _reach(line, "attack_auc")
-        upright = _reach(line, metric)
+        if edge is not None and x > edge:
+            x, sideways, words = edge, None, f"{words}: {x:.0f} →"
         axis.errorbar(
             [x], [y], xerr=sideways, yerr=upright, fmt=look.marker, color=look.colour, markerfacecolor=look.face,
             markersize=5, elinewidth=0.9,
         )  # fmt: skip
-        labels.append(PointLabel(name_of(line, several=several), ink, x, y, 0.0))
-    axis.margins(0.12)
-    return labels
+        labels.append(PointLabel(words, ink, x, y, 0.0))
+        across, along = (np.array(reach)[:, 0] if reach else np.zeros(2) for reach in (sideways, upright))
+        bars.append(np.array([[x - across[0], y], [x + across[1], y]]))
+        bars.append(np.array([[x, y - along[0]], [x, y + along[1]]]))
+    axis.margins(0.14)
+    return Labels(labels, curves=bars)
+
+
+def _edge(points: pd.DataFrame) -> float | None:
+    """Where points stand whose patients are found out for certain, if true places would leave no room for the others.
+
+    They are then drawn there with their number beside them; None where all have their places.
+    """
+    found = 100 * points["attack_auc"].dropna()
+    ends = 100 * points["attack_auc_high"].fillna(points["attack_auc"])
+    rest = ends[found.index][found < CERTAIN]
+    if rest.empty or len(rest) == len(found) or rest.max() > CERTAIN - 15:
+        return None
+    return float(rest.max() + max(3.0, 0.35 * (rest.max() - 100 * COIN)))
 
 
 def _reach(line: dict[str, Any], name: str) -> list[list[float]] | None:

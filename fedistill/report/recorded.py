@@ -20,6 +20,10 @@ WORDS = (
 """Columns that are words, whatever they look like: a class may be called 1, and a site None."""
 
 
+WHAT = ("scheme", "ipc", "epsilon", "start")
+"""What tells one thing that was attacked from another, over all points of a sweep."""
+
+
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """A finished run.
@@ -27,7 +31,7 @@ class Recorded:
     Args:
         text: of simulation.toml; plan: what it says.
         rows, compared, by_site: results.csv, comparison.csv, sites.csv.
-        holdings, sources, rounds, privacy: their tables; empty where the run has none.
+        holdings, sources, rounds, privacy, roc: their tables; empty where the run has none.
         events: of events.jsonl, oldest first.
         environment, timing: of their files; empty where there are none.
     """
@@ -42,6 +46,7 @@ class Recorded:
     sources: pd.DataFrame
     rounds: pd.DataFrame
     privacy: pd.DataFrame
+    roc: pd.DataFrame
     events: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
     timing: Mapping[str, Any]
@@ -123,6 +128,7 @@ def read_recorded(folder: Path) -> Recorded:
             sources=_table(folder / "sources.csv", needed=False),
             rounds=_table(folder / "rounds.csv", needed=False),
             privacy=_table(folder / "privacy.csv", needed=False),
+            roc=_table(folder / "roc.csv", needed=False),
             events=read_events(folder),
             environment=_json(folder / "environment.json"),
             timing=_json(folder / "timing.json"),

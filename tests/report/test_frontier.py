@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedistill.report.frontier import draw_frontier, frontier, frontier_points, leaks
+from fedistill.report.frontier import _edge, draw_frontier, frontier, frontier_points, leaks
 from fedistill.report.looks import looks
 from fedistill.report.page import page
 from fedistill.report.recorded import read_recorded
+from fedistill.report.roc import roc_panels
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,12 @@ def test_points_of_a_sweep_that_are_alike_are_one(audited):
 
 def test_what_leaks_is_said_first(audited, recorded):
     first, second = leaks(audited)
+    assert "lira, 2\xa0% of them named at 1\xa0% false alarms" in first
     assert (
-        first.index("full: AUC 100") < first.index("dm (noise): AUC 61\xa0% (57 to 65), lira") and "random" not in first
+        first.index("full: AUC 100") < first.index("dm (noise): AUC 61\xa0% (57 to 65) by lira")
+        and "random" not in first
     )
-    assert "no proof" in second and "random: AUC 49\xa0% (46 to 52), rmia" in second
+    assert "no proof" in second and "random: AUC 49\xa0% (46 to 52) by rmia" in second
     assert leaks(recorded) == []
     html = page(audited)
     answer = html[html.index('<section id="answer">') :]
@@ -76,9 +79,28 @@ def test_what_leaks_is_said_first(audited, recorded):
     assert "leaks whose images" not in page(recorded) and "up and left" not in page(recorded)
 
 
+def test_the_curve_of_the_strongest_attack_is_drawn_on_logarithmic_axes(audited, recorded):
+    found = looks(audited.compared["scheme"])
+    assert roc_panels(audited, found) == []
+    about = {"scheme": "dm", "ipc": 2, "epsilon": np.nan, "start": "noise"}
+    rates = {"lira": [(0.001, 0.01), (0.01, 0.05), (1.0, 1.0)], "nearest-pixels": [(0.01, 0.9), (1.0, 1.0)]}
+    lines = [{**about, "attack": name, "fpr": x, "tpr": y} for name, rows in rates.items() for x, y in rows]
+    [panel] = roc_panels(replace(audited, roc=pd.DataFrame(lines)), found)
+    assert "dm (noise) 5.0 %" in panel.alt and "full" not in panel.alt
+    assert roc_panels(recorded, found) == []
+
+
 def test_too_few_shadows_say_nothing(audited):
     lines = audited.privacy.assign(auc_low=np.nan, auc_high=np.nan)
     assert leaks(replace(audited, privacy=lines)) == ["Too few shadows to say: full, dm (noise), random."]
+
+
+def test_who_is_found_out_for_certain_leaves_room_for_the_others(audited):
+    points = frontier_points(audited)
+    assert _edge(points) == pytest.approx(65 + 0.35 * 15)
+    assert _edge(points[points["scheme"] != "full"]) is None and _edge(points[points["scheme"] == "full"]) is None
+    near = points.assign(attack_auc_high=[0.9, 0.9, 1.0])
+    assert _edge(near) is None
 
 
 def test_both_figures_show_every_point(audited, recorded, tmp_path):
@@ -86,7 +108,7 @@ def test_both_figures_show_every_point(audited, recorded, tmp_path):
     panels = frontier(audited, found)
     assert [panel.title for panel in panels] == ["AUC, %", "Balanced accuracy, %"]
     for panel in panels:
-        assert all(words in panel.svg for words in ("dm (noise)", "full", "random"))
+        assert all(words in panel.svg for words in ("dm (noise)", "full: 100 →", "random"))
         assert "attack 61 %" in panel.alt
     assert frontier(recorded, found) == []
     assert draw_frontier(audited, tmp_path / "f.png") and (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
