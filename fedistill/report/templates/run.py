@@ -103,8 +103,8 @@ anything was made of its data; a panel a scheme, at its largest budget, all on o
 sees each site’s Release and knows method, settings and kind of data, not the seed. An AUC of 50 % is what a coin
 reaches; what no attack here finds, another may.</p>
 {{ panels(frontier, "What networks are worth against what the strongest attack tells of the images: up and left is
-better. Bars are 95 % intervals; the dashed line is a coin. A point with a number and an arrow belongs further
-right. The last panel has the same attacks, both axes logarithmic; of one scheme, what comes further down in the table is
+better. Bars are 95 % intervals; the dashed line is a coin. A point with a number and an arrow belongs further right.
+The last panel has the same attacks, both axes logarithmic; of one scheme, what comes further down in the table is
 dashed.", legends.frontier, mark) }}
 {{ table(privacy) }}
 </section>
