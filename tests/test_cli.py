@@ -207,7 +207,10 @@ def test_an_audit_of_a_data_set_in_a_narrow_terminal(typed, tmp_path):
         (["phantom:breast", "--shadows", "7"], "shadows come in pairs"),
         (["phantom:breast", "--method", "dcc"], "there is no scheme 'dcc'"),
         (["phantom:breast", "--site", "nowhere"], "there is no site 'nowhere'"),
-        (["phantom:breast", "--method", "fedavg", "--set", "federation.policy.allow_weights=true"], "makes no Release"),
+        (
+            ["phantom:breast", "--method", "fedavg", "--set", "federation.policy.allow_weights=true"],
+            "is nothing that one",
+        ),
     ],
 )
 def test_an_audit_that_cannot_be_is_refused_before_any_work(typed, tmp_path, words, message):

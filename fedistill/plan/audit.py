@@ -21,7 +21,8 @@ class Audit(Frozen):
     Args:
         site: whose images; the first unless given.
         shadows: an even number; each costs a distillation and the training of ``networks``.
-        schemes: those whose Releases are attacked; all that sites make of images unless given.
+        schemes: those that are attacked: what sites make of images, or networks they train alone (of ``local``, which
+            sends none, what whoever got hold of one would learn). All of these unless given.
         networks: global networks trained on each shadow's pool.
         ipc: budgets that are attacked; the largest unless given.
         canaries: whether mislabelled canaries are attacked as well, each of them in half of as many shadows again.
@@ -63,7 +64,7 @@ class Audit(Frozen):
     def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
         """The schemes attacked, in the order of the simulation's file."""
         asked = schemes if self.schemes is None else self.schemes
-        return tuple(name for name in schemes if name in asked and scheme_named(name).shared_by_sites)
+        return tuple(name for name in schemes if name in asked and _attackable(name))
 
     def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
         """The budgets attacked, of a simulation's; None alone for a scheme without one."""
@@ -75,14 +76,19 @@ class Audit(Frozen):
         """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""
         if self.site is not None and self.site not in sites:
             raise ValueError(f"audit.site: there is no site {self.site!r}: {nearest(self.site, sites)}")
-        mine = [name for name in schemes if scheme_named(name).shared_by_sites]
+        mine = [name for name in schemes if _attackable(name)]
         for name in self.schemes or ():
             if name not in mine:
                 known = nearest(name, mine) if mine else "this simulation has none"
-                what = "makes no Release of a site's images" if name in scheme_names() else "is no scheme"
+                what = "is nothing that one site makes of its own images" if name in scheme_names() else "is no scheme"
                 raise ValueError(f"audit.schemes: {name!r} {what}, or has no [scheme.{name}] table here: {known}")
         if not mine:
-            raise ValueError("audit: none of the schemes here makes a Release of a site's images, so there is none")
+            raise ValueError("audit: no scheme here is what one site makes of its own images, so nothing is attacked")
         lost = sorted(set(self.ipc or ()) - set(ipc))
         if lost:
             raise ValueError(f"audit.ipc: {lost[0]} is none of the simulation's budgets, {list(ipc)}")
+
+
+def _attackable(scheme: str) -> bool:
+    """Whether it is what one site makes of its own images, at one time."""
+    return scheme_named(scheme).kind in ("images", "local", "ensemble")

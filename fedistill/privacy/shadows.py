@@ -1,10 +1,11 @@
 """One shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
 
-The attacker is the server. It knows the method, its settings, the other sites' Releases and the recipe it trains
-networks by itself; it does not know the site's seed, nor which records the site holds. So it distils sets of records of
-its own choice, each from a fresh seed, and trains global networks on each pool, all from the same seeds, for those are
-its own to choose. What it reads off a shadow are its signals: how near the Release comes to each record, and how sure
-the networks are of it (Carlini et al., S&P 2022, arXiv 2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
+The attacker is the server, or whoever gets hold of a network that a site trained alone. It knows the method, its
+settings, the other sites' Releases and the recipe that networks are trained by; it does not know the site's seed, nor
+which records the site holds. So it distils sets of records of its own choice, each from a fresh seed, and trains global
+networks on each pool, all from the same seeds, for those are its own to choose. What it reads off a shadow are its
+signals: how near the Release comes to each record, and how sure the networks are of it (Carlini et al., S&P 2022, arXiv
+2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
 
 It is granted two things that a real server would have to guess: records that are the site's own, and the validation
 images by which the site's method stops. The population that RMIA needs is the official test split, which the server has
@@ -30,8 +31,11 @@ from fedistill.privacy.halves import Design
 from fedistill.privacy.lira import logit_confidence
 from fedistill.privacy.nearest import Space
 from fedistill.privacy.rmia import true_probability
+from fedistill.seeds import spawn
+from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.ensemble import fit_ensemble
 from fedistill.training.fit import predict
+from fedistill.training.noise import source_for
 from fedistill.training.recipe import Recipe
 
 VERSION = 1
@@ -76,11 +80,28 @@ class Mechanism:
 
 
 @dataclass(frozen=True, eq=False)
+class Alone:
+    """What is repeated where a site makes no images, but networks, of its own images alone.
+
+    Args:
+        network, recipe, seeds, mirror: as of `Mechanism`.
+        private: settings of DP-SGD where the site trains by it; then in place of the recipe. Each network spends its
+            epsilon anew.
+    """
+
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    mirror: bool
+    private: DPSGD | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Signals:
     """What an attacker reads off one shadow, of N records, by A networks, with Z records of the population.
 
     Args:
-        distance: by space, float64 (N,), to the nearest released image of the record's label.
+        distance: by space, float64 (N,), to the nearest released image of the record's label; empty without images.
         absent: bool (N,), where the Release has none of that label.
         confidence: float64 (A, N), of several labels (A, N, L): logit-scaled, of the record's label.
         probability: float64 (A, N), of the record's label; population: float64 (A, Z), likewise.
@@ -94,7 +115,7 @@ class Signals:
 
     def tensors(self) -> dict[str, Tensor]:
         """As a store keeps them."""
-        named = {f"distance.{space}": self.distance[space] for space in SPACES}
+        named = {f"distance.{space}": value for space, value in self.distance.items()}
         named |= {name: getattr(self, name) for name in ("absent", "confidence", "probability", "population")}
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in named.items()}
 
@@ -102,12 +123,13 @@ class Signals:
     def of(cls, tensors: Mapping[str, Tensor]) -> "Signals":
         """The inverse of `tensors`."""
         found = {name: value.numpy() for name, value in tensors.items()}
-        distance = {str(space): found.pop(f"distance.{space}") for space in SPACES}
+        distance = {name.removeprefix("distance."): found.pop(name) for name in list(found) if "distance." in name}
         return cls(distance, **found)
 
 
-def shadow(task: Task, mechanism: Mechanism, records: ImageSet, population: ImageSet) -> Signals:
-    """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals.
+def shadow(task: Task, mechanism: Mechanism | Alone, records: ImageSet, population: ImageSet) -> Signals:
+    """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals; or train
+    networks on what it holds.
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
@@ -116,6 +138,8 @@ def shadow(task: Task, mechanism: Mechanism, records: ImageSet, population: Imag
     Raises:
         RunError: a network that diverged; ReleaseError: images that are no numbers. Either tells nothing.
     """
+    if isinstance(mechanism, Alone):
+        return signals(None, trained_alone(task, mechanism), mechanism.network, records, population)
     release = released(task, mechanism)
     networks = trained(task, mechanism, release)
     return signals(release, networks, mechanism.network, records, population)
@@ -130,15 +154,45 @@ def released(task: Task, mechanism: Mechanism) -> SyntheticSet:
 
 def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Params]:
     """Global networks on the pool with this Release, on the processor."""
-    images, labels = (part.to(task.device) for part in mechanism.join(release.images, release.labels))
+    return _fitted(task, mechanism, *mechanism.join(release.images, release.labels))
 
+
+def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
+    """Networks on what the shadow holds, on the processor."""
+    private = mechanism.private
+    if private is None:
+        return _fitted(task, mechanism, task.images.pixels(), task.images.targets())
+
+    def on_step(step: int, steps: int, ratio: float) -> None:
+        task.on_event({"stage": "training", "step": step, "steps": steps})
+
+    sigma = private.mechanism().sigma
+    found = []
+    for number, seed in enumerate(mechanism.seeds):
+        noise = source_for("seeded", spawn(task.seed, "noise", number), "dpsgd")  # as unknown to the attacker as any
+        start, device = begin(mechanism.network, seed), torch.device(task.device)
+        made = fit_privately(
+            mechanism.network,
+            task.images,
+            private,
+            sigma=sigma,
+            source=noise,
+            start=start,
+            device=device,
+            on_step=on_step,
+        )
+        found.append(tuple(p.cpu() for p in made))
+    return found
+
+
+def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Tensor) -> list[Params]:
     def on_step(step: int, steps: int) -> None:
         task.on_event({"stage": "training", "step": step, "steps": steps})
 
     found = fit_ensemble(
         mechanism.network,
-        images,
-        labels,
+        images.to(task.device),
+        labels.to(task.device),
         mechanism.recipe,
         seeds=mechanism.seeds,
         mirror=mechanism.mirror,
@@ -149,7 +203,11 @@ def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Par
 
 
 def signals(
-    release: SyntheticSet, networks: list[Params], network: Network, records: ImageSet, population: ImageSet
+    release: SyntheticSet | None,
+    networks: list[Params],
+    network: Network,
+    records: ImageSet,
+    population: ImageSet,
 ) -> Signals:
     """What shows of each record in a Release and in the networks of its pool."""
     x, y, z, z_labels = records.pixels(), records.targets(), population.pixels(), population.targets()
@@ -157,10 +215,10 @@ def signals(
     others = [predict(network, params, z) for params in networks]
     if not all(torch.isfinite(each).all() for each in (*logits, *others)):
         raise RunError("A shadow's network diverged: it tells nothing.", expected="finite logits", found="NaN")
-    found = {space: distances([release], records, space=space) for space in SPACES}
+    found = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
     return Signals(
         distance={str(space): near[0] for space, (near, _) in found.items()},
-        absent=found["pixels"][1][0],
+        absent=found["pixels"][1][0] if found else np.ones(len(records), bool),
         confidence=np.stack([logit_confidence(each, y) for each in logits]),
         probability=np.stack([true_probability(each, y) for each in logits]),
         population=np.stack([true_probability(each, z_labels) for each in others]),

@@ -18,6 +18,7 @@ from fedistill.privacy.verdicts import verdicts, whole_pairs
 from fedistill.seeds import spawn
 from fedistill.store import key_of
 from fedistill.study.desk import Desk
+from fedistill.study.local import Local
 from fedistill.study.mechanism import Dealt, Line, Made, dealt, mechanism
 from fedistill.study.pooled import Pooled
 from fedistill.study.shadowing import cast
@@ -50,8 +51,8 @@ class Auditing:
         SettingError, DataError: the attacked site holds too few images; before any work.
     """
 
-    def __init__(self, desk: Desk, pooled: Pooled, test: ImageSet) -> None:
-        self.desk, self.pooled = desk, pooled
+    def __init__(self, desk: Desk, pooled: Pooled, local: Local, test: ImageSet) -> None:
+        self.desk, self.pooled, self.local = desk, pooled, local
         self.computed = self.found = 0
         self.verdicts: list[Verdict] = []
         self._dealt: dict[str, Dealt] = {}
@@ -94,15 +95,18 @@ class Auditing:
         """
         tasks = [asyncio.ensure_future(self._line(line)) for line in self.lines()]
         try:
-            self.verdicts = list(await asyncio.gather(*tasks))
+            self.verdicts = [found for found in await asyncio.gather(*tasks) if found is not None]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _line(self, line: Line) -> Verdict:
+    async def _line(self, line: Line) -> Verdict | None:
+        """What attacks found; None where the site itself failed, and there is nothing to attack."""
         whole = self._dealt[line.records]
-        made = await mechanism(self.desk, self.pooled, line, self.site, whole)
+        made = await mechanism(self.desk, self.pooled, self.local, line, self.site, whole)
+        if made is None:
+            return None
         begun, keys = self.desk.coordinator.begun, [self._key(line, n, made) for n in range(whole.design.shadows)]
         found = await asyncio.gather(*[self._shadow(line, n, key, made) for n, key in enumerate(keys)])
 

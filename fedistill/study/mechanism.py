@@ -10,7 +10,7 @@ from fedistill.data import ImageSet
 from fedistill.distill import METHODS, settings_for, steady
 from fedistill.distill.release import Release, unpack
 from fedistill.plan import Simulation
-from fedistill.plan.schemes import scheme_named
+from fedistill.plan.schemes import PrivateAloneSettings, scheme_named
 from fedistill.privacy.canaries import canaries
 from fedistill.privacy.halves import Design, halves
 from fedistill.privacy.shadows import VERSION, Halves
@@ -18,9 +18,12 @@ from fedistill.seeds import rng, spawn
 from fedistill.store import key_of
 from fedistill.study.arm import Arm
 from fedistill.study.desk import Desk
+from fedistill.study.local import Local
 from fedistill.study.pooled import Pooled
 from fedistill.study.shadowing import AmongOthers, Attacked, Dealing, Images, Shape
+from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
+from fedistill.training.recipe import Recipe
 
 POPULATION = 1000
 """Images of the test split that RMIA holds records against, at most."""
@@ -108,31 +111,27 @@ class Made:
     about: Mapping[str, Any]
 
 
-async def mechanism(desk: Desk, pooled: Pooled, line: Line, site: str, dealt: Dealt) -> Made:
-    """What the server knows, once the other sites' Releases are there and the recipe is chosen: those of the line's
-    own arm, in the first repeat. Networks are trained by the common recipe.
+async def mechanism(desk: Desk, pooled: Pooled, local: Local, line: Line, site: str, dealt: Dealt) -> Made | None:
+    """How a line's shadows are made, once it is known what the server or the site itself chose for the line's own arm,
+    in the first repeat. Networks are trained by the common recipe, or by DP-SGD.
+
+    Returns:
+        None where the site itself trained no network; that was told.
     """
-    simulation, audit = desk.simulation, desk.simulation.audit
-    assert audit is not None
-    model = simulation.models[0]
+    if scheme_named(line.scheme).method is None:
+        return await _alone(desk, local, line, site, dealt)
+    return await _among_others(desk, pooled, line, site, dealt)
+
+
+async def _among_others(desk: Desk, pooled: Pooled, line: Line, site: str, dealt: Dealt) -> Made:
+    """Where sites make Releases: the pool of this line has the other sites' own in it."""
+    simulation, model = desk.simulation, desk.simulation.models[0]
     chosen = (await pooled.choice(Arm(0, line.scheme, line.ipc, 0, model, "common"))).recipe
-    if audit.steps is not None:
-        chosen = replace(chosen, steps=min(chosen.steps or audit.steps, audit.steps))
     method = scheme_named(line.scheme).method
     assert method is not None
     dataset = dealt.attacked.images.name
-    shape = Shape(
-        method,
-        settings_for(method, simulation.settings(line.scheme), ipc=line.ipc, dataset=dataset),
-        line.ipc,
-        model,
-        simulation.width,
-        simulation.precision,
-        simulation.encoding,
-        desk.trainer.network(model),
-        chosen,
-        tuple(spawn(simulation.seed, "audit", "network", i) for i in range(audit.networks)),
-    )
+    settings = settings_for(method, simulation.settings(line.scheme), ipc=line.ipc, dataset=dataset)
+    shape = _shape(desk, line, method, settings, _capped(simulation, chosen))
     releases = await pooled.releases(0, line.scheme, line.ipc, 0)
     place = desk.sites.index(site)
     before = [name for name in desk.sites[:place] if name in releases]
@@ -146,21 +145,72 @@ async def mechanism(desk: Desk, pooled: Pooled, line: Line, site: str, dealt: De
         [sizes[name] for name in (*before, site, *after)],
     )
     about = {
-        "dealt": dealt.name,
-        "method": method,
-        "settings": asdict(shape.settings),
+        "settings": asdict(settings),
         "distilled": [shape.ipc, shape.model, shape.width, shape.precision, shape.encoding],
-        "network": [type(shape.network).__name__, asdict(shape.network)],
-        "recipe": chosen.detail(),
-        "seeds": list(shape.seeds),
         "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
         "place": len(before),
         "pooling": [simulation.pooling, *(others.examples if simulation.pooling == "weighted" else ())],
-        "threads": simulation.threads,
-        "device": "cuda" if simulation.gpus else "cpu",
         "version": [METHODS[method].version, steady.VERSION, FIT_VERSION, VERSION],
     }
-    return Made(shape, others, about)
+    return Made(shape, others, {**_common(simulation, shape, dealt), **about})
+
+
+async def _alone(desk: Desk, local: Local, line: Line, site: str, dealt: Dealt) -> Made | None:
+    """Where a site trains networks on its own images alone, by the recipe it chose itself."""
+    simulation, known = desk.simulation, scheme_named(line.scheme)
+    arm = Arm(0, line.scheme, None, 0, simulation.models[0], "common", site=site)
+    learned = await local.local(site, arm)
+    if isinstance(learned, str):
+        return None
+    settings = known.read(simulation.settings(line.scheme))
+    shape = _shape(desk, line, None, settings, learned.recipe)
+    if isinstance(settings, PrivateAloneSettings):
+        # As many steps as the epsilon is for; and one network, for each spends it.
+        shape = replace(shape, private=settings.private, seeds=shape.seeds[:1])
+    else:
+        shape = replace(shape, recipe=_capped(simulation, learned.recipe))
+    about = {
+        "private": None if shape.private is None else asdict(shape.private),
+        "version": [DPSGD_VERSION if shape.private else 0, FIT_VERSION, VERSION],
+    }
+    return Made(shape, AmongOthers((), (), "concat", ()), {**_common(simulation, shape, dealt), **about})
+
+
+def _capped(simulation: Simulation, recipe: Recipe) -> Recipe:
+    """The recipe with no more steps than the audit allows."""
+    audit = simulation.audit
+    assert audit is not None
+    return recipe if audit.steps is None else replace(recipe, steps=min(recipe.steps or audit.steps, audit.steps))
+
+
+def _shape(desk: Desk, line: Line, method: str | None, settings: Any, recipe: Recipe) -> Shape:
+    simulation = desk.simulation
+    assert simulation.audit is not None
+    return Shape(
+        method,
+        settings,
+        line.ipc,
+        simulation.models[0],
+        simulation.width,
+        simulation.precision,
+        simulation.encoding,
+        desk.trainer.network(simulation.models[0]),
+        recipe,
+        tuple(spawn(simulation.seed, "audit", "network", i) for i in range(simulation.audit.networks)),
+    )
+
+
+def _common(simulation: Simulation, shape: Shape, dealt: Dealt) -> dict[str, Any]:
+    """What goes into every shadow's key."""
+    return {
+        "dealt": dealt.name,
+        "method": shape.method,
+        "network": [type(shape.network).__name__, asdict(shape.network)],
+        "recipe": shape.recipe.detail(),
+        "seeds": list(shape.seeds),
+        "threads": simulation.threads,
+        "device": "cuda" if simulation.gpus else "cpu",
+    }
 
 
 def _images(data: bytes, ipc: int | None) -> Images:

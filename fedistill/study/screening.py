@@ -80,7 +80,7 @@ def _sent(audit: Auditing) -> list[Sent]:
     against, others = ("held_out", share.held_out) if len(share.held_out) else ("val", share.val)
     kept = {scheme: r for scheme, r in audit.pooled.accepted if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
     found: dict[tuple[str, int | None], Sent] = {}
-    for verdict in audit.verdicts if len(others) else ():
+    for verdict in audit.verdicts if len(others) else ():  # what trains networks alone is not among `kept`
         scheme, ipc, settings = verdict.line.scheme, verdict.line.ipc, verdict.settings
         if scheme not in kept:
             continue

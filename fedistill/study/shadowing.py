@@ -13,9 +13,10 @@ from fedistill.distill import Task
 from fedistill.distill.method import in_memory
 from fedistill.federation.events import emitter
 from fedistill.models import Network
-from fedistill.privacy.shadows import Mechanism, shadow
+from fedistill.privacy.shadows import Alone, Mechanism, shadow
 from fedistill.study.weighing import chosen
 from fedistill.training.device import device_for
+from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 
 Images = tuple[Tensor, Tensor]
@@ -76,11 +77,12 @@ class Shape:
     """What a shadow is distilled and trained with.
 
     Args:
-        method, settings, ipc: of the site's distillation; model, width, precision: of the network it matches on.
-        network, recipe, networks: of the server's training, and from which seeds.
+        method, settings, ipc: of the site's distillation, the method None where it trains networks alone; model, width,
+            precision: of the network it matches on.
+        network, recipe, seeds: of the server's training, or the site's own; private: of its DP-SGD, where it is that.
     """
 
-    method: str
+    method: str | None
     settings: Any
     ipc: int | None
     model: str
@@ -90,6 +92,14 @@ class Shape:
     network: Network
     recipe: Recipe
     seeds: tuple[int, ...]
+    private: DPSGD | None = None
+
+    def mechanism(self, others: AmongOthers, *, mirror: bool) -> Mechanism | Alone:
+        """What a shadow goes through."""
+        training = self.network, self.recipe, self.seeds, mirror
+        if self.method is None:
+            return Alone(*training, self.private)
+        return Mechanism(self.method, self.settings, self.encoding, others, *training)
 
 
 def cast(
@@ -101,16 +111,7 @@ def cast(
         name: in its events; number: of the shadow; seed: its own.
     """
     start = time.perf_counter()
-    mechanism = Mechanism(
-        shape.method,
-        shape.settings,
-        shape.encoding,
-        others,
-        shape.network,
-        shape.recipe,
-        shape.seeds,
-        attacked.images.mirror,
-    )
+    mechanism = shape.mechanism(others, mirror=attacked.images.mirror)
     task = Task(
         attacked.dealing.shadow(attacked.images, number),
         shape.ipc,

@@ -181,13 +181,25 @@ def test_canaries_are_attacked_besides(tmp_path):
     assert area["canaries", "nearest-pixels"] == 1
 
 
+def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
+    schemes = "scheme={local={}, dpsgd-local={epsilon=50.0, steps=4}, fedavg={rounds=[1]}}"
+    changes = [*FEW, schemes, "audit.shadows=6", "audit.networks=2", "recipe.steps=30", "recipe.max_steps=30"]
+    changes += ["recipe.lr=0.1", "federation.policy.allow_weights=true"]
+    done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
+    found = pd.read_csv(done.root / "privacy.csv")
+    assert list(found["scheme"]) == ["local"] * 4 + ["dpsgd-local"] * 4 and (found["seen"] == "network").all()
+    assert found["epsilon"].dropna().tolist() == [50.0] * 4 and found["ipc"].isna().all()
+    assert (done.root / "roc.csv").exists() and not (done.root / "screens.csv").exists()
+    assert run(done.plan, out=tmp_path / "out", engine="inline").computed == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("audit.site='nowhere'", "there is no site 'nowhere'"),
         ("audit.shadows=7", "shadows come in pairs"),
         ("audit.shadows=4", "shadows cannot be so"),
-        ("audit.schemes=['dm']", r"'dm' makes no Release of a site's images, or has no \[scheme.dm\]"),
+        ("audit.schemes=['dm']", r"'dm' is nothing that one site makes of its own images, or has no \[scheme.dm\]"),
         ("audit.schemes=['dcc']", "'dcc' is no scheme"),
         ("audit.schemes=[]", "at least one value"),
         ("audit.ipc=[5]", "5 is none of the simulation's budgets"),
