@@ -22,13 +22,13 @@ class AtSite:
     """One network of an arm at one site.
 
     Args:
-        images: set aside at the site.
+        images: set aside at the site, as it tells them; None where it tells none.
     """
 
     arm: Arm
     site: str
     network: int
-    images: int
+    images: int | None
     auc: float
     accuracy: float
     balanced_accuracy: float
@@ -61,21 +61,26 @@ async def score_at_sites(desk: Desk, arm: Arm, groups: Sequence[Sequence[Trained
         split="held_out",
         members=len(groups[0]),
     )
-    return [_row(arm, site, i, tally) for site, tallies in found.items() for i, tally in enumerate(tallies)]
+    rules, several = desk.simulation.federation.policy_of, desk.expected.multilabel
+    return [
+        _row(arm, site, i, tally, None if rules(site).share_counts == "none" else _images(tally, multilabel=several))
+        for site, tallies in found.items()
+        for i, tally in enumerate(tallies)
+    ]
 
 
-def _row(arm: Arm, site: str, network: int, tally: Tally) -> AtSite:
+def _row(arm: Arm, site: str, network: int, tally: Tally, images: int | None) -> AtSite:
     return AtSite(
         arm,
         site,
         network,
-        _images(tally),
+        images,
         round(tally.auc, 6),
         round(tally.accuracy, 6),
         round(tally.balanced_accuracy, 6),
     )
 
 
-def _images(tally: Tally) -> int:
+def _images(tally: Tally, *, multilabel: bool) -> int:
     # Multi-label counts are the same for every label: each image is one decision on each.
-    return int(tally.count.max() if tally.count.min() == tally.count.max() else tally.count.sum())
+    return int(tally.count.max() if multilabel else tally.count.sum())
