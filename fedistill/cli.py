@@ -328,6 +328,17 @@ def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run fol
     print_status(folder, console)
 
 
+@cli.command()
+def ledger(
+    path: Annotated[Path, typer.Argument(metavar="PATH|DIR", help="A site's ledger, or a run folder.")],
+    site: Annotated[str | None, typer.Option(help="Of a run's sites, this one alone.")] = None,
+) -> None:
+    """Say what a site has let out, to whom, and what of its privacy budget is spent and left."""
+    from fedistill.report.accounts import print_ledgers
+
+    print_ledgers(path, console, site=site)
+
+
 add_to(cli)
 
 
