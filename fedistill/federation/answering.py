@@ -97,7 +97,7 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
                 reply, how = _discreet(came, message, on_event)
         push_message(client, reply, context)
         push_task_output(client, context, "completed", "")
-        return f"{name}: {how} after {time.monotonic() - start:.0f} s"
+        return f"{name}: {how} ({time.monotonic() - start:.0f} s)"
     except KeyboardInterrupt:
         if not beat.given_up:
             raise

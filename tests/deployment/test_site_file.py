@@ -1,5 +1,8 @@
 """A hospital's file: what it may say, and that what is not said is refused rather than let out."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from fedistill.errors import PlanError, SettingError
@@ -57,6 +60,18 @@ def test_a_rehearsals_site_holds_its_share_by_its_own_rules(tmp_path):
     whole = Federation.model_validate({"name": "two", "dataset": "phantom:breast", "images": 60, "sites": ["a", "b"]})
     mine, theirs = (Here(f, 1, None, Store(tmp_path / "s")).share(0) for f in (own.federation, whole))
     assert mine.train.fingerprint() == theirs.train.fingerprint()
+
+
+def test_the_readmes_files_can_be_read(tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name in ("north", "study"):
+        [text] = re.findall(rf"```toml\n(# {name}\.toml\n.*?)```", readme, re.DOTALL)
+        (tmp_path / f"{name}.toml").write_text(text)
+    own = load_site(str(tmp_path / "north.toml"))
+    assert own.federation.datasets() == [str(tmp_path / "north.npz")] and own.federation.policy.max_ipc == 10
+    plan = load_plan(str(tmp_path / "study.toml"))
+    require_deployable(plan)
+    assert own.file.name in plan.first.federation.sites
 
 
 @pytest.mark.parametrize(
