@@ -64,19 +64,31 @@ def beside(run: Recorded) -> list[str]:
         line = lines_of(mine.iloc[-1:])[0]
         if pd.isna(line["auc"]):
             continue
-        auc = percent(line["auc"])
+        auc, private = percent(line["auc"]), _privately(line)
         if kind == "local":
             worst = line.get("auc_worst_site")
             tail = "" if worst is None or pd.isna(worst) else f", the weakest {percent(worst)}"
-            made.append(f"Each site alone, sharing nothing: AUC {auc} on average over sites{tail}.")
+            made.append(f"Each site alone, sharing nothing{private}: AUC {auc} on average over sites{tail}.")
         elif kind == "rounds":
-            words = f"Federated training ({scheme}, {budget_of(line)})"
+            words = f"Federated training ({scheme}, {budget_of(line)}){private}"
             made.append(f"{words}: AUC {auc} for {size_of(_bytes(line))}{_to_random(line)}.")
         elif kind == "ensemble":
-            made.append(f"Local networks sent once, predictions averaged: AUC {auc} for {size_of(_bytes(line))}.")
+            words = f"Local networks sent once, predictions averaged{private}"
+            made.append(f"{words}: AUC {auc} for {size_of(_bytes(line))}.")
         elif kind == "join":
             made.append(f"Own images joined with the others' distilled ones ({budget_of(line)}): AUC {auc} on average.")
     return [*made, *_at_sites(run), *_over_points(run), *_over_partitions(run)]
+
+
+def _privately(line: Mapping[str, Any]) -> str:
+    """
+    >>> _privately({"epsilon": 10.0}), _privately({"epsilon": float("nan")})
+    (', trained under differential privacy (epsilon 10)', '')
+    """
+    epsilon = line.get("epsilon")
+    if epsilon is None or pd.isna(epsilon):
+        return ""
+    return f", trained under differential privacy (epsilon {epsilon:g})"
 
 
 def _answer(run: Recorded, lines: pd.DataFrame, line: Mapping[str, Any]) -> Sentence:

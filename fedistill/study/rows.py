@@ -10,11 +10,14 @@ import pandas as pd
 from fedistill.distill.release import Release
 from fedistill.federation.messages import Outcome
 from fedistill.plan import Job, Simulation
-from fedistill.plan.schemes import EVERYONE, scheme_named
+from fedistill.plan.schemes import EVERYONE
 from fedistill.study.arm import Scored
 from fedistill.study.at_sites import AtSite
 from fedistill.study.guarantees import guarantee
 from fedistill.training.metrics import METRICS, score
+
+OWN = "local"
+"""The scheme by which a site would train without the others; private training at a site is held against it, too."""
 
 
 def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Scored]) -> pd.DataFrame:
@@ -158,9 +161,7 @@ def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[AtSi
 def _scored_at_sites(scores: Sequence[AtSite]) -> pd.DataFrame:
     """A row an arm and site: means over its networks, and the gain over the site's own."""
     own = {
-        (row.arm.partition, row.arm.model, row.site, row.network): row.auc
-        for row in scores
-        if scheme_named(row.arm.scheme).kind == "local"
+        (row.arm.partition, row.arm.model, row.site, row.network): row.auc for row in scores if row.arm.scheme == OWN
     }
     lines: dict[tuple[Any, ...], list[AtSite]] = {}
     for row in scores:
@@ -168,7 +169,7 @@ def _scored_at_sites(scores: Sequence[AtSite]) -> pd.DataFrame:
     made = []
     for (arm, site), group in lines.items():
         gains = [row.auc - own.get((arm.partition, arm.model, site, row.network), np.nan) for row in group]
-        is_own = scheme_named(arm.scheme).kind == "local"
+        is_own = arm.scheme == OWN
         made.append(
             {
                 "partition": arm.partition,

@@ -13,6 +13,8 @@ from fedistill.federation.weights import Alone, Round, pack_alone, unpack_alone
 from fedistill.models import build
 from fedistill.plan import load_simulation
 from fedistill.plan.schemes import DPFedAvgSettings, scheme_named
+from fedistill.report.answer import beside
+from fedistill.report.recorded import read_recorded
 from fedistill.seeds import generator
 from fedistill.store import Store
 from fedistill.study import run
@@ -27,6 +29,7 @@ name = "two"
 dataset = "phantom:breast"
 images = 60
 sites = ["a", "b"]
+held_out = 0.25
 policy = { allow_real_images = true, allow_weights = true }
 [recipe]
 steps = 4
@@ -104,6 +107,17 @@ def test_sites_train_for_themselves_or_send_their_networks_once(finished):
     assert alone.groupby("site")["auc"].first().nunique() == 2  # own images, own noise
     ensemble = rows[rows["scheme"] == "dpsgd-ensemble"]
     assert len(ensemble) == 2 and (ensemble["n_sites"] == 2).all() and (ensemble["bytes_up"] > 4000).all()
+
+
+def test_private_training_is_held_against_the_site_s_own_without(finished):
+    at = read(finished, "sites").set_index(["scheme", "site"])
+    for site in ("a", "b"):
+        own, private = at.loc[("local", site)], at.loc[("dpsgd-local", site)]
+        assert pd.isna(own["gain_auc"])
+        assert private["gain_auc"] == pytest.approx(private["test_auc"] - own["test_auc"], abs=1e-5)
+    said = " ".join(beside(read_recorded(finished.root)))
+    assert "sharing nothing, trained under differential privacy (epsilon 5)" in said
+    assert "Federated training (dp-fedavg, 2 rounds), trained under differential privacy (epsilon 4)" in said
 
 
 def test_run_again_it_spends_nothing(finished, monkeypatch):
