@@ -3,13 +3,16 @@
 import hashlib
 
 import pytest
+import torch
 from tiny import write_tiny
 
 from fedistill.distill.release import Release
 from fedistill.errors import LedgerError, PlanError, PolicyError, SettingError
 from fedistill.federation.here import Here
+from fedistill.federation.site_ledger import account
 from fedistill.federation.site_release import carry_out
 from fedistill.plan import Federation, Job, load_simulation
+from fedistill.privacy.accounting import Cost, Mechanism, sigma_for
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.policy import Policy
 from fedistill.store import Store
@@ -142,6 +145,30 @@ def test_every_release_of_a_real_site_is_entered_and_of_a_simulation_s_the_priva
     assert not simulated.ledger_path.exists()
     done(asked(), simulated)
     assert len(Ledger(simulated.ledger_path).entries()) == 2
+
+
+def test_networks_that_leave_a_real_site_are_entered_by_their_numbers(tmp_path):
+    params = (torch.arange(3.0), torch.ones(2, 2))
+    for here, entered in ((real_site(tmp_path), 1), (site(tmp_path), 0)):
+        account(here, "fedavg", "a fedavg", here.whole(0).train).leaves(params)
+        assert len(Ledger(here.ledger_path).entries()) == entered
+    [entry] = Ledger(real_site(tmp_path).ledger).entries()
+    assert entry.sha256 == hashlib.sha256(b"".join(each.numpy().tobytes() for each in params)).hexdigest()
+
+
+def test_all_rounds_and_networks_of_a_real_site_add_up_and_a_simulation_s_networks_do_not(tmp_path):
+    cost = Cost(Mechanism(sigma_for(epsilon=3.0, delta=1e-5)), 3.0, 1e-5)
+    policy = Policy(allow_weights=True, epsilon_max=4.0)
+    real = site(tmp_path, policy, entropy="system", ledger=tmp_path / "ledger.jsonl")
+    for here, apart in ((real, True), (site(tmp_path, policy), False)):
+        mine = account(here, "dpsgd-local", "it", here.whole(0).train, each_apart=apart)
+        mine.charge({"images": "x", "seed": 1}, cost)
+        with pytest.raises(PolicyError, match="epsilon_max"):
+            mine.charge({"images": "x", "seed": 2}, cost)
+    mine = account(site(tmp_path, policy), "dpsgd-local", "other", real.whole(0).train, each_apart=True)
+    for seed in (1, 2):
+        mine.charge({"images": "x", "seed": seed}, cost)
+    assert len(Ledger(site(tmp_path).ledger_path).charges()) == 3
 
 
 def test_a_simulation_s_repeats_are_alternatives_whatever_comes_first(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from tiny import write_tiny
 
 from fedistill.distill.release import Release
+from fedistill.federation import site_app
 from fedistill.plan import load_simulation
 from fedistill.privacy.ledger import Ledger
 from fedistill.study import run
@@ -57,7 +58,14 @@ def test_a_site_with_rules_of_its_own_is_named_and_the_run_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["rounded", "none"])
-def test_a_run_whose_sites_do_not_tell_how_many_they_hold(tmp_path, how):
+def test_a_run_whose_sites_do_not_tell_how_many_they_hold(tmp_path, how, monkeypatch):
+    replies, true = [], site_app.pack_round_reply
+
+    def noted(params, *, examples, **about):
+        replies.append(examples)
+        return true(params, examples=examples, **about)
+
+    monkeypatch.setattr(site_app, "pack_round_reply", noted)
     scheme = "scheme={dm={iterations=1, looks=0, early_networks=0, batch_real=8}, fedavg={rounds=[1]}, local={}}"
     policy = f"{{allow_weights=true, share_counts='{how}'}}"
     plan = simulation(tmp_path, "federation.held_out=0.3", "pooling='weighted'", scheme=scheme, policy=policy)
@@ -66,10 +74,11 @@ def test_a_run_whose_sites_do_not_tell_how_many_they_hold(tmp_path, how):
     told = finished.sites["test_images"].dropna()
     assert told.empty if how == "none" else set(told) == {20}  # two classes, below ten each
     assert finished.sites["test_auc"].notna().any()
+    assert set(replies) == ({1} if how == "none" else {20})  # 21 images are left at each site
 
 
 def test_a_run_s_ledgers_and_a_second_run_of_it(tmp_path):
-    scheme = "scheme={dp-dm={epsilon=4.0, queries=1, width=4, iterations=1}, dpsgd-local={epsilon=4.0, steps=2}}"
+    scheme = "scheme={dp-dm={epsilon=4.0, queries=1, width=4, iterations=1}, dpsgd-local={epsilon=4.0, steps=2, accountant='rdp'}}"
     plan = simulation(tmp_path, "seeds=2", scheme=scheme, policy="{allow_weights=true, epsilon_max=4.0}")
     out = tmp_path / "out"
     run(plan, out=out, engine="inline")
