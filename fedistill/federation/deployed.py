@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -57,13 +57,17 @@ def find_sites(
     grid: Grid,
     names: Iterable[str],
     *,
+    registered: Callable[[], Mapping[int, str]] = dict,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
     """Addresses of the sites whose nodes are connected. Waits for all of them, but not for ever.
 
+    Args:
+        registered: by node the name that its key was registered under, where nodes have keys.
+
     Raises:
-        RunError: none is, or two nodes say they are one site.
+        RunError: none is, two nodes say they are one site, or a node says it is one whose key it does not have.
     """
     wanted, start = list(names), clock()
     while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < WAIT_SECONDS:
@@ -71,12 +75,19 @@ def find_sites(
     patient = PatientGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
     asked = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
     node_of = dict(zip(patient.push_messages(asked), ids, strict=True))
+    keys = registered()
     found: dict[str, int] = {}
     for reply in patient.await_replies(list(node_of)):
         if reply.has_error() or "who" not in reply.content.config_records:
             continue
         name = str(reply.content.config_records["who"].get("site"))
         node_id = node_of[reply.metadata.reply_to_message_id]
+        holder = keys.get(node_id) or name
+        if holder != name and name in wanted:
+            raise RunError(
+                f"The node that has the key of {holder!r} says it is site {name!r}.",
+                mend="write the name that the key was made for into its site's file",
+            )
         if name in found:
             raise RunError(f"Two nodes say they are site {name!r}.", mend="two files with one name, or somebody's lie")
         if name in wanted:

@@ -151,7 +151,8 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
                 simulation, conduct = prepare(context.run_config)
                 sites, deadline = simulation.federation.sites, simulation.deadline_s
                 assert deadline is not None  # `prepare` has refused a simulation without
-                found = find_sites(grid, sites)
+                wire: Any = grid  # Flower's own over HTTP, which tells more of nodes than every grid must
+                found = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
                 patient = PatientGrid(grid, deadline_s=deadline)
                 conduct(Coordinator(patient, InlineExecutor(), sites).at(found, ""))
             return

@@ -139,9 +139,18 @@ def names(*said):
     return Wire(answer)
 
 
-def find(wire):
+def find(wire, **keys):
     become_server(1)
-    return find_sites(wire, ["north", "east"], clock=wire.clock, sleep=wire.sleep)
+    return find_sites(wire, ["north", "east"], clock=wire.clock, sleep=wire.sleep, **keys)
+
+
+def test_a_name_goes_with_its_key():
+    keys = {1: "east", 2: "north"}
+    assert find(names("east", "north"), registered=lambda: keys) == {"east": 1, "north": 2}
+    assert find(names("east", "stranger"), registered=lambda: keys) == {"east": 1}
+    assert find(names("east", "north"), registered=lambda: {1: "", 2: ""}) == {"east": 1, "north": 2}
+    with pytest.raises(RunError, match="has the key of 'east' says it is site 'north'"):
+        find(names("north", "east"), registered=lambda: keys)
 
 
 def test_who_is_who():
