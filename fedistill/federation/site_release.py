@@ -105,7 +105,7 @@ def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool =
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
         per_class=max(job.ipcs) * draws if job.ipcs and method.budget else None,
         private=private,
-        costs=costs_of(chosen) if private else (),
+        costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
     )
 

@@ -24,9 +24,10 @@ def require_permitted(
         chosen: the scheme's settings, of every budget; ipcs: these budgets.
         needed: sites that must answer.
     """
-    asked = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0)
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
     sites = (EVERYONE,) if scheme.kind == "central" else federation.sites
+    counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
+    asked = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0, counted=counted)
     found = {site: objection(federation.policy_of(site), asked) for site in sites}
     objections = {site: each for site, each in found.items() if each is not None}
     if not objections or len(sites) - len(objections) >= min(needed, len(sites)):
@@ -55,11 +56,17 @@ def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
         )
 
 
-def _asked(scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool) -> Asked:
-    """What a scheme would have each site send. Of a simulation's draws a site would send one."""
+def _asked(
+    scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool, counted: bool
+) -> Asked:
+    """What a scheme would have each site send. Of a simulation's draws a site would send one.
+
+    Args:
+        counted: whether anybody asks what it would spend.
+    """
     if scheme.method is None:
         training = getattr(chosen[0], "private", None)
-        costs = () if training is None else (training.cost(training.steps),)
+        costs = (training.cost(training.steps),) if training is not None and counted else ()
         return Asked(scheme.name, sends="networks", private=training is not None, costs=costs)
     private = is_private(scheme.method)
     return Asked(
@@ -68,6 +75,6 @@ def _asked(scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
         per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
         private=private,
-        costs=costs_of(chosen) if private else (),
+        costs=costs_of(chosen) if private and counted else (),
         held_out=held_out,
     )

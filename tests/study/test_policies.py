@@ -78,7 +78,10 @@ def test_a_run_whose_sites_do_not_tell_how_many_they_hold(tmp_path, how, monkeyp
 
 
 def test_a_run_s_ledgers_and_a_second_run_of_it(tmp_path):
-    scheme = "scheme={dp-dm={epsilon=4.0, queries=1, width=4, iterations=1}, dpsgd-local={epsilon=4.0, steps=2, accountant='rdp'}}"
+    scheme = (
+        "scheme={dp-dm={epsilon=4.0, queries=1, width=4, iterations=1}, "
+        "dpsgd-local={epsilon=4.0, steps=2, accountant='rdp'}}"
+    )
     plan = simulation(tmp_path, "seeds=2", scheme=scheme, policy="{allow_weights=true, epsilon_max=4.0}")
     out = tmp_path / "out"
     run(plan, out=out, engine="inline")
