@@ -1,0 +1,148 @@
+"""`fedistill run --engine superlink:NAME`: follows the run, ends as it does, and stops it when nobody follows it."""
+
+import json
+
+import pytest
+from tiny import write_tiny
+from typer.testing import CliRunner
+
+from fedistill.cli import cli
+from fedistill.errors import PlanError, RunError, SettingError, UserError
+from fedistill.federation.control import Ended
+from fedistill.plan import load_plan
+from fedistill.study import submitted
+from fedistill.study.submitted import Tail, run_submitted
+
+DEPLOYABLE = ("deadline_s=9", "scheme={dc={iterations=1}}")
+
+
+class Server:
+    """A SuperLink that a test tells what becomes of the run."""
+
+    address = "here:1"
+
+    def __init__(self, *states):
+        self.states, self.config, self.stopped = list(states), None, []
+
+    def start(self, config):
+        self.config = config
+        return 7
+
+    def ended(self, run_id):
+        state = self.states.pop(0)
+        if isinstance(state, BaseException):
+            raise state
+        return state() if callable(state) else state
+
+    def stop(self, run_id):
+        self.stopped.append(run_id)
+
+
+@pytest.fixture
+def follow(tmp_path, monkeypatch):
+    monkeypatch.setattr(submitted, "LOOK_SECONDS", 0)
+
+    def run(server, changes=DEPLOYABLE, heard=None):
+        monkeypatch.setattr(submitted, "connection", lambda where: server)
+        path, told = write_tiny(tmp_path), []
+        plan = load_plan(path, changes=changes)
+        done = run_submitted(
+            plan,
+            path,
+            "x",
+            out=tmp_path / "run",
+            data_root=None,
+            phantom=False,
+            changes=changes,
+            on_event=(heard if heard is not None else []).append,
+            tell=told.append,
+        )
+        return done, told
+
+    return run
+
+
+def leaves(folder, *events):
+    """What a run does in its folder before it is asked about."""
+
+    def state():
+        folder.mkdir(exist_ok=True)
+        with (folder / "events.jsonl").open("a") as file:
+            file.writelines(json.dumps(event) + "\n" for event in events)
+        rows = ["site,scheme,status,why", "a,dc,shared,", "b,dc,failed,no answer within 9 s"]
+        (folder / "sites.csv").write_text("\n".join(rows) + "\n")
+
+    return state
+
+
+def test_it_follows_to_the_end_and_names_who_is_missing(tmp_path, follow):
+    events = [{"stage": "planned", "job": None}, {"stage": "done", "job": "a dc seed 0", "site": "a", "step": None}]
+    server, heard = Server(None, leaves(tmp_path / "run", *events), Ended(True)), []
+    done, told = follow(server, heard=heard)
+    assert done.missing == ("b dc: no answer within 9 s",) and done.root == tmp_path / "run"
+    assert heard == [{"stage": "done", "job": "a dc seed 0", "site": "a"}] and "run folder" in told[0]
+    assert json.loads(server.config["changes"]) == list(DEPLOYABLE) and server.config["deployed"] is True
+    assert not server.stopped
+
+
+@pytest.mark.parametrize(("status", "kind"), [(1, RunError), (2, UserError)])
+def test_it_ends_as_the_run_does(follow, status, kind):
+    words = f"ServerApp failed with exception: fedistill exit status {status}: too few"
+    with pytest.raises(kind, match=r"^too few$") as caught:
+        follow(Server(Ended(False, words)))
+    assert caught.value.exit_code == status
+
+
+def test_a_run_that_nobody_follows_is_stopped(follow):
+    server = Server(None, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        follow(server)
+    assert server.stopped == [7]
+
+
+def test_what_cannot_be_is_said_before_anything_is_submitted(follow):
+    server = Server()
+    with pytest.raises(PlanError, match="no deadline_s"):
+        follow(server, changes=("scheme={random={}}",))
+    assert server.config is None
+
+
+def test_what_the_command_refuses(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+    path = write_tiny(tmp_path)
+    changes = [word for change in DEPLOYABLE for word in ("--set", change)]
+    for words, match in (
+        (["--workers", "2"], "--workers means nothing"),
+        (["--fresh"], "--fresh means nothing"),
+        ([], "no server 'nowhere'"),
+    ):
+        done = CliRunner().invoke(cli, ["run", path, "--engine", "superlink:nowhere", *changes, *words])
+        assert isinstance(done.exception, SettingError) and match in str(done.exception), done.output
+
+
+def test_half_a_line_waits_for_its_other_half(tmp_path):
+    path, heard = tmp_path / "events.jsonl", []
+    path.write_text('{"stage": "before"}\n')
+    tail = Tail(path)
+    with path.open("a") as file:
+        file.write('{"stage": "one"}\n{"stage": "t')
+        file.flush()
+        tail.hand_on(heard.append)
+        assert heard == [{"stage": "one"}]
+        file.write('wo"}\n')
+    tail.hand_on(heard.append)
+    assert heard[1:] == [{"stage": "two"}]
+    path.write_text("")
+    tail.hand_on(heard.append)
+    path.write_text('{"stage": "another run"}\n')
+    tail.hand_on(heard.append)
+    assert heard[2:] == [{"stage": "another run"}]
+
+
+def test_keys_by_the_command(tmp_path):
+    done = CliRunner().invoke(cli, ["keys", str(tmp_path / "k"), "--sites", "north, east", "--host", "h.example"])
+    assert done.exit_code == 0 and (tmp_path / "k" / "site-east" / "site.key").exists()
+    assert "nobody root.key" in done.output
+    again = CliRunner().invoke(cli, ["keys", str(tmp_path / "k"), "--sites", "north,east"])
+    assert "Nothing was missing" in again.output
+    assert isinstance(CliRunner().invoke(cli, ["keys", str(tmp_path / "k")]).exception, SettingError)
