@@ -101,6 +101,29 @@ def run(
 
 
 @cli.command()
+def plan(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A simulation.")],
+    data_root: DataRoot = None,
+    phantom: Phantom = False,
+    changes: Set = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Also say it of a cluster of so many.")] = None,
+) -> None:
+    """Say what a run would take: time, memory and bytes, from a few steps of its work measured here."""
+    from fedistill.plan import load_plan
+    from fedistill.report.cost import print_cost
+    from fedistill.study.cost import cost, cpus
+
+    asked = load_plan(name, changes=changes or (), phantom=phantom)
+    with console.status("measuring") as status:
+        found = cost(
+            asked,
+            None if data_root is None else str(data_root),
+            told=lambda what: status.update(f"measuring {escape(what)}"),
+        )
+    print_cost(found, console, here=cpus(), workers=workers)
+
+
+@cli.command()
 def datasets(data_root: DataRoot = None) -> None:
     """List the data sets."""
     from rich import box

@@ -1,0 +1,141 @@
+"""How much work a simulation is: steps, tasks and bytes, counted from its file and from who holds what.
+
+What a run decides on its way cannot be counted before: how long a scheme without an image budget trains (between the
+first doubling and the last, the middle is taken), and whether a distillation stops early (it is taken not to).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedistill.data import ImageSet
+from fedistill.plan import Holdings, Simulation
+from fedistill.plan.schemes import scheme_named
+from fedistill.study.arm import Arm
+from fedistill.training.recipe import Recipe
+
+OVERHEAD_BYTES = 3_000  # of a reply around its tensors; of a request a sixth
+
+
+@dataclass(frozen=True)
+class Training:
+    """SGD steps of networks, one by one or in a chain at a site.
+
+    Args:
+        steps: of all networks together; tasks: that they are spread over.
+        images: in the pool that is trained on; model: the network's name.
+        scored: images that networks are scored on in all.
+        asked: networks that go to sites to be scored, each to all of them.
+        at_sites: whether sites train; else the server.
+    """
+
+    model: str
+    images: int
+    steps: float
+    tasks: int
+    scored: float
+    asked: float = 0.0
+    at_sites: bool = False
+
+
+def weight(images: ImageSet, ipc: int | None, batch_real: int | None) -> int:
+    """What an iteration at a site is in proportion to: the images, made and real, that it looks at."""
+    held = [int(n) for n in images.counts() if n] if not images.multilabel else [len(images)]
+    made = (ipc or 1) * (images.n_classes if images.multilabel else len(held))
+    return made + (0 if batch_real is None else sum(min(batch_real, n) for n in held))
+
+
+def pool_size(simulation: Simulation, arm: Arm, held: Holdings) -> int:
+    """Images that one network of an arm trains on."""
+    trains = [share.train for share in held.shares]
+    if arm.ipc is None:
+        return max(1, sum(map(len, trains)))
+    return max(1, sum(weight(x, arm.ipc, None) for x in trains if len(x)))
+
+
+def trainings(simulation: Simulation, arms: Sequence[Arm], held: Holdings, test: int) -> list[Training]:
+    """What has to be trained and scored for the arms of one partition."""
+    made: list[Training] = []
+    seen: set[tuple[object, ...]] = set()
+    for arm in arms:
+        kind = scheme_named(arm.scheme).kind
+        if kind in ("images", "central"):
+            made.append(_of_pool(simulation, arm, held, test))
+        elif kind == "rounds":
+            if (course := (arm.scheme, arm.seed, arm.model)) not in seen:
+                seen.add(course)
+                made += _of_rounds(simulation, arm, held, test)
+        else:
+            sites = [arm.site] if arm.site else list(simulation.federation.sites)
+            name = "local" if kind == "ensemble" else arm.scheme
+            for site in sites:
+                if (key := (name, site, arm.seed, arm.ipc, arm.model)) not in seen:
+                    seen.add(key)
+                    made.append(_alone(simulation, arm, held, site, test))
+    return made
+
+
+def grown(simulation: Simulation, *, grows: bool, chooses: bool) -> tuple[float, float]:
+    """SGD steps of all networks of a pool, and networks that are scored on validation images."""
+    recipe, n = simulation.recipe, simulation.networks
+    pilots = min(recipe.pilots, n) * len(recipe.lr)
+    if not grows:
+        if len(recipe.lr) == 1 or not chooses:
+            return n * recipe.steps, 0.0
+        return (pilots + n - pilots // len(recipe.lr)) * recipe.steps, pilots
+    tried = [recipe.steps]
+    while tried[-1] * 2 <= recipe.max_steps:
+        tried.append(tried[-1] * 2)
+    more = n - pilots // len(recipe.lr)
+    least = pilots * sum(tried[:2]) + more * tried[0]
+    most = pilots * sum(tried) + more * tried[-1]
+    return (least + most) / 2, pilots * (len(tried[:2]) + len(tried)) / 2
+
+
+def _of_pool(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> Training:
+    images, networks = pool_size(simulation, arm, held), simulation.networks
+    if arm.recipe == "native":
+        native = Recipe("native", steps=None, epochs=1000, batch=256)
+        steps, asked = float(networks * native.steps_for(images)), 0.0
+    else:
+        first = arm.seed == 0 and not arm.left_out
+        steps, asked = grown(simulation, grows=arm.ipc is None, chooses=first)
+    scored = networks * test + asked * _validated(held)
+    return Training(arm.model, images, steps, networks, scored, asked)
+
+
+def _of_rounds(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> list[Training]:
+    """Federated averaging: every network through all rounds, at the sites drawn."""
+    settings = scheme_named(arm.scheme).read(simulation.settings(arm.scheme))
+    lrs = 1 if getattr(settings, "private", None) is not None else len(simulation.recipe.lr)
+    pilots = min(simulation.recipe.pilots, simulation.networks)
+    courses = simulation.networks + (lrs - 1) * pilots
+    rounds = max(settings.rounds)
+    asked = courses * rounds
+    made = []
+    for share in held.shares:
+        batch = min(simulation.recipe.batch, max(1, len(share.train)))
+        local = getattr(settings, "local_epochs", 1) * -(-len(share.train) // batch)
+        visits = courses * rounds * settings.fraction
+        made.append(
+            Training(arm.model, max(1, len(share.train)), visits * local, round(visits), 0.0, visits, at_sites=True)
+        )
+    made.append(Training(arm.model, 1, 0.0, courses, rounds * simulation.networks * test + asked * _validated(held)))
+    return made
+
+
+def _alone(simulation: Simulation, arm: Arm, held: Holdings, site: str, test: int) -> Training:
+    share = held.shares[simulation.federation.sites.index(site)]
+    steps, asked = grown(simulation, grows=True, chooses=True)
+    scored = asked * len(share.val) + simulation.networks * test
+    return Training(arm.model, max(1, len(share.train)), steps, 1, scored, simulation.networks / 2, at_sites=True)
+
+
+def _validated(held: Holdings) -> int:
+    return sum(len(share.val) for share in held.shares)
+
+
+def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int) -> int:
+    """Of one Release with this budget."""
+    count = len(images) if ipc is None else weight(images, ipc, None) * draws
+    label = 4 * images.n_classes if images.multilabel else 8
+    return count * (pixel * images.channels * images.size**2 + label + 8 * (draws > 1)) + OVERHEAD_BYTES

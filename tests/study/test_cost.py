@@ -1,0 +1,121 @@
+"""The cost model: what is counted is what a run does, and what is measured is of the right size."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny import write_tiny
+
+from fedistill.distill import METHODS, settings_for
+from fedistill.distill.method import Task
+from fedistill.plan import holdings, load_plan, load_simulation
+from fedistill.report.cost import print_cost
+from fedistill.study import meter, run
+from fedistill.study.cost import Cost, Work, cost
+from fedistill.study.meter import Clock, distilling, run_until_enough
+from fedistill.study.workload import grown, weight
+
+ALL = """
+[scheme.local]
+[scheme.fedavg]
+rounds = [1, 2]
+[scheme.central-dc]
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cost")
+    policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
+    path = write_tiny(folder, federation=policy, more="seeds = 2")
+    with Path(path).open("a") as file:
+        file.write(ALL)
+    return load_plan(path)
+
+
+@pytest.fixture(scope="module")
+def found(plan):
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "ENOUGH_SECONDS", 0.02)
+        made = cost(plan, told=told.append)
+    assert len(told) == len(set(told)), "each kind is measured once"
+    assert {"full", "dc ipc 1", "mtt ipc 2", "central-dc ipc 4"} <= set(told)
+    return made
+
+
+def test_tasks_are_those_of_the_run(plan, found, tmp_path):
+    done = run(plan, out=tmp_path / "out", engine="inline")
+    tasks = {(work.what, work.at_sites): work.tasks for work in found.work}
+    # Two sites and two seeds; full once; all data together at one place.
+    assert {what: n for (what, at_sites), n in tasks.items() if what != "networks"} == {
+        "full": 2,
+        "random": 4,
+        "dc": 4,
+        "mtt": 4,
+        "central-dc": 2,
+    }
+    sent = done.sites[done.sites["status"] == "shared"]
+    assert len(sent) == 2 * 1 + 4 * 2 * 3 + 2 * 2
+    shared = done.rows.drop_duplicates(["scheme", "ipc", "seed"])
+    shared = shared[shared["scheme"].isin(["full", "dc", "mtt"])]["bytes_shared"].sum()
+    assert shared < found.up
+    assert found.memory(2) > found.memory(1) > found.worker_bytes > 50 << 20
+
+
+def test_steps_of_a_pool(plan):
+    simulation = plan.first  # 4 steps, at most 8; step sizes 0.01 and 0.03, one pilot each, two networks
+    assert grown(simulation, grows=False, chooses=True) == (3 * 4, 2)  # two pilots, one of them kept, and one more
+    assert grown(simulation, grows=False, chooses=False) == (2 * 4, 0)
+    # Without a budget both are tried at 8 as well; the one more has 4 steps or 8.
+    assert grown(simulation, grows=True, chooses=True) == (((2 * 12 + 4) + (2 * 12 + 8)) / 2, 4)
+
+
+def test_weight_counts_what_an_iteration_looks_at(plan):
+    share = holdings(plan.first.federation, 0, None).shares[0]
+    counts = share.train.counts()
+    assert weight(share.train, 3, None) == 3 * (counts > 0).sum()
+    assert weight(share.train, 3, 5) == 3 * (counts > 0).sum() + sum(min(5, n) for n in counts)
+
+
+def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):
+    monkeypatch.setattr(meter, "ENOUGH_SECONDS", 0.2)
+    share = holdings(plan.first.federation, 0, None).shares[0]
+    task = Task(share.train, 1, width=4, val=share.val)
+    few, many = (settings_for("dm", {"iterations": n, "looks": 0, "preset": "published"}) for n in (10, 10_000_000))
+    short = distilling(task, "dm", few, 1)["iterations"]
+    long = distilling(task, "dm", many, 1)["iterations"]
+    assert long / short == pytest.approx(1_000_000, rel=0.9)
+    assert METHODS["dm"].run(task, few) is not None
+
+
+def test_the_clock_takes_no_start_for_a_step():
+    def work(clock):
+        clock.ticks += [5.0, 6.0, 7.0]
+
+    clock, _, whole = run_until_enough(work)
+    assert whole and clock.each() == 1.0 and Clock().each() == 0.0
+
+
+def test_walls_and_memory():
+    made = Cost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), (), 1, 1, 0, 0)
+    start = made.wall(10**9) - 110
+    assert made.wall(1) - start == pytest.approx(500.7) and made.wall(2) - start == pytest.approx(250.35)
+
+
+def test_it_is_read_at_sixty_columns(found):
+    console = Console(width=60, record=True, file=io.StringIO())
+    print_cost(found, console, here=2, workers=16)
+    text = console.export_text()
+    assert "on a cluster, 16 workers: about" in text and "between sites and server" in text
+    assert all(len(line) <= 60 for line in text.splitlines()[:-3])
+
+
+def test_private_training_is_named_not_guessed(tmp_path, monkeypatch):
+    monkeypatch.setattr(meter, "ENOUGH_SECONDS", 0.02)
+    policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
+    path = write_tiny(tmp_path, federation=policy)
+    simulation = load_simulation(path, changes=["scheme={random={}, dpsgd-local={}}"])
+    assert cost(load_plan(path, changes=["scheme={random={}, dpsgd-local={}}"])).unmeasured == ("dpsgd-local",)
+    assert simulation.scheme.keys() == {"random", "dpsgd-local"}
