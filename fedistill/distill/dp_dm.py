@@ -11,6 +11,9 @@ Most of what helps at a hospital's size is in two choices. An embedding of a nar
 coordinates, where a gradient has ten thousand, and the noise grows with their root. And the distance that noise alone
 explains is known, being its variance times the number of coordinates: PneumoniaMNIST at epsilon 1, balanced accuracy on
 validation images 84 with that stop, 56 without (AUC 96 both).
+
+With these settings four hospitals of 941 images pool ten images a class each to validation AUC (balanced accuracy)
+97.5 (90.1) at epsilon 10 and 91.5 (83.3) at 1, width 32, one seed; with one query 90.0 (77.5) at 1.
 """
 
 from collections.abc import Callable
