@@ -4,6 +4,7 @@ Beside it the nearest pairs as pictures, where real images may be shown. A scree
 `fedistill.privacy.screens`): that is said wherever one is shown.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from fedistill.files import write_atomic
 from fedistill.plan import Plan
 from fedistill.privacy.screens import LABEL, Pair, Screen, nearest_pairs, screen
 from fedistill.privacy.shadows import SPACES
+from fedistill.store import key_of
 from fedistill.study.audit import Auditing
 from fedistill.study.conduct import Study
 from fedistill.study.folder import RunFolder
@@ -34,20 +36,22 @@ PAIRS = 8
 def write_screens(plan: Plan, studies: Sequence[Study], folder: RunFolder) -> None:
     """screens.csv and pictures, where there was an audit and the site holds images that nothing was made of.
 
-    Pictures are of the first point of a sweep, and of those others whose settings differ.
+    Points of a sweep that sent the same are screened once; pictures are of the first point, and of those others that
+    sent something else.
     """
-    drawn: set[str] = set()
+    known: dict[str, dict[str, Screen]] = {}
     frames = []
     for number, (point, study) in enumerate(zip(plan.points, studies, strict=True)):
         rows = []
         for sent in _sent(study.audit):
-            found = {space: screen(sent.made, sent.train, sent.others, space=space) for space in SPACES}
-            rows += [{**sent.about, **each.row()} for each in found.values()]
-            about = repr((study.simulation.federation, sent.about, sent.settings))
-            if shows_real(point.simulation) and about not in drawn:
-                drawn.add(about)
-                suffix = f"-{plan.folder_of(number)}" if number else ""
-                _draw(found["pixels"], sent, folder, f"nearest-{sent.name.replace(' ', '-')}{suffix}.png")
+            key = sent.key
+            if key not in known:
+                known[key] = {space: screen(sent.made, sent.train, sent.others, space=space) for space in SPACES}
+                if shows_real(point.simulation):
+                    suffix = f"-{plan.folder_of(number)}" if number else ""
+                    name = f"nearest-{sent.name.replace(' ', '-')}{suffix}.png"
+                    _draw(known[key]["pixels"], sent, folder, name)
+            rows += [{**sent.about, **each.row()} for each in known[key].values()]
         frames.append(_frame(rows))
     if any(len(frame) for frame in frames):
         folder.table("screens", together(plan, frames))
@@ -59,17 +63,27 @@ class Sent:
 
     Args:
         name: for people; about: what its rows say of it.
-        settings: of the method.
         made: one draw of it.
         train: what it was made of; others: the site's held-out images, or its validation images where it has none.
     """
 
     name: str
     about: dict[str, Any]
-    settings: Any
     made: SyntheticSet
     train: ImageSet
     others: ImageSet
+
+    @property
+    def key(self) -> str:
+        """Of all that a screen of it depends on, and of its name."""
+        pixels = hashlib.sha256(self.made.images.contiguous().numpy().tobytes()).hexdigest()
+        labels = self.made.labels.tolist()
+        return key_of(
+            {
+                "made": [self.name, pixels, labels],
+                "real": [self.train.fingerprint(), self.others.fingerprint()],
+            }
+        )
 
 
 def _sent(audit: Auditing) -> list[Sent]:
@@ -88,7 +102,7 @@ def _sent(audit: Auditing) -> list[Sent]:
         about |= {name: getattr(settings, name, None) for name in ("epsilon", "start")} | {"against": against}
         made = unpack(kept[scheme].only(ipc, draw=0).sets[ipc], ipc)
         name = scheme if ipc is None else f"{scheme} ipc{ipc}"
-        found[scheme, ipc] = Sent(name, about, settings, made, share.train, others)
+        found[scheme, ipc] = Sent(name, about, made, share.train, others)
     return list(found.values())
 
 
