@@ -81,13 +81,13 @@ def run_deployed(
     from fedistill.study.submitted import require_plain, run_submitted
 
     require_plain(**not_here)
-    sites = plan.first.federation.sites
+    sites, folder = plan.first.federation.sites, out or Path("runs") / plan.name
     with Progress(sites, console) as progress:
         done = run_submitted(
             plan,
             name,
             engine.partition(":")[2],
-            out=out or Path("runs") / plan.name,
+            out=folder,
             data_root=None if data_root is None else str(data_root),
             phantom=phantom,
             changes=changes,
@@ -96,7 +96,7 @@ def run_deployed(
         )
     for line in done.missing:
         _tell(f"missing: {line}")
-    _tell(f"report: {done.root / 'report.html'}")
+    _tell(f"report: {folder / 'report.html'}")
 
 
 def add_to(cli: typer.Typer) -> None:

@@ -1,0 +1,260 @@
+"""A server and three hospitals on loopback, over TLS, on phantoms: what a deployment promises, tried.
+
+One test of many steps, for every process that starts costs seconds. The commands are those of the README.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import time
+
+import pytest
+import tomli_w
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from deployment.procs import Process, free_port
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import fab_to_proto
+from flwr.proto.control_pb2 import StartRunRequest
+from flwr.supercore.fab import Fab
+
+from fedistill.federation.control import connection
+from fedistill.federation.keys import make_keys
+
+SITES = ["north", "east", "south"]
+UP = 600  # seconds to wait for a process, however busy the machine is; where it is not, they take a few
+
+STUDY = """
+networks = 2
+width = 4
+ipc = 2
+min_sites = 2
+deadline_s = 300
+recipe = { steps = 4, max_steps = 8, lr = [0.01, 0.03], pilots = 1 }
+[federation]
+name = "three"
+dataset = "phantom:breast"
+images = 90
+sites = ["north", "east", "south"]
+policy = { allow_real_images = true }
+[scheme.dc]
+iterations = 2
+outer = 2
+inner = 1
+start = "noise"
+[scheme.dm]
+iterations = 2
+start = "noise"
+"""
+
+SITE = """
+name = "{name}"
+server = "127.0.0.1:{port}"
+data = "phantom:breast"
+images = 30
+data_seed = {seed}
+root_certificate = "{trust}"
+key = "{key}"
+store = "{name}/store"
+ledger = "{name}/ledger.jsonl"
+"""
+
+PROJECT = {
+    "project": {"name": "rogue", "version": "1.0.0", "license": "Apache-2.0"},
+    "tool": {
+        "flwr": {
+            "app": {
+                "publisher": "rogue",
+                "components": {"serverapp": "rogue_server:app", "clientapp": "rogue_client:app"},
+            }
+        }
+    },
+}
+ROGUE = {
+    # A site that ran this would answer any request, whatever its policy.
+    "rogue_client.py": b"""
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+app = ClientApp()
+@app.query("release")
+def release(message, context):
+    open(str(context.run_config["touched"]), "w").close()
+    return Message(RecordDict({"stolen": ConfigRecord({"policy": "none"})}), reply_to=message)
+""",
+    "rogue_server.py": b"""
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+import json
+app = ServerApp()
+@app.main()
+def main(grid, context):
+    config, said = context.run_config, []
+    ask = {"request": {"jobs": config["jobs"]}, "job": {"name": "x"}}
+    content = RecordDict({name: ConfigRecord(values) for name, values in ask.items()})
+    sent = [Message(content, node, "query.release") for node in grid.get_node_ids()]
+    for reply in grid.send_and_receive(sent, timeout=300):
+        said.append(["error"] if reply.has_error() else [str(dict(r)) for r in reply.content.config_records.values()])
+    with open(str(config["out"]), "w") as file:
+        file.write(json.dumps(said))
+""",
+}
+
+
+def site_file(folder, name, port, *, seed=0, trust=None, key=None):
+    """A hospital's file; its certificate and key lie elsewhere where that is said."""
+    text = SITE.format(
+        name=name,
+        port=port,
+        seed=seed,
+        trust=trust or f"keys/site-{name}/ca.crt",
+        key=key or f"keys/site-{name}/site.key",
+    )
+    (folder / f"{name}.toml").write_text(text)
+    return f"{name}.toml"
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def events(folder, site):
+    """What a site's own log says."""
+    path = folder / site / "store" / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def await_event(folder, site, wanted):
+    end = time.monotonic() + UP
+    while not any(wanted(event) for event in events(folder, site)):
+        assert time.monotonic() < end, events(folder, site)[-3:]
+        time.sleep(0.1)
+
+
+class Deployment:
+    """A server and the hospitals' nodes, in a folder."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self._made = folder, free_port(), []
+        make_keys(folder / "keys", SITES)
+        (folder / "study.toml").write_text(STUDY)
+
+    def start(self, log, *words):
+        self._made.append(Process(self.folder / f"{log}.log", *words))
+        return self._made[-1]
+
+    def node(self, name, **more):
+        return self.start(name, "site", site_file(self.folder, name, self.port, **more))
+
+    def study(self, log, *changes):
+        words = [word for change in changes for word in ("--set", change)]
+        return self.start(log, "run", "study.toml", "--engine", "superlink:keys/server", "--out", f"runs/{log}", *words)
+
+    def end(self):
+        for process in reversed(self._made):
+            process.end()
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    made = Deployment(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.mark.slow
+def test_three_hospitals(deployment):
+    folder = deployment.folder
+    server = deployment.start("server", "server", "keys/server", "--host", "127.0.0.1", "--port", deployment.port)
+    server.until("south may connect", UP)
+    nodes = {name: deployment.node(name, seed=i) for i, name in enumerate(SITES)}
+    misled(deployment)
+    stranger = unknown(deployment)
+    for node in nodes.values():
+        node.until(": connected", UP)
+    seconds = the_study_runs(deployment)
+    the_installed_code_answers(folder)
+    assert stranger.wait(UP) == 1 and "does not know this site's key" in stranger.said, stranger.said
+    assert ": connected" not in stranger.said
+    a_node_dies_and_comes_back(deployment, nodes["south"], seconds)
+
+
+def misled(deployment):
+    """A node that trusts another root than the server's does not connect."""
+    make_keys(deployment.folder / "others", ["north"])
+    others = "others/site-north"
+    node = deployment.node("misled", trust=f"{others}/ca.crt", key=f"{others}/site.key")
+    assert node.wait(UP) == 2 and "certificate that this site trusts" in node.said, node.said
+
+
+def unknown(deployment):
+    """A node with a key that nobody has registered."""
+    own = ec.generate_private_key(ec.SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    (deployment.folder / "own.key").write_bytes(own)
+    return deployment.node("stranger", trust="keys/site-north/ca.crt", key="own.key")
+
+
+def the_study_runs(deployment):
+    """To its report, on what each hospital holds; real images are refused by the sites' own rules. Its seconds."""
+    folder, began = deployment.folder, time.monotonic()
+    first = deployment.study("first")
+    assert first.wait(UP) == 0, first.said
+    seconds = time.monotonic() - began
+    root = folder / "runs" / "first"
+    assert "run folder: runs/first" in first.said and (root / "report.html").exists()
+    assert [(row["site"], row["scheme"], row["status"]) for row in rows(root / "sites.csv")] == [
+        (site, scheme, status) for scheme, status in (("dc", "shared"), ("dm", "shared")) for site in SITES
+    ]
+    assert len(rows(root / "results.csv")) >= 4
+    assert not rows(root / "holdings.csv"), "what sites hold is not the coordinator's to know"
+    asked = [event for event in events(folder, "south") if event.get("message") == "query.release"]
+    assert len(asked) == 1, "all jobs of a site go in one message"
+
+    refused = deployment.study("refused", "scheme={random={}}")
+    assert refused.wait(UP) == 1 and "Too few sites answered" in refused.said, refused.said
+    assert "forbids 'random'" in refused.said and "allow_real_images" in refused.said
+    return seconds
+
+
+def the_installed_code_answers(folder):
+    """A run whose app would answer everything, with no policy asked: it is not what answers."""
+    control, told = connection(str(folder / "keys" / "server")), folder / "told.json"
+    job = {"site": "north", "scheme": "full", "seed": 0, "partition": 0, "ipcs": [], "settings": {}, "draws": 1}
+    job |= {"model": "convnet", "width": 4, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
+    config = {"out": str(told), "jobs": json.dumps([job]), "touched": str(folder / "touched")}
+    app = {**PROJECT, "tool": {"flwr": {"app": {**PROJECT["tool"]["flwr"]["app"], "config": config}}}}
+    content = build_fab_from_files({**ROGUE, "pyproject.toml": tomli_w.dumps(app).encode()})[0]
+    fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+    run = control._client.StartRun(StartRunRequest(fab=fab_to_proto(fab))).run_id
+    end = time.monotonic() + UP
+    while (ended := control.ended(run)) is None and time.monotonic() < end:
+        time.sleep(0.5)
+    assert ended is not None and ended.well, ended
+    said = json.loads(told.read_text())
+    assert len(said) == 3
+    for answers in said:
+        assert len(answers) == 1 and "forbids 'full'" in answers[0] and "stolen" not in answers[0], answers
+    assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"
+
+
+def a_node_dies_and_comes_back(deployment, south, seconds):
+    """Killed in mid-work it is named, and the run ends with the others; back, it does not redo its finished work."""
+    folder, deadline = deployment.folder, math.ceil(max(10, seconds))
+    change = [f"deadline_s={deadline}", "scheme.dm.iterations=2000"]  # its dc is what the first study asked for
+    run = deployment.study("mortal", *change)
+    await_event(folder, "south", lambda event: event["job"] == "south dm seed 0" and event.get("steps") == 2000)
+    south.kill()
+    assert run.wait(UP) == 0, run.said
+    missing = [line for line in run.said.splitlines() if line.startswith("missing: ")]
+    assert [line.split(":")[1].strip() for line in missing] == ["south dc", "south dm"]
+    # Whichever comes first: our deadline, or Flower's minute without a sign of life.
+    assert all("the site is silent" in line or "Node Unavailable" in line for line in missing), missing
+
+    deployment.node("south", seed=2).until(": connected", UP)
+    again = deployment.study("mortal", *change)
+    assert again.wait(UP) == 0 and "missing" not in again.said, again.said
+    first, mortal = (rows(folder / "runs" / name / "sites.csv") for name in ("first", "mortal"))
+    assert [row["status"] for row in mortal] == ["shared"] * 6
+    seconds = [[row["distill_seconds"] for row in listed if row["scheme"] == "dc"] for listed in (first, mortal)]
+    assert seconds[0] == seconds[1], "what took that long once was found: anew it would have taken another time"
