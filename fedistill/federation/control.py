@@ -52,7 +52,7 @@ class Control:
         self._client: Any = ControlHttpClient.from_server_address(
             server_address=address,
             insecure=root is None,
-            root_certificates=None if root is None else str(root),
+            root_certificates=None if root is None else root.read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name="fedistill")],
         )
 
@@ -135,6 +135,8 @@ def connection(where: str) -> Control:
     root = table.get("root-certificates")
     if root is None and not table.get("insecure"):
         raise SettingError(f"The connection {name!r} has neither root-certificates nor insecure = true.", found=path)
+    if root is not None and not (path.parent / root).is_file():
+        raise SettingError(f"The root certificate of {name!r} is not there.", expected=path.parent / root)
     return Control(str(table["address"]), None if root is None else path.parent / root)
 
 

@@ -83,6 +83,9 @@ def test_a_server_is_found_by_its_folder_or_by_its_name(tmp_path, monkeypatch):
         connection("study")
     (tmp_path / "home" / "config.toml").write_text('[superlink.study]\naddress = "127.0.0.1:9"\ninsecure = true\n')
     assert connection("study").address == "127.0.0.1:9"
+    (tmp_path / "home" / "config.toml").write_text('[superlink.study]\naddress = "h:9"\nroot-certificates = "no.crt"\n')
+    with pytest.raises(SettingError, match="is not there"):
+        connection("study")
     own = tmp_path / "server" / "flower"
     own.mkdir(parents=True)
     (own / "config.toml").write_text('[superlink]\ndefault = "s"\n[superlink.s]\naddress = "h:8"\ninsecure = true\n')
