@@ -41,6 +41,9 @@ from fedistill.federation.nodes import Node
 APP = "fedistill.federation.site_app:app"
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
+REFUSALS = ("PolicyError: ", "LedgerError: ")
+PATHS = ("ledger", "store", "data-root")
+"""Of what a site knows of itself, where its files lie."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -94,7 +97,7 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
             came = attempt(answer, APP, message, here, {}, run.run_id, RecordDict())
             beat.end()
             with acting_as(run.run_id, context.node_id):
-                reply, how = _discreet(came, message, on_event)
+                reply, how = _discreet(came, message, on_event, own=node.config)
         push_message(client, reply, context)
         push_task_output(client, context, "completed", "")
         return f"{name}: {how} ({time.monotonic() - start:.0f} s)"
@@ -109,15 +112,20 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         client.close()
 
 
-def _discreet(came: Any, message: Message, on_event: Sink) -> tuple[Message, str]:
+def _discreet(
+    came: Any, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
+) -> tuple[Message, str]:
     """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
     went, for people.
 
-    A policy's refusal goes out as it is; of an error, its kind.
+    A policy's refusal goes out as it is, but for where the site keeps its files; of an error, its kind.
+
+    Args:
+        own: what the site knows of itself.
     """
     if isinstance(came, Failure):
         on_event({"stage": "failed", "final": True, "message": came.reason})
-        line = came.line if came.line.startswith("PolicyError: ") else _outside(came.line)
+        line = _placeless(came.line, own) if came.line.startswith(REFUSALS) else _outside(came.line)
         return Message(Error(code=came.code, reason=line), reply_to=message), came.line
     reply: Message = came.reply
     how = []
@@ -130,8 +138,20 @@ def _discreet(came: Any, message: Message, on_event: Sink) -> tuple[Message, str
                 how.append(line)
             elif record.get("refused"):
                 how.append(str(record["refused"]))
+                record["refused"] = _placeless(str(record["refused"]), own)
     on_event({"stage": "answered", "final": True})
     return reply, "; ".join(dict.fromkeys(how)) or "answered"
+
+
+def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
+    """A refusal without the site's paths, which are in those of its ledger.
+
+    >>> _placeless("The ledger /ward/ledger.jsonl cannot be read.", {"ledger": "/ward/ledger.jsonl", "data-root": ""})
+    'The ledger (a path of the site) cannot be read.'
+    """
+    for path in sorted((str(own[name]) for name in PATHS if own.get(name)), key=len, reverse=True):
+        text = text.replace(path, "(a path of the site)")
+    return text
 
 
 def _outside(line: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedistill.errors import DataError, PolicyError
+from fedistill.errors import DataError, LedgerError, PolicyError
 from fedistill.federation.answering import _discreet
 from fedistill.federation.failure import from_exception
 from fedistill.federation.identity import acting_as, become_server
@@ -20,7 +20,7 @@ def discreet(came, kind=RELEASE):
     asked.metadata.__dict__["_message_id"] = "1"
     with acting_as(1, 2):
         came = came if not callable(came) else Answer(Message(came(), reply_to=asked), {})
-        return (*_discreet(came, asked, told.append), told)
+        return (*_discreet(came, asked, told.append, own={"ledger": "/ward/ledger.jsonl", "store": "/ward"}), told)
 
 
 def raised(error):
@@ -39,6 +39,15 @@ def test_errors_stay_at_the_site():
 def test_a_refusal_is_told_in_full():
     reply, how, _ = discreet(raised(PolicyError("The site's policy forbids it (rule max_ipc).")), SCORE)
     assert reply.error.reason == how == "PolicyError: The site's policy forbids it (rule max_ipc)."
+
+
+def test_a_refusal_for_the_ledgers_sake_does_not_say_where_it_is():
+    words = "The ledger /ward/ledger.jsonl is damaged at line 3, so nothing is released."
+    reply, how, _ = discreet(raised(LedgerError(words, found="/ward/other")), SCORE)
+    assert "damaged at line 3" in reply.error.reason and "/ward" not in reply.error.reason and "/ward" in how
+    reply, how, _ = discreet(lambda: pack_outcomes([Outcome("a", "north", refused=words)]))
+    [outcome] = unpack_outcomes(reply.content)
+    assert outcome.refused == words.replace("/ward/ledger.jsonl", "(a path of the site)") and how == words
 
 
 def test_of_several_jobs_each_is_told_apart():
