@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,10 @@ from rich.markup import escape
 
 from fedistill import __version__
 from fedistill.cli_deployed import add_to
+
+if TYPE_CHECKING:
+    from fedistill.plan import Plan
+    from fedistill.study import Finished
 
 cli = typer.Typer(
     name="fedistill",
@@ -61,10 +65,7 @@ def run(
     """Run a simulation, or all points of its sweep; run it again to resume."""
     began = time.perf_counter()
     from fedistill.plan import load_plan
-    from fedistill.report.page import write_report
-    from fedistill.report.progress import Progress
     from fedistill.report.table import print_comparison
-    from fedistill.study import run as run_study
 
     plan = load_plan(name, changes=changes or (), phantom=phantom)
     points = [point.simulation for point in plan.points]
@@ -80,7 +81,31 @@ def run(
         not_here = {"workers": workers, "cache": cache, "fresh": fresh}
         run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
         return
-    with Progress(sites, console) as progress:
+    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
+    print_comparison(finished, console)
+    if finished.timing is not None:
+        console.print(finished.timing.until_now().line())
+    console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
+    console.print(f"report: {_short(report)}", soft_wrap=True)
+
+
+def _ran(
+    plan: "Plan",
+    began: float,
+    out: Path | None,
+    engine: str,
+    data_root: Path | None,
+    cache: Path | None,
+    fresh: bool,
+    workers: int | None,
+) -> tuple["Finished", Path]:
+    """Run a plan with its progress shown; what it left in memory, and its report."""
+    from fedistill.report.page import write_report
+    from fedistill.report.progress import Progress
+    from fedistill.study import run as run_study
+
+    sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
+    with Progress(list(sites), console) as progress:
         finished = run_study(
             plan,
             out=out or Path("runs") / plan.name,
@@ -92,12 +117,7 @@ def run(
             on_event=progress,
             began=began,
         )
-    report = write_report(finished)
-    print_comparison(finished, console)
-    if finished.timing is not None:
-        console.print(finished.timing.until_now().line())
-    console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
-    console.print(f"report: {_short(report)}", soft_wrap=True)
+    return finished, write_report(finished)
 
 
 @cli.command()
@@ -274,9 +294,6 @@ def audit(
 
     from fedistill.plan import audited_plan
     from fedistill.report.leaks import print_leaks
-    from fedistill.report.page import write_report
-    from fedistill.report.progress import Progress
-    from fedistill.study import run as run_study
 
     plan = audited_plan(
         name,
@@ -289,20 +306,7 @@ def audit(
         changes=changes or (),
         phantom=phantom,
     )
-    sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
-    with Progress(list(sites), console) as progress:
-        finished = run_study(
-            plan,
-            out=out or Path("runs") / plan.name,
-            engine=engine,
-            data_root=None if data_root is None else str(data_root),
-            cache=cache,
-            fresh=fresh,
-            workers=workers,
-            on_event=progress,
-            began=began,
-        )
-    report = write_report(finished)
+    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
     print_leaks(pd.read_csv(finished.root / "privacy.csv"), console)
     console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
     console.print(f"report: {_short(report)}", soft_wrap=True)
