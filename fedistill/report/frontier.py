@@ -152,9 +152,10 @@ def draw_frontier(run: Recorded, path: Path) -> bool:
     if points.empty:
         return False
     schemes = list(dict.fromkeys(points["scheme"]))
-    found = {
-        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(schemes)
-    }  # of one figure alone
+    found = {  # of one figure alone; the eighth has the first's colour, and another marker
+        name: Look(COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
+        for i, name in enumerate(schemes)
+    }
     figure = Figure(figsize=(9, 4), layout="constrained", dpi=150)
     several = points["ipc"].nunique() > 2
     drawn = []
