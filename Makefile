@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test bench lint clean
+.PHONY: quickstart test bench scale lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
@@ -14,6 +14,9 @@ test: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
+
+scale: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale runs/scale $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

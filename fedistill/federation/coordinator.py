@@ -63,6 +63,8 @@ NOBODY = (
 )
 UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
 """What reading a hostile reply stumbles over."""
+AT_ONCE = 64
+"""Messages with networks that are out at a time: packed for a thousand sites at once, they would fill the memory."""
 IDLE_SECONDS = 0.02
 WAIT_FOR_SITES_SECONDS = 60.0
 
@@ -100,6 +102,7 @@ class Coordinator:
         self._asked: dict[str, asyncio.Task[Message]] = {}
         self._given: dict[str, Any] = {}
         self.begun: dict[str, asyncio.Task[Any]] = {}
+        self._with_networks = asyncio.Semaphore(AT_ONCE)
         self.traffic = Traffic()
 
     def at(self, nodes: Mapping[str, int], point: str) -> "Coordinator":
@@ -229,7 +232,8 @@ class Coordinator:
         if node is None:
             return NOBODY
         purpose = "choosing recipes" if question.split == "val" else "evaluation at sites"
-        came = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
+        async with self._with_networks:
+            came = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
         if came.why:
             return came.why
         try:

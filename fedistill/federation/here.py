@@ -1,6 +1,7 @@
 """Which site a process is, where its data lie and where it keeps things: from its own configuration alone."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from flwr.app import Context
@@ -84,12 +85,18 @@ class Here:
         return without(images, too_small(images, self.policy.min_class_size))
 
 
+@lru_cache(maxsize=8)
+def _federation(text: str) -> Federation:
+    """Read once a process, not once a message: of a thousand sites it takes longer than what is asked of one."""
+    return Federation.model_validate_json(text, strict=False)
+
+
 def here(context: Context) -> Here:
     """The site's own configuration."""
     own, run = context.node_config, context.run_config
     place = int(str(own["partition-id"]))
     if "federation" in own:
-        federation = Federation.model_validate_json(str(own["federation"]), strict=False)
+        federation = _federation(str(own["federation"]))
         root, store = str(own.get("data-root", "")), str(own["store"])
     else:
         simulation = load_simulation(str(run["simulation"]), phantom=bool(run.get("phantom", False)))

@@ -81,6 +81,10 @@ class Site(Frozen):
         return None if value is None else value.model_dump(mode="json", exclude_unset=True)
 
 
+AS_IT_COMES = Site()
+"""A site without settings of its own."""
+
+
 class Federation(Frozen):
     """Who holds what.
 
@@ -170,7 +174,7 @@ class Federation(Frozen):
 
     def of(self, name: str) -> Site:
         """A site's settings."""
-        return self.site.get(name, Site())
+        return self.site.get(name, AS_IT_COMES)
 
     def policy_of(self, name: str) -> Policy:
         """A site's rules: the federation's, and its own over them.
