@@ -53,10 +53,8 @@ def main() -> None:
         one, first = found[-1], found[0]
         more = (one["seconds"] - first["seconds"]) / max(1, sites - first["sites"])
         each = f"{more:.3f} s" if sites > first["sites"] else ""
-        print(
-            f"{sites:>6} {one['seconds']:>8.1f} {one['driver_cpu_seconds']:>9.1f} {one['bytes'] / 2**20:>6.0f} MB {each:>8}",
-            flush=True,
-        )
+        times = f"{one['seconds']:>8.1f} {one['driver_cpu_seconds']:>9.1f}"
+        print(f"{sites:>6} {times} {one['bytes'] / 2**20:>6.0f} MB {each:>8}", flush=True)
     (given.out / f"scale-{given.engine}.json").write_text(json.dumps(found, indent=1) + "\n")
     if any(each["bytes"] > MOST_BYTES for each in found):
         sys.exit(f"the driver took more than {MOST_BYTES >> 30} GiB")
