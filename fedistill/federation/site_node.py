@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flwr.app import Context, RecordDict
+
 from fedistill.errors import RunError, SettingError
 from fedistill.federation.answering import answer_while
 from fedistill.federation.children import Child, flower, free_port
+from fedistill.federation.here import here
 from fedistill.files import write_atomic
 from fedistill.plan.site_file import OwnSite
 
@@ -33,9 +36,11 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
 
     Raises:
         SettingError: keys that are missing or not wanted, or a server whose certificate is not the one expected.
+        DataError: its images cannot be read.
         RunError: the server turns this node away, or the SuperNode ended.
     """
     _require_keys(site, insecure)
+    tell(f"site {site.file.name}: {_holds(site)}")
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))
     tell(f"site {site.file.name}: connecting to {site.file.server}")
@@ -55,6 +60,13 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
             tell(f"site {site.file.name}: not let in; where an earlier node of it has died, that is over in a minute")
             told = True
         time.sleep(RETRY_SECONDS)
+
+
+def _holds(site: OwnSite) -> str:
+    """What the site holds, in words for itself. Read now, so that a mistake shows before anybody waits for it."""
+    own = Context(run_id=0, node_id=0, node_config=site.node_config(), state=RecordDict(), run_config={})
+    train = here(own).whole(0).train
+    return f"{len(train):,} training images of {train.n_classes} classes"
 
 
 def _live(site: OwnSite, insecure: bool, tell: Callable[[str], None]) -> Child:

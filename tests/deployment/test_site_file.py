@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedistill.errors import PlanError, SettingError
+from fedistill.errors import DataError, PlanError, SettingError
 from fedistill.federation.deployed import require_deployable
 from fedistill.federation.here import Here
 from fedistill.federation.site_node import run_site
@@ -19,6 +19,7 @@ server = "fedistill.example:9092"
 data = "phantom:breast"
 images = 30
 """
+PLAIN = {"insecure": True, "tell": print}
 SHARE = """
 name = "b"
 federation = "two.toml"
@@ -104,6 +105,11 @@ def test_keys_are_not_left_out_by_oversight(tmp_path, more, insecure, words):
     with pytest.raises(SettingError, match=words):
         run_site(site(tmp_path, OWN + more), insecure=insecure, tell=print)
     assert not (tmp_path / "store").exists(), "nothing was begun"
+
+
+def test_images_that_cannot_be_read_are_said_before_anybody_waits_for_them(tmp_path):
+    with pytest.raises(DataError, match="no\\.npz"):
+        run_site(site(tmp_path, OWN.replace("phantom:breast", "no.npz").replace("images = 30", "")), **PLAIN)
 
 
 @pytest.mark.parametrize(
