@@ -54,20 +54,21 @@ class Row:
 def pictures(run: Recorded) -> tuple[list[Row], int]:
     """Of every site a row, at each scheme's largest budget; and how many pictures are in the folder alone."""
     grids = sorted((run.folder / "grids").glob("*.png"))
-    found = [named for path in grids if (named := _named(run, path)) is not None]
+    place = {site: number for number, site in enumerate((*run.sites, EVERYONE))}
+    found = [named for path in grids if (named := _named(path)) is not None and named[0] in place]
     largest: dict[tuple[str, str], tuple[str, str, int, Path]] = {}
     for site, scheme, ipc, path in found:
         if (site, scheme) not in largest or ipc > largest[(site, scheme)][2]:
             largest[(site, scheme)] = (site, scheme, ipc, path)
     order = {scheme: number for number, scheme in enumerate(METHODS)}
-    shown = sorted(largest.values(), key=lambda each: (_place(run, each[0]), order[each[1]]))
-    rows, spent = [], 0
+    shown = sorted(largest.values(), key=lambda each: (place[each[0]], order[each[1]]))
+    rows, spent, classes = [], 0, _rows_of(run)
     fair = BUDGET // max(1, len(shown))
     number = 0
     for site in dict.fromkeys(each[0] for each in shown):
         made = []
         for _, scheme, ipc, path in (each for each in shown if each[0] == site):
-            data, width, height = _fitted(path, _rows_of(run), fair)
+            data, width, height = _fitted(path, classes, fair)
             if spent + len(data) <= 1.5 * BUDGET:
                 spent += len(data)
                 number += 1
@@ -87,20 +88,19 @@ def class_rows(run: Recorded) -> list[str]:
 
 def _multilabel(run: Recorded) -> bool:
     frame = run.at_first_point(run.holdings)
-    sums = frame[frame["site"].notna()].groupby(["partition", "site", "split"])[["images", "site_images"]]
-    return any((part["images"].sum() != part["site_images"].iloc[0]) for _, part in sums)
+    by_site = frame[frame["site"].notna()].groupby(["partition", "site", "split"])
+    return bool((by_site["images"].sum() != by_site["site_images"].first()).any())
 
 
 def _rows_of(run: Recorded) -> int:
     return max(1, len(class_rows(run)))
 
 
-def _named(run: Recorded, path: Path) -> tuple[str, str, int, Path] | None:
-    """Whose grid a file is: a site's name may have dashes, so it is matched with those that there are."""
-    for site in (*run.sites, EVERYONE):
-        found = re.fullmatch(rf"{re.escape(site)}-([a-z]+)-ipc(\d+)", path.stem)
-        if found is not None and found[1] in METHODS and scheme_named(found[1]).budget:
-            return site, found[1], int(found[2]), path
+def _named(path: Path) -> tuple[str, str, int, Path] | None:
+    """Whose grid a file is: a site's name may have dashes, a method's has none."""
+    found = re.fullmatch(r"(.+)-([a-z]+)-ipc(\d+)", path.stem)
+    if found is not None and found[2] in METHODS and scheme_named(found[2]).budget:
+        return found[1], found[2], int(found[3]), path
     return None
 
 
@@ -114,10 +114,6 @@ def _start(run: Recorded, scheme: str) -> str:
     settings = check_settings(known, simulation.settings(scheme), budgets=budgets, datasets=sets)
     real = any(getattr(each, "start", "noise") == "real" for each in settings)
     return "started from real images" if real else ""
-
-
-def _place(run: Recorded, site: str) -> int:
-    return run.sites.index(site) if site in run.sites else len(run.sites)
 
 
 def _fitted(path: Path, rows: int, most: int) -> tuple[bytes, int, int]:
