@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test bench scale lint clean
+.PHONY: quickstart test bench scale faults lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
@@ -17,6 +17,9 @@ bench: $(VENV)/.installed-test
 
 scale: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale runs/scale $(ARGS)
+
+faults: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m faults runs/faults $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The command line. Thin: it reads words, calls the library, and prints; --help imports neither torch nor ray."""
 
+import errno
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -402,6 +404,13 @@ def main() -> None:
             raise
         errors.print("stopped; run the same command again to resume")
         sys.exit(128 + signal.SIGTERM)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        errors.print(f"[red]error:[/] there is no room to write{escape(where)}", soft_wrap=True)
+        errors.print("  to mend it: make room, and run the same command again: what is finished is kept")
+        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("stopped; run the same command again to resume")
         sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,107 @@
+"""`make faults`: what a run survives. Each fault is put into runs of its own; a table says what was lost.
+
+    PYTHONPATH=tests .venv/bin/python -m faults runs/faults --kills 10
+
+Ten SIGKILLs of a whole run come one after another into one run folder, the first two before distillation is under way,
+the others spread over its stages; the run is taken up again each time. Then its results are those of an unbroken run.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from faults.killed import killed_again_and_again
+from faults.plans import SMALL, written
+from faults.sites import SPOILT, WHY
+from fedistill.federation import launch
+from fedistill.plan import load_plan
+from fedistill.study import run
+from fedistill.study.run import Finished
+
+Outcome = tuple[bool, str]
+"""Whether it was survived, and what was lost, in words."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--kills", type=int, default=10, help="of the whole run")
+    parser.add_argument("--only", help="faults whose name has this in it")
+    given = parser.parse_args()
+    out: Path = given.out / time.strftime("%Y%m%d-%H%M%S")
+    path = written(out, "small", SMALL)
+    faults: dict[str, Callable[[], Outcome]] = {
+        f"a site {fault}": lambda fault=fault: sick(path, out, fault, "inline")  # type: ignore[misc]
+        for fault in ["raises", *SPOILT]
+    }
+    faults["a site hangs past its deadline"] = lambda: sick(path, out, "hangs", "local", "deadline_s=20.0")
+    faults["a worker is killed"] = lambda: worker_killed(path, out)
+    faults["files of the store are damaged"] = lambda: damaged(path, out)
+    faults[f"the run is killed {given.kills} times"] = lambda: killed_again_and_again(out, given.kills)
+    print(f"{'injected':<36} {'survived':<9} {'seconds':>7}  lost", flush=True)
+    failed = 0
+    for name, inject in faults.items():
+        if given.only and given.only not in name:
+            continue
+        begun = time.perf_counter()
+        try:
+            survived, lost = inject()
+        except Exception as error:  # the other faults are to be seen as well
+            survived, lost = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        failed += not survived
+        print(f"{name:<36} {'yes' if survived else 'NO':<9} {time.perf_counter() - begun:>7.1f}  {lost}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+def sick(path: str, out: Path, fault: str, engine: str, *changes: str) -> Outcome:
+    """One site of two does what it should not; the other's part must count, and the tables say why one is missing."""
+    done = with_sites(path, out / fault.replace(" ", "-"), fault, engine, *changes)
+    sites = done.sites.set_index("site")
+    named = sites.loc["b", "status"] == "failed" and WHY[fault] in str(sites.loc["b", "why"])
+    whole = sites.loc["a", "status"] == "shared" and bool((done.rows["n_sites"] == 1).all())
+    return bool(named and whole), f"its Release: {str(sites.loc['b', 'why']).splitlines()[0]}"
+
+
+def worker_killed(path: str, out: Path) -> Outcome:
+    """SIGKILL of the process that distils; Ray starts the job again."""
+    whole = run(load_plan(path), out=out / "worker-whole", engine="inline")
+    marker = out / "died"
+    os.environ["FEDISTILL_FAULT_MARKER"] = str(marker)
+    done = with_sites(path, out / "worker", "dies once", "local")
+    same = timeless(done).equals(timeless(whole))
+    return marker.exists() and same, "nothing: the same results" if same else "the results differ"
+
+
+def damaged(path: str, out: Path) -> Outcome:
+    """Every file of a store cut short or emptied or with a byte changed."""
+    first = run(load_plan(path), out=out / "damaged", engine="inline")
+    kept = sorted((out / "damaged" / "work").rglob("*.safetensors"))
+    for number, file in enumerate(kept):
+        data = file.read_bytes()
+        file.write_bytes([data[: len(data) // 2], b"", data[:-1] + bytes([data[-1] ^ 1])][number % 3])
+    again = run(load_plan(path), out=out / "damaged", engine="inline")
+    same = timeless(first).equals(timeless(again))
+    return same and again.found == 0, f"{len(kept)} files, made anew" if same else "the results differ"
+
+
+def with_sites(path: str, out: Path, fault: str, engine: str, *changes: str) -> Finished:
+    """A run among whose sites one is sick."""
+    sound = launch.CLIENT
+    os.environ["FEDISTILL_FAULT"], launch.CLIENT = fault, "faults.sites:app"
+    try:
+        return run(load_plan(path, changes=changes), out=out, engine=engine, workers=2 if engine == "local" else None)
+    finally:
+        launch.CLIENT = sound
+        del os.environ["FEDISTILL_FAULT"]
+
+
+def timeless(done: Finished):
+    """Its rows without times."""
+    return done.rows[[name for name in done.rows if not name.endswith("_seconds")]]
+
+
+if __name__ == "__main__":
+    main()
