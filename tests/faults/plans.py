@@ -32,7 +32,7 @@ lr = [0.01, 0.03]
 [scheme.random]
 [scheme.dm]
 preset = "published"
-iterations = 120
+iterations = 200
 looks = 0
 batch_real = 32
 """  # noqa: E501
