@@ -64,7 +64,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
 
 def _holds(site: OwnSite) -> str:
     """What the site holds, in words for itself. Read now, so that a mistake shows before anybody waits for it."""
-    own = Context(run_id=0, node_id=0, node_config=site.node_config(), state=RecordDict(), run_config={})
+    own = Context(run_id=0, node_id=0, node_config={**site.node_config()}, state=RecordDict(), run_config={})
     train = here(own).whole(0).train
     return f"{len(train):,} training images of {train.n_classes} classes"
 
