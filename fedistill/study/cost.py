@@ -33,6 +33,8 @@ START_SECONDS, TABLES_SECONDS = 12.0, 8.0
 """Until Ray and its workers are up and have imported torch; and for tables, figures and the report: on two cores."""
 TASK_SECONDS = 0.05
 """A message, its answer, and writing down what came."""
+EFFICIENCY = 0.8
+"""Of each of several workers: two of them on two cores took 0.64 of one's time, not half (README, Workers)."""
 RAY_BYTES = 700 << 20
 """Of Ray's own processes and the memory they share."""
 
@@ -84,7 +86,8 @@ class Cost:
         60.0
         """
         chain = sum(max((w.longest for w in self.work if w.at_sites is side), default=0.0) for side in (True, False))
-        return START_SECONDS + TABLES_SECONDS + max(self.seconds / workers, chain)
+        alike = workers if workers == 1 else EFFICIENCY * workers
+        return START_SECONDS + TABLES_SECONDS + max(self.seconds / alike, chain)
 
     def memory(self, workers: int) -> int:
         """Bytes of driver and workers on one machine."""
