@@ -7,18 +7,23 @@ the others spread over its stages; the run is taken up again each time. Then its
 """
 
 import argparse
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from faults.killed import killed_again_and_again
 from faults.plans import SMALL, written
 from faults.sites import SPOILT, WHY
+from fedistill import store
+from fedistill.errors import RunError
 from fedistill.federation import launch
+from fedistill.files import write_atomic
 from fedistill.plan import load_plan
-from fedistill.study import run
+from fedistill.study import folder, run
 from fedistill.study.run import Finished
 
 Outcome = tuple[bool, str]
@@ -40,6 +45,7 @@ def main() -> None:
     faults["a site hangs past its deadline"] = lambda: sick(path, out, "hangs", "local", "deadline_s=20.0")
     faults["a worker is killed"] = lambda: worker_killed(path, out)
     faults["files of the store are damaged"] = lambda: damaged(path, out)
+    faults["the disk is full"] = lambda: full_disk(path, out)
     faults[f"the run is killed {given.kills} times"] = lambda: killed_again_and_again(out, given.kills)
     print(f"{'injected':<36} {'survived':<9} {'seconds':>7}  lost", flush=True)
     failed = 0
@@ -85,6 +91,32 @@ def damaged(path: str, out: Path) -> Outcome:
     again = run(load_plan(path), out=out / "damaged", engine="inline")
     same = timeless(first).equals(timeless(again))
     return same and again.found == 0, f"{len(kept)} files, made anew" if same else "the results differ"
+
+
+def full_disk(path: str, out: Path) -> Outcome:
+    """No room from the sixth file on; then there is some, and the same command resumes."""
+    whole = run(load_plan(path), out=out / "disk-whole", engine="inline")
+    left = 6
+
+    def full(file: Path, content: Any, **more: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        write_atomic(file, content, **more)
+
+    told = ""
+    store.write_atomic = folder.write_atomic = full
+    try:
+        run(load_plan(path), out=out / "disk", engine="inline")
+    except (OSError, RunError) as error:
+        told = str(error)
+    finally:
+        store.write_atomic = folder.write_atomic = write_atomic
+    halves = list((out / "disk").rglob("*.partial"))
+    same = timeless(run(load_plan(path), out=out / "disk", engine="inline")).equals(timeless(whole))
+    lost = "what was being written" if same else "the results differ"
+    return "No space left" in told and not halves and same, lost
 
 
 def with_sites(path: str, out: Path, fault: str, engine: str, *changes: str) -> Finished:
