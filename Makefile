@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test bench scale faults lint clean
+.PHONY: quickstart test deployment bench scale faults lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not deployment"
+
+# A server and three sites as processes of their own, over TLS; minutes, most of them waiting for a dead site's heartbeat.
+deployment: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m deployment tests/deployment
 
 bench: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)

@@ -167,6 +167,7 @@ def deployment(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.deployment
 def test_three_hospitals(deployment):
     folder = deployment.folder
     server = deployment.start("server", "server", "keys/server", "--host", "127.0.0.1", "--port", deployment.port)
