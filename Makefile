@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test deployment bench scale faults lint clean
+.PHONY: quickstart test test-slow deployment bench scale faults lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not deployment"
+	$(BIN)/python -m pytest -m "not slow and not deployment"
+
+# What takes more than ten seconds each: Ray, Flower's own runtime, a wheel, audits.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "slow and not deployment"
 
 # A server and three sites as processes of their own, over TLS; minutes, most of them waiting for a dead site's heartbeat.
 deployment: $(VENV)/.installed-test

@@ -10,6 +10,8 @@ from fedistill.plan import load_plan
 from fedistill.report.page import rebuild
 from fedistill.study import run
 
+pytestmark = pytest.mark.slow
+
 SETS = ("phantom:breast", "phantom:pneumonia", "phantom:oct")
 FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={random={}, dm={iterations=1}}"]
 

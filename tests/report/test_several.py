@@ -15,6 +15,8 @@ from fedistill.report.recorded import read_recorded
 from fedistill.report.several import compare, names_of, page, pieces_of
 from fedistill.study import run
 
+pytestmark = pytest.mark.slow
+
 FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={full={}, random={}, dm={iterations=2}}"]
 SETS = ("phantom:breast", "phantom:pneumonia", "phantom:oct")
 

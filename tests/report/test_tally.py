@@ -101,6 +101,7 @@ def finished(tmp_path_factory):
     return run(load_plan(write_tiny(root, federation=policy), changes=few), out=root / "out", engine="inline").root
 
 
+@pytest.mark.slow
 def test_a_plan_names_everything_that_a_run_then_does(finished):
     tally = Tally(json.loads((finished / "plan.json").read_text()))
     assert sorted(set(tally.jobs.values())) == ["central-dm", "dm", "random"] and len(tally.jobs) == 2 + 2 + 1

@@ -12,6 +12,8 @@ from fedistill.plan import load_plan, load_simulation
 from fedistill.study import run, shadowing
 from fedistill.study.privacy_tables import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 FEW = [
     "federation.images=48",
     "ipc=[1, 2]",
