@@ -19,16 +19,14 @@ ROWS = [
     ["distill"],
     ["training"],
     ["models", "data"],
-    # What noise buys is arithmetic: methods below the privacy room ask for it.
-    ["errors", "seeds", "files", "memory", "privacy.accounting"],
+    ["errors", "seeds", "files", "memory", "nesting", "accounting"],
 ]
 FLOOR = {name: len(ROWS) - row for row, names in enumerate(ROWS) for name in names}
 
 
 def floor(module):
-    """The row of a room, or of a file in it that stands on a row of its own; None where there are no rows."""
-    own = ".".join(module.split(".")[:2])
-    return FLOOR.get(own, FLOOR.get(own.partition(".")[0]))
+    """The row of a module's room; None where it has none."""
+    return FLOOR.get(module.partition(".")[0])
 
 
 def imports(path):

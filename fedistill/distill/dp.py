@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedistill.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
 from fedistill.distill.dp_noise import COUNT, ROOM, source
 from fedistill.distill.method import Task, Tensors, unkept
 from fedistill.distill.settings import setting
 from fedistill.distill.steady import SteadySettings
 from fedistill.errors import SettingError
 from fedistill.models import Network
-from fedistill.privacy.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
 from fedistill.training.clipping import at_once, noisy_sum, units
 
 VERSION = 1
@@ -46,7 +46,7 @@ class PrivateSettings(SteadySettings):
             images; an epsilon above 10 promises little.
         clip: norm that what one unit tells is scaled down to. A unit is one image, or all images of one patient where
             the images say whose they are.
-        accountant: ``pld`` (tight) or ``rdp``; see `fedistill.privacy.accounting`.
+        accountant: ``pld`` (tight) or ``rdp``; see `fedistill.accounting`.
         queries: questions asked, each to a fresh random network. More say more, and each has more noise.
         width: of these networks, whatever the width of those trained later: the noise grows with what they tell.
         iterations: of the fit, as many as one likes.

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from fedistill.accounting import epsilon_of
 from fedistill.distill.dp import PrivateSettings
-from fedistill.privacy.accounting import epsilon_of
 
 SIMULATED = (
     "SIMULATED: the noise follows from the seed, and whoever knows the seed can take it off again. This shows what the "

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fedistill.accounting import Cost
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
-from fedistill.privacy.accounting import Cost
 from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
 

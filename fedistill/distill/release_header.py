@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedistill.errors import ReleaseError
+from fedistill.nesting import require_shallow
 
 LARGEST_HEADER = 4 << 20
 """Bytes of a header; that of a set with ten thousand classes has less than one mebibyte."""
-DEEPEST = 20
-"""Tables and lists within each other."""
 
 _TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels|lr|draw)", re.ASCII)
 
@@ -42,7 +41,7 @@ def strict_json(text: str | bytes) -> Any:
     """JSON that any reader reads alike: each name once, whole numbers of 64 bits, finite floats, text that is text.
 
     Raises:
-        ValueError: it is otherwise, or deeper than `DEEPEST`.
+        ValueError: it is otherwise, or deeper than `fedistill.nesting` allows.
 
     >>> strict_json('{"a": [1, 2.5]}')
     {'a': [1, 2.5]}
@@ -51,11 +50,7 @@ def strict_json(text: str | bytes) -> Any:
     ValueError: a name is given twice
     """
     read = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number, parse_float=_finite)
-    depth, level = 0, [read]
-    while level:
-        if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} tables and lists within each other")
-        depth, level = depth + 1, [each for value in level for each in _parts(value)]
+    require_shallow(read, _parts)
     return read
 
 

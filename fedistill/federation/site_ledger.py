@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
+from fedistill.accounting import Cost
 from fedistill.data import ImageSet
 from fedistill.distill.release import sha256
 from fedistill.errors import PolicyError
 from fedistill.federation.here import Here
 from fedistill.plan import Job
-from fedistill.privacy.accounting import Cost
 from fedistill.privacy.counts import unit
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.ledger_lines import Occasion

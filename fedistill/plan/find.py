@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.errors import PlanError, nearest
+from fedistill.nesting import DEEPEST, require_shallow
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 LARGEST_FILE = 1 << 20  # bytes; a thousand sites, each with settings of its own, take a tenth
-DEEPEST = 20
 LONGEST_KEY = 200  # dots
 _SEGMENT = re.compile(r"[^=\[\]{},#\n]+")
 EXPECTED = f"at most {DEEPEST} tables and lists within each other, and finite numbers of at most 64 bits"
@@ -96,11 +96,7 @@ def toml(text: str) -> dict[str, Any]:
     if any(segment[0].count(".") > LONGEST_KEY for segment in _SEGMENT.finditer(text)):
         raise ValueError("a key of too many parts")  # tomllib takes time with the square of their number
     read = tomllib.loads(text)
-    depth, level = 0, [read]
-    while level:
-        if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} tables and lists within each other")
-        depth, level = depth + 1, [each for value in level for each in _within(value)]
+    require_shallow(read, _within)
     return read
 
 

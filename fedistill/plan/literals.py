@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedistill.errors import PlanError
-from fedistill.plan.find import DEEPEST, EXPECTED, toml
+from fedistill.nesting import DEEPEST
+from fedistill.plan.find import EXPECTED, toml
 
 
 def assign(content: dict[str, Any], change: str) -> None:

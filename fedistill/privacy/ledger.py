@@ -31,7 +31,7 @@ class Ledger:
     """The file at a path; made when something is first entered. Safe for several processes.
 
     >>> import tempfile
-    >>> from fedistill.privacy.accounting import Cost, Mechanism
+    >>> from fedistill.accounting import Cost, Mechanism
     >>> ledger = Ledger(Path(tempfile.mkdtemp()) / "north.jsonl")
     >>> cost = Cost(Mechanism(sigma=0.8), epsilon=6.0, delta=1e-5)
     >>> ledger.charge(Occasion("run 1", "dp-dm"), Charge("key", "", "images", "image", "system", cost, (8.0, 1e-5)))

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedistill.accounting import Cost, Mechanism
 from fedistill.errors import LedgerError
-from fedistill.privacy.accounting import Cost, Mechanism
 from fedistill.privacy.spending import Charge
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fedistill.accounting import Cost
 from fedistill.errors import PolicyError
-from fedistill.privacy.accounting import Cost
 from fedistill.privacy.proximity import QUANTILE
 from fedistill.privacy.spending import within
 

@@ -1,7 +1,7 @@
 """What a site has spent of its privacy budget: the arithmetic of its ledger. The file is `fedistill.privacy.ledger`.
 
 Epsilons of several Releases of the same patients do not simply add up: they are composed, as one sequence of noisy sums
-(see `fedistill.privacy.accounting`), which is tighter, and never above the sum. Everything in one ledger composes,
+(see `fedistill.accounting`), which is tighter, and never above the sum. Everything in one ledger composes,
 whatever the images' fingerprints are: with one image more, the patients are still the same. A hospital whose data sets
 hold different patients keeps a ledger for each.
 
@@ -12,8 +12,8 @@ same answers asked for again are the same numbers, and cost once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedistill.accounting import Cost, epsilon_of
 from fedistill.errors import PolicyError
-from fedistill.privacy.accounting import Cost, epsilon_of
 
 SLACK = 1e-6
 """Share by which a total may lie above a limit that it was chosen to reach: what floating-point sums may differ by."""
@@ -46,7 +46,7 @@ class Charge:
 def spent(costs: Sequence[Cost], *, delta: float) -> float:
     """The epsilon of these together, at this delta; by the ``rdp`` accountant where any was counted by it.
 
-    >>> from fedistill.privacy.accounting import Mechanism
+    >>> from fedistill.accounting import Mechanism
     >>> one = Cost(Mechanism(sigma=2.0), epsilon=2.0, delta=1e-5)
     >>> spent([], delta=1e-5), round(spent([one], delta=1e-5), 2), round(spent([one] * 4, delta=1e-5), 2)
     (0.0, 1.99, 4.38)

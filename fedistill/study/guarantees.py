@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from fedistill.accounting import Mechanism
 from fedistill.distill.dp import PrivateSettings
 from fedistill.distill.registry import settings_for
 from fedistill.plan import Simulation
 from fedistill.plan.schemes import DPFedAvgSettings, PrivateAloneSettings, scheme_named
-from fedistill.privacy.accounting import Mechanism
 
 COLUMNS = (
     *("simulation", "scheme", "ipc", "rounds", "epsilon", "delta", "accountant"),

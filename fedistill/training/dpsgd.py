@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
+from fedistill.accounting import Cost, Mechanism, epsilon_of, sigma_for
 from fedistill.data.imageset import ImageSet
 from fedistill.models import Network, Params
-from fedistill.privacy.accounting import Cost, Mechanism, epsilon_of, sigma_for
 from fedistill.seeds import generator
 from fedistill.training.clipping import at_once, gradients_of_each, noisy_sum, units
 from fedistill.training.device import full_precision
@@ -39,7 +39,7 @@ class DPSGD:
         steps: that the budget is for, in all rounds together where there are rounds.
         lr: step size, which does not fall.
         momentum: of the SGD.
-        accountant: ``pld`` or ``rdp``; see `fedistill.privacy.accounting`.
+        accountant: ``pld`` or ``rdp``; see `fedistill.accounting`.
     """
 
     epsilon: float

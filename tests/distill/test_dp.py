@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fedistill import seeds
+from fedistill.accounting import epsilon_of
 from fedistill.distill import METHODS, Task, distill, in_memory, privacy_statement, settings_for
 from fedistill.distill.dp import Answers, PrivateSettings
 from fedistill.distill.dp_dc import DPDCSettings, per_image
@@ -16,7 +17,6 @@ from fedistill.distill.matching import matched
 from fedistill.distill.steady import State
 from fedistill.errors import SettingError
 from fedistill.models import MODELS, build, objective
-from fedistill.privacy.accounting import epsilon_of
 from fedistill.store import KeptCheckpoints, Store
 
 # Everybody is asked: to count a sample's noise takes seconds.

@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import write_tiny
 
+from fedistill.accounting import Cost, Mechanism, sigma_for
 from fedistill.distill.release import Release
 from fedistill.errors import LedgerError, PlanError, PolicyError, SettingError
 from fedistill.federation.here import Here
 from fedistill.federation.site_ledger import account
 from fedistill.federation.site_release import carry_out
 from fedistill.plan import Federation, Job, load_simulation
-from fedistill.privacy.accounting import Cost, Mechanism, sigma_for
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.policy import Policy
 from fedistill.store import Store

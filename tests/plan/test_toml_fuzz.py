@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedistill.errors import FedistillError, PlanError
+from fedistill.nesting import DEEPEST
 from fedistill.plan import load_federation, load_plan
-from fedistill.plan.find import DEEPEST, LARGEST_FILE, find
+from fedistill.plan.find import LARGEST_FILE, find
 from fedistill.study.folder import described
 
 WHOLE = b"""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedistill.accounting import Cost, Mechanism, epsilon_of, sigma_for
 from fedistill.errors import LedgerError, PolicyError
 from fedistill.privacy import ledger as ledger_file
-from fedistill.privacy.accounting import Cost, Mechanism, epsilon_of, sigma_for
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.ledger_lines import Occasion
 from fedistill.privacy.spending import Charge, require_affordable, spent, within
@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_no_half_line(book, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from fedistill.privacy.accounting import Cost, Mechanism
+from fedistill.accounting import Cost, Mechanism
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.ledger_lines import Occasion
 from fedistill.privacy.spending import Charge

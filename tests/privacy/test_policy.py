@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedistill.accounting import Cost, Mechanism, sigma_for
 from fedistill.distill.method import SyntheticSet
 from fedistill.distill.release import Packed, Release, pack
 from fedistill.errors import PolicyError
-from fedistill.privacy.accounting import Cost, Mechanism, sigma_for
 from fedistill.privacy.last_look import PROMISE, check_release, rules_kept
 from fedistill.privacy.policy import Asked, Policy, check_request, objection
 from fedistill.privacy.spending import spent

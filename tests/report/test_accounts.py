@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from fedistill.accounting import Cost, Mechanism, epsilon_of
 from fedistill.errors import LedgerError, RunFolderError
-from fedistill.privacy.accounting import Cost, Mechanism, epsilon_of
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.ledger_lines import Occasion
 from fedistill.privacy.spending import Charge

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedistill.accounting import sigma_for
 from fedistill.data.imageset import ImageSet
-from fedistill.privacy.accounting import sigma_for
 from fedistill.training.clipping import clipped_sum, noisy_sum, units, whole
 from fedistill.training.noise import Seeded, System
 

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedistill.accounting import epsilon_of
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 from fedistill.models import MODELS, build, objective
-from fedistill.privacy.accounting import epsilon_of
 from fedistill.training.clipping import gradients_of_each
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.noise import Seeded, System

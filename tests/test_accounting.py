@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fedistill.accounting import ORDERS, Mechanism, epsilon_of, sigma_for
 from fedistill.errors import SettingError
-from fedistill.privacy.accounting import ORDERS, Mechanism, epsilon_of, sigma_for
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the textbook versions, as `oracles.rdp`
+sys.path.insert(0, str(Path(__file__).parent))  # the textbook versions, as `oracles.rdp`
 
 from oracles.rdp import delta_of_gaussian, epsilon_by_moments, epsilon_by_rdp, rdp
 

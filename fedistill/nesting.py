@@ -1,0 +1,25 @@
+"""What others wrote may be nested so deep that who walks through it runs out of stack: that is refused first."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+DEEPEST = 20
+"""Tables and lists within each other; nothing that anybody means comes near it."""
+
+
+def require_shallow(read: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
+    """Refuse what is nested deeper than `DEEPEST`.
+
+    Args:
+        parts: what is directly within a value; it may raise ValueError for a value that cannot be.
+
+    Raises:
+        ValueError: it is deeper.
+
+    >>> require_shallow([[1], [2, [3]]], lambda value: value if isinstance(value, list) else ())
+    """
+    depth, level = 0, [read]
+    while level:
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} tables and lists within each other")
+        depth, level = depth + 1, [each for value in level for each in parts(value)]
