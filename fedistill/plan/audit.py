@@ -21,13 +21,14 @@ class Audit(Frozen):
     Args:
         site: whose images; the first unless given.
         shadows: an even number; each costs a distillation and the training of ``networks``.
-        schemes: those that are attacked: what sites make of images, or networks they train alone (of ``local``, which
-            sends none, what whoever got hold of one would learn). All of these unless given.
-        networks: global networks trained on each shadow's pool.
+        schemes: those that are attacked: what sites make of images, or networks they train, in rounds with others or
+            alone (of ``local``, which sends none, what whoever got hold of one would learn). All of these unless given.
+        networks: global networks trained on each shadow's pool, or trajectories of rounds. A private training is made
+            once, for each time spends its epsilon.
         ipc: budgets that are attacked; the largest unless given.
         canaries: whether mislabelled canaries are attacked as well, each of them in half of as many shadows again.
         steps: of training a shadow's network at most, so that an audit fits the time; those of the scheme's own arm
-            unless given.
+            unless given. Rounds and private training always go to their end: of the largest number of rounds.
     """
 
     site: str | None = None
@@ -90,5 +91,5 @@ class Audit(Frozen):
 
 
 def _attackable(scheme: str) -> bool:
-    """Whether it is what one site makes of its own images, at one time."""
-    return scheme_named(scheme).kind in ("images", "local", "ensemble")
+    """Whether it is what one site makes of its own images, at one time or round after round."""
+    return scheme_named(scheme).kind in ("images", "rounds", "local", "ensemble")

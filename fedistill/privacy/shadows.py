@@ -7,6 +7,8 @@ networks on each pool, all from the same seeds, for those are its own to choose.
 signals: how near the Release comes to each record, and how sure the networks are of it (Carlini et al., S&P 2022, arXiv
 2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
 
+Where sites send networks round after round, a shadow is all rounds of that: see `fedistill.privacy.shadow_rounds`.
+
 It is granted two things that a real server would have to guess: records that are the site's own, and the validation
 images by which the site's method stops. The population that RMIA needs is the official test split, which the server has
 and no shadow holds.
@@ -31,6 +33,7 @@ from fedistill.privacy.halves import Design
 from fedistill.privacy.lira import logit_confidence
 from fedistill.privacy.nearest import Space
 from fedistill.privacy.rmia import true_probability
+from fedistill.privacy.shadow_rounds import Rounds, sent
 from fedistill.seeds import spawn
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.ensemble import fit_ensemble
@@ -127,9 +130,9 @@ class Signals:
         return cls(distance, **found)
 
 
-def shadow(task: Task, mechanism: Mechanism | Alone, records: ImageSet, population: ImageSet) -> Signals:
+def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet, population: ImageSet) -> Signals:
     """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals; or train
-    networks on what it holds.
+    networks on what it holds, alone or in rounds with others.
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
@@ -140,6 +143,8 @@ def shadow(task: Task, mechanism: Mechanism | Alone, records: ImageSet, populati
     """
     if isinstance(mechanism, Alone):
         return signals(None, trained_alone(task, mechanism), mechanism.network, records, population)
+    if isinstance(mechanism, Rounds):
+        return signals(None, sent(task, mechanism), mechanism.network, records, population)
     release = released(task, mechanism)
     networks = trained(task, mechanism, release)
     return signals(release, networks, mechanism.network, records, population)

@@ -27,7 +27,7 @@ SEEN = {
     "rmia": "network",
     "rmia-offline": "network",
 }
-"""Attacks, and what each looks at: the images a site sends, or a global network trained on the pool."""
+"""Attacks, and what each looks at: the images a site sends; or a network: one trained on the pool, or by the site."""
 
 
 def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarray:

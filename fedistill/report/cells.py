@@ -175,9 +175,11 @@ def privacy(run: Recorded) -> Grid | None:
     # Points of a sweep have most of their lines in common.
     told = [name for name in ("site", *WHAT, "seen", "attack", "records") if name in run.privacy]
     frame = run.privacy.drop_duplicates([*told, "auc"])
+    in_rounds = bool("rounds" in frame and frame["rounds"].notna().any())
     heads = [
         Head("Scheme", number=False),
         Head("ipc", "images per class"),
+        *[Head("Rounds", "of federated training")] * in_rounds,
         Head("ε", "of differential privacy; blank: none"),
         Head("Start", "what synthetic images start from", number=False),
         Head("Attack", number=False),
@@ -187,7 +189,8 @@ def privacy(run: Recorded) -> Grid | None:
     ]
     rows = []
     for line in lines_of(frame):
-        cells = [Cell(word(line["scheme"])), plain(line, "ipc"), plain(line, "epsilon")]
+        cells = [Cell(word(line["scheme"])), plain(line, "ipc")]
+        cells += [*[plain(line, "rounds")] * in_rounds, plain(line, "epsilon")]
         canaries = " on canaries" if line.get("records") == "canaries" else ""
         cells += [Cell(word(line.get("start"))), Cell(f"{word(line.get('attack'))}{canaries}")]
         cells += [_between(line, "auc", "auc"), _between(line, "tpr_at_1", "tpr"), plain(line, "members")]

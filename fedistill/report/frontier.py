@@ -32,7 +32,8 @@ CERTAIN = 95.0
 
 
 def frontier_points(run: Recorded) -> pd.DataFrame:
-    """A row for each scheme, budget, epsilon and start that was attacked and trained on.
+    """A row for each scheme, budget, epsilon and start that was attacked and trained on; of several numbers of rounds,
+    the one that was attacked.
 
     Returns:
         `WHAT`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
@@ -44,7 +45,7 @@ def frontier_points(run: Recorded) -> pd.DataFrame:
     lines = lines[lines["scheme"] != "majority"]
     for column in ("partition", "recipe", "model"):
         lines = lines[lines[column] == lines[column].iloc[0]]
-    keys = [*(name for name in swept(run.compared) if name in run.privacy), "scheme", "ipc"]
+    keys = [*(name for name in swept(run.compared) if name in run.privacy), "scheme", "ipc", "rounds"]
     quality = [f"{metric}{end}" for metric in QUALITY for end in ("", "_low", "_high") if f"{metric}{end}" in lines]
     lines = lines[[*keys, *quality]]
     attacks = run.privacy.rename(columns={f"auc{end}": f"attack_auc{end}" for end in ("", "_low", "_high")})
@@ -74,14 +75,18 @@ def name_of(line: dict[str, Any], *, several: bool) -> str:
     Args:
         several: whether budgets differ, and have to be named.
 
-    >>> name_of({"scheme": "dc", "ipc": "10", "epsilon": float("nan"), "start": "real"}, several=True)
+    >>> name_of({"scheme": "dc", "ipc": "10", "rounds": "", "epsilon": float("nan"), "start": "real"}, several=True)
     'dc 10 (real)'
-    >>> name_of({"scheme": "dp-dm", "ipc": "10", "epsilon": 1.0, "start": "noise"}, several=False)
+    >>> name_of({"scheme": "dp-dm", "ipc": "10", "rounds": "", "epsilon": 1.0, "start": "noise"}, several=False)
     'dp-dm ε=1'
+    >>> name_of({"scheme": "fedavg", "ipc": "", "rounds": "5", "epsilon": float("nan"), "start": ""}, several=False)
+    'fedavg 5 rounds'
     """
     words = str(line["scheme"])
     if several and line["ipc"]:
         words += f" {line['ipc']}"
+    if line["rounds"]:
+        words += f" {line['rounds']} round{'' if line['rounds'] == '1' else 's'}"
     if not pd.isna(line["epsilon"]):
         return f"{words} ε={line['epsilon']:g}"
     return words if pd.isna(line["start"]) or not line["start"] else f"{words} ({line['start']})"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fedistill.report.table import lines_of, word
 
-WHAT = ("scheme", "ipc", "epsilon", "start", "records")
+WHAT = ("scheme", "ipc", "rounds", "epsilon", "start", "records")
 """What tells one attacked line from another, over all points of a sweep."""
 
 
@@ -45,13 +45,14 @@ def named(line: dict[str, Any]) -> str:
     """An attacked line in words.
 
     >>> nothing = float("nan")
-    >>> named({"scheme": "dc", "ipc": 10, "epsilon": nothing, "start": "real", "records": "halves"})
+    >>> named({"scheme": "dc", "ipc": 10, "rounds": nothing, "epsilon": nothing, "start": "real", "records": "halves"})
     'dc, ipc 10, from real'
-    >>> named({"scheme": "dp-dm", "ipc": 10, "epsilon": 1.0, "start": nothing, "records": "canaries"})
-    'dp-dm, ipc 10, epsilon 1, canaries'
+    >>> private = {"scheme": "dp-fedavg", "ipc": nothing, "rounds": 5.0, "epsilon": 1.0, "start": nothing}
+    >>> named({**private, "records": "canaries"})
+    'dp-fedavg, rounds 5, epsilon 1, canaries'
     """
     parts = [str(line["scheme"])]
-    parts += [f"ipc {word(line['ipc'])}"] * pd.notna(line["ipc"])
+    parts += [f"{name} {word(line[name])}" for name in ("ipc", "rounds") if pd.notna(line[name])]
     parts += [f"epsilon {line['epsilon']:g}"] * pd.notna(line["epsilon"])
     parts += [f"from {line['start']}"] * pd.notna(line["start"])
     return ", ".join([*parts, *["canaries"] * (line["records"] == "canaries")])

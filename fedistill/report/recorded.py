@@ -20,7 +20,7 @@ WORDS = (
 """Columns that are words, whatever they look like: a class may be called 1, and a site None."""
 
 
-WHAT = ("scheme", "ipc", "epsilon", "start")
+WHAT = ("scheme", "ipc", "rounds", "epsilon", "start")
 """What tells one thing that was attacked from another, over all points of a sweep."""
 
 
@@ -127,8 +127,8 @@ def read_recorded(folder: Path) -> Recorded:
             holdings=_table(folder / "holdings.csv", needed=False),
             sources=_table(folder / "sources.csv", needed=False),
             rounds=_table(folder / "rounds.csv", needed=False),
-            privacy=_table(folder / "privacy.csv", needed=False),
-            roc=_table(folder / "roc.csv", needed=False),
+            privacy=_attacked(folder / "privacy.csv"),
+            roc=_attacked(folder / "roc.csv"),
             events=read_events(folder),
             environment=_json(folder / "environment.json"),
             timing=_json(folder / "timing.json"),
@@ -163,6 +163,12 @@ def _table(path: Path, *, needed: bool = True) -> pd.DataFrame:
         return pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
+
+
+def _attacked(path: Path) -> pd.DataFrame:
+    """privacy.csv or roc.csv; runs of before schemes with rounds were attacked do not name them."""
+    frame = _table(path, needed=False)
+    return frame if frame.empty or "rounds" in frame else frame.assign(rounds=float("nan"))
 
 
 def _json(path: Path) -> dict[str, Any]:

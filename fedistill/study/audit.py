@@ -1,4 +1,4 @@
-"""A simulation's audit: shadows of the attacked site's Releases as jobs of the server, and what attacks find in them.
+"""A simulation's audit: shadows of what the attacked site sends as jobs of the server, and what attacks find in them.
 
 Every shadow is kept in the store by all that determines it, so an audit that was stopped goes on where it was, and
 points of a sweep that ask for the same shadows have them made once.
@@ -18,8 +18,10 @@ from fedistill.privacy.verdicts import verdicts, whole_pairs
 from fedistill.seeds import spawn
 from fedistill.store import key_of
 from fedistill.study.desk import Desk
+from fedistill.study.federated import Federated
 from fedistill.study.local import Local
 from fedistill.study.mechanism import Dealt, Line, Made, dealt, mechanism
+from fedistill.study.mechanism_rounds import require_turns, rounds_mechanism
 from fedistill.study.pooled import Pooled
 from fedistill.study.shadowing import cast
 
@@ -48,11 +50,11 @@ class Auditing:
         verdicts: a line each, once `run` is done.
 
     Raises:
-        SettingError, DataError: the attacked site holds too few images; before any work.
+        SettingError, DataError: the attacked site holds too few images, or takes part in no round; before any work.
     """
 
-    def __init__(self, desk: Desk, pooled: Pooled, local: Local, test: ImageSet) -> None:
-        self.desk, self.pooled, self.local = desk, pooled, local
+    def __init__(self, desk: Desk, pooled: Pooled, federated: Federated, local: Local, test: ImageSet) -> None:
+        self.desk, self.pooled, self.federated, self.local = desk, pooled, federated, local
         self.computed = self.found = 0
         self.verdicts: list[Verdict] = []
         self._dealt: dict[str, Dealt] = {}
@@ -60,6 +62,9 @@ class Auditing:
             share = desk.holdings[0].shares[desk.sites.index(self.site)]
             for records in dict.fromkeys(line.records for line in self.lines()):
                 self._dealt[records] = dealt(desk.simulation, self.site, records, share.train, share.val, test)
+            for line in self.lines():
+                if line.rounds is not None:
+                    require_turns(desk, federated, line, self.site)
 
     @property
     def asked(self) -> Audit | None:
@@ -76,7 +81,7 @@ class Auditing:
             return []
         simulation, records = self.desk.simulation, ["halves", *["canaries"] * self.asked.canaries]
         return [
-            Line(scheme, ipc, each)
+            Line(scheme, ipc, each, simulation.rounds(scheme)[-1])
             for scheme in self.asked.schemes_of(simulation.scheme)
             for ipc in self.asked.budgets_of(scheme, simulation.ipc)
             for each in records
@@ -104,7 +109,7 @@ class Auditing:
     async def _line(self, line: Line) -> Verdict | None:
         """What attacks found; None where the site itself failed, and there is nothing to attack."""
         whole = self._dealt[line.records]
-        made = await mechanism(self.desk, self.pooled, self.local, line, self.site, whole)
+        made = await self._mechanism(line, whole)
         if made is None:
             return None
         begun, keys = self.desk.coordinator.begun, [self._key(line, n, made) for n in range(whole.design.shadows)]
@@ -118,6 +123,11 @@ class Auditing:
         if key not in begun:
             begun[key] = asyncio.ensure_future(judged())
         return Verdict(line, made.shape.settings, await asyncio.shield(begun[key]))
+
+    async def _mechanism(self, line: Line, whole: Dealt) -> Made | None:
+        if line.rounds is not None:
+            return await rounds_mechanism(self.desk, self.federated, line, self.site, whole)
+        return await mechanism(self.desk, self.pooled, self.local, line, self.site, whole)
 
     def _seed(self, line: Line, number: int) -> int:
         """Of a shadow: its own, and no site's."""
@@ -158,7 +168,7 @@ class Auditing:
             self._seed(line, number),
             made.shape,
             coordinator.share_once(f"attacked {whole.name}", lambda: whole.attacked),
-            coordinator.share_once(f"among {key_of(made.about)}", lambda: made.others),
+            coordinator.share_once(f"among {made.shared}", lambda: made.others),
             simulation.gpus,
             threads=simulation.threads,
             gpus=simulation.gpus,

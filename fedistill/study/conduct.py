@@ -60,7 +60,7 @@ class Study:
         self.pooled = Pooled(self.desk)
         self.federated = Federated(self.desk)
         self.local = Local(self.desk, self.pooled)
-        self.audit = Auditing(self.desk, self.pooled, self.local, test)
+        self.audit = Auditing(self.desk, self.pooled, self.federated, self.local, test)
         self.scored: list[Scored] = []
         self.at_sites: list[AtSite] = []
 

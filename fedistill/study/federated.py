@@ -40,11 +40,11 @@ class Federated:
     async def arm(self, arm: Arm) -> tuple[Scored, list[list[Trained]]]:
         """The arm's networks after its number of rounds, on the official test split; and the networks."""
         simulation, rounds = self.desk.simulation, arm.rounds or 0
-        lr = await self._step_size(arm)
-        courses = [self._course(arm, index, lr) for index in range(simulation.networks)]
+        lr = await self.step_size(arm)
+        courses = [self.course(arm, index, lr) for index in range(simulation.networks)]
         found = await asyncio.gather(*[self.trajectory(course) for course in courses])
         scores = await asyncio.gather(*[self._tested(each) for each in found])
-        asked = self._asked(courses[0])
+        asked = self.asked(courses[0])
         shared = [each.shared(rounds) for each in found]
         scored = Scored(
             arm,
@@ -69,30 +69,33 @@ class Federated:
         Points of a sweep that have it in common go through it once.
         """
         settings, begun = self._settings(course.scheme), self.desk.coordinator.begun
-        detail = self._detail(course, self._asked(course), settings)
+        detail = self._detail(course, self.asked(course), settings)
         key = key_of({**detail, "rounds": settings.rounds[-1]})
         if key not in begun:
             begun[key] = asyncio.ensure_future(self._trajectory(course))
         found: Trajectory = await asyncio.shield(begun[key])
         return found
 
-    def _course(self, arm: Arm, index: int, lr: float) -> Course:
+    def course(self, arm: Arm, index: int, lr: float) -> Course:
+        """Of the arm's network with this index."""
         return Course(arm.partition, arm.scheme, arm.model, arm.seed, index, lr)
 
-    async def _step_size(self, arm: Arm) -> float:
+    async def step_size(self, arm: Arm) -> float:
+        """The one chosen for the arm's number of rounds; a private scheme's own."""
         simulation = self.desk.simulation
         settings = self._settings(arm.scheme)
         grid = (settings.lr,) if isinstance(settings, DPFedAvgSettings) else simulation.recipe.lr
         pilots = range(min(simulation.recipe.pilots, simulation.networks))
         if len(grid) == 1:
             return grid[0]
-        courses = [[self._course(arm, index, lr) for index in pilots] for lr in grid]
+        courses = [[self.course(arm, index, lr) for index in pilots] for lr in grid]
         tried = await asyncio.gather(*[asyncio.gather(*[self.trajectory(course) for course in row]) for row in courses])
         values = [float(np.mean([each.validation[(arm.rounds or 0) - 1][0] for each in row])) for row in tried]
         known = {lr: value for lr, value in zip(grid, values, strict=True) if not np.isnan(value)}
         return max(known, key=lambda lr: known[lr]) if known else grid[len(grid) // 2]
 
-    def _asked(self, course: Course) -> Round:
+    def asked(self, course: Course) -> Round:
+        """What sites are asked to do in every round, but for its seed."""
         simulation = self.desk.simulation
         settings = self._settings(course.scheme)
         private = isinstance(settings, DPFedAvgSettings)
@@ -120,7 +123,7 @@ class Federated:
     async def _trajectory(self, course: Course) -> Trajectory:
         desk, simulation = self.desk, self.desk.simulation
         settings, network = self._settings(course.scheme), desk.trainer.network(course.model)
-        asked = self._asked(course)
+        asked = self.asked(course)
         named = (course.partition, course.seed, course.model, course.network)
         checkpoint = KeptCheckpoints(desk.store)(self._detail(course, asked, settings))
         params, notes = self._found(checkpoint.load(), network.names)
@@ -128,7 +131,7 @@ class Federated:
         now = params[-1] if params else network.init(generator(spawn(simulation.seed, "network", *named), "init"))
         strategy = strategy_for(asked.mu)
         for number in range(len(params) + 1, settings.rounds[-1] + 1):
-            drawn = self._drawn(course, number, settings.fraction)
+            drawn = self.drawn(course, number)
             seed = spawn(simulation.seed, course.scheme, *named, "round", number)
             of_round = replace(asked, seed=seed)
             result = await train_round(
@@ -151,10 +154,10 @@ class Federated:
         rounds = len(note["rounds"])
         return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
 
-    def _drawn(self, course: Course, number: int, fraction: float) -> list[str]:
+    def drawn(self, course: Course, number: int) -> list[str]:
         """The sites of a round, in their order. It names no step size: pilots meet the same sites."""
         sites = self.desk.sites
-        count = max(1, round(fraction * len(sites)))
+        count = max(1, round(self._settings(course.scheme).fraction * len(sites)))
         seed = self.desk.simulation.seed
         chance = rng(seed, "sites of a round", course.partition, course.seed, course.network, number)
         return [sites[i] for i in sorted(chance.choice(len(sites), count, replace=False))]

@@ -20,7 +20,7 @@ from fedistill.study.arm import Arm
 from fedistill.study.desk import Desk
 from fedistill.study.local import Local
 from fedistill.study.pooled import Pooled
-from fedistill.study.shadowing import AmongOthers, Attacked, Dealing, Images, Shape
+from fedistill.study.shadowing import AmongOthers, Attacked, Dealing, Images, Others, Shape
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.recipe import Recipe
@@ -31,21 +31,25 @@ POPULATION = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """What is attacked: one scheme's Releases for one budget, through ``halves`` of all records or ``canaries``."""
+    """What is attacked: what one scheme has sites send for one budget, through ``halves`` of all records or
+    ``canaries``.
+    """
 
     scheme: str
     ipc: int | None
     records: str
+    rounds: int | None = None
 
     @property
     def name(self) -> str:
         """For people.
 
-        >>> Line("dc", 10, "canaries").name, Line("full", None, "halves").name
-        ('dc ipc 10 canaries', 'full')
+        >>> Line("dc", 10, "canaries").name, Line("full", None, "halves").name, Line("fedavg", None, "halves", 5).name
+        ('dc ipc 10 canaries', 'full', 'fedavg 5 rounds')
         """
         budget = "" if self.ipc is None else f" ipc {self.ipc}"
-        return f"{self.scheme}{budget}{' canaries' if self.records == 'canaries' else ''}"
+        rounds = "" if self.rounds is None else f" {self.rounds} round{'s' * (self.rounds > 1)}"
+        return f"{self.scheme}{budget}{rounds}{' canaries' if self.records == 'canaries' else ''}"
 
     def shadow(self, number: int) -> str:
         """A shadow's job."""
@@ -104,16 +108,19 @@ class Made:
     Args:
         shape, others: see `fedistill.study.shadowing`.
         about: all that goes into a shadow's key beside what it holds and its seed.
+        shared: name of what the others are, under which all shadows have it in common.
     """
 
     shape: Shape
-    others: AmongOthers
+    others: AmongOthers | Others
     about: Mapping[str, Any]
+    shared: str
 
 
 async def mechanism(desk: Desk, pooled: Pooled, local: Local, line: Line, site: str, dealt: Dealt) -> Made | None:
     """How a line's shadows are made, once it is known what the server or the site itself chose for the line's own arm,
-    in the first repeat. Networks are trained by the common recipe, or by DP-SGD.
+    in the first repeat. Networks are trained by the common recipe, or by DP-SGD. Of rounds, see
+    `fedistill.study.mechanism_rounds`.
 
     Returns:
         None where the site itself trained no network; that was told.
@@ -131,7 +138,7 @@ async def _among_others(desk: Desk, pooled: Pooled, line: Line, site: str, dealt
     assert method is not None
     dataset = dealt.attacked.images.name
     settings = settings_for(method, simulation.settings(line.scheme), ipc=line.ipc, dataset=dataset)
-    shape = _shape(desk, line, method, settings, _capped(simulation, chosen))
+    shape = shape_of(desk, line, method, settings, _capped(simulation, chosen))
     releases = await pooled.releases(0, line.scheme, line.ipc, 0)
     place = desk.sites.index(site)
     before = [name for name in desk.sites[:place] if name in releases]
@@ -152,7 +159,8 @@ async def _among_others(desk: Desk, pooled: Pooled, line: Line, site: str, dealt
         "pooling": [simulation.pooling, *(others.examples if simulation.pooling == "weighted" else ())],
         "version": [METHODS[method].version, steady.VERSION, FIT_VERSION, VERSION],
     }
-    return Made(shape, others, {**_common(simulation, shape, dealt), **about})
+    about = {**common(simulation, shape, dealt), **about}
+    return Made(shape, others, about, key_of(about))
 
 
 async def _alone(desk: Desk, local: Local, line: Line, site: str, dealt: Dealt) -> Made | None:
@@ -163,7 +171,7 @@ async def _alone(desk: Desk, local: Local, line: Line, site: str, dealt: Dealt) 
     if isinstance(learned, str):
         return None
     settings = known.read(simulation.settings(line.scheme))
-    shape = _shape(desk, line, None, settings, learned.recipe)
+    shape = shape_of(desk, line, None, settings, learned.recipe)
     if isinstance(settings, PrivateAloneSettings):
         # As many steps as the epsilon is for; and one network, for each spends it.
         shape = replace(shape, private=settings.private, seeds=shape.seeds[:1])
@@ -173,7 +181,8 @@ async def _alone(desk: Desk, local: Local, line: Line, site: str, dealt: Dealt) 
         "private": None if shape.private is None else asdict(shape.private),
         "version": [DPSGD_VERSION if shape.private else 0, FIT_VERSION, VERSION],
     }
-    return Made(shape, AmongOthers((), (), "concat", ()), {**_common(simulation, shape, dealt), **about})
+    about = {**common(simulation, shape, dealt), **about}
+    return Made(shape, AmongOthers((), (), "concat", ()), about, key_of(about))
 
 
 def _capped(simulation: Simulation, recipe: Recipe) -> Recipe:
@@ -183,7 +192,8 @@ def _capped(simulation: Simulation, recipe: Recipe) -> Recipe:
     return recipe if audit.steps is None else replace(recipe, steps=min(recipe.steps or audit.steps, audit.steps))
 
 
-def _shape(desk: Desk, line: Line, method: str | None, settings: Any, recipe: Recipe) -> Shape:
+def shape_of(desk: Desk, line: Line, method: str | None, settings: Any, recipe: Recipe) -> Shape:
+    """What this line's shadows are made with, by what follows from the simulation alone."""
     simulation = desk.simulation
     assert simulation.audit is not None
     return Shape(
@@ -200,7 +210,7 @@ def _shape(desk: Desk, line: Line, method: str | None, settings: Any, recipe: Re
     )
 
 
-def _common(simulation: Simulation, shape: Shape, dealt: Dealt) -> dict[str, Any]:
+def common(simulation: Simulation, shape: Shape, dealt: Dealt) -> dict[str, Any]:
     """What goes into every shadow's key."""
     return {
         "dealt": dealt.name,

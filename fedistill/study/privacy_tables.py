@@ -11,7 +11,7 @@ POINTS = 200
 """Of a curve, at most."""
 
 COLUMNS = (
-    "simulation dataset federation site scheme ipc epsilon delta start seen attack records auc auc_low auc_high "
+    "simulation dataset federation site scheme ipc rounds epsilon delta start seen attack records auc auc_low auc_high "
     "tpr_at_1 tpr_low tpr_high tpr_at_01 tpr_at_01_low tpr_at_01_high members nonmembers shadows"
 ).split()
 
@@ -50,6 +50,7 @@ def _line(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
         "site": audit.site,
         "scheme": verdict.line.scheme,
         "ipc": verdict.line.ipc,
+        "rounds": verdict.line.rounds,
         **settings,
         "seen": SEEN[attack],
         "attack": attack,
@@ -59,7 +60,8 @@ def _line(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns)
-    frame["ipc"] = frame["ipc"].astype("Int64")
+    for column in ("ipc", "rounds"):
+        frame[column] = frame[column].astype("Int64")
     for column in ("epsilon", "delta"):
         frame[column] = frame[column].astype(float)
     numbers = [name for name in columns if name.startswith(("auc", "tpr", "fpr"))]

@@ -1,7 +1,7 @@
 """One shadow as a job of the server: a module-level function of plain values, because it runs on Ray's workers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from fedistill.distill import Task
 from fedistill.distill.method import in_memory
 from fedistill.federation.events import emitter
 from fedistill.models import Network
+from fedistill.privacy.shadow_rounds import Rounds, Turns
 from fedistill.privacy.shadows import Alone, Mechanism, shadow
 from fedistill.study.weighing import chosen
 from fedistill.training.device import device_for
@@ -21,6 +22,9 @@ from fedistill.training.recipe import Recipe
 
 Images = tuple[Tensor, Tensor]
 """Images float32 (N, C, H, W) and labels, of one site's Release."""
+
+Others = Mapping[str, ImageSet]
+"""What every other site holds, by its name."""
 
 
 class Dealing(Protocol):
@@ -80,6 +84,7 @@ class Shape:
         method, settings, ipc: of the site's distillation, the method None where it trains networks alone; model, width,
             precision: of the network it matches on.
         network, recipe, seeds: of the server's training, or the site's own; private: of its DP-SGD, where it is that.
+        turns: of rounds, where the site sends its network in each; the recipe is then of one.
     """
 
     method: str | None
@@ -93,17 +98,22 @@ class Shape:
     recipe: Recipe
     seeds: tuple[int, ...]
     private: DPSGD | None = None
+    turns: Turns | None = None
 
-    def mechanism(self, others: AmongOthers, *, mirror: bool) -> Mechanism | Alone:
+    def mechanism(self, others: AmongOthers | Others, *, mirror: bool) -> Mechanism | Alone | Rounds:
         """What a shadow goes through."""
+        if self.turns is not None:
+            assert not isinstance(others, AmongOthers)
+            return Rounds(self.network, self.recipe, self.seeds, self.turns, others, self.private)
         training = self.network, self.recipe, self.seeds, mirror
         if self.method is None:
             return Alone(*training, self.private)
+        assert isinstance(others, AmongOthers)
         return Mechanism(self.method, self.settings, self.encoding, others, *training)
 
 
 def cast(
-    name: str, number: int, seed: int, shape: Shape, attacked: Attacked, others: AmongOthers, gpus: float
+    name: str, number: int, seed: int, shape: Shape, attacked: Attacked, others: AmongOthers | Others, gpus: float
 ) -> tuple[dict[str, Tensor], float]:
     """One shadow's signals as tensors, and the seconds it took.
 

@@ -1,5 +1,6 @@
 """The frontier: quality against leak, each point once, and what leaks said first."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +19,11 @@ def recorded(hostile):
     return read_recorded(hostile)
 
 
-def attack(scheme, ipc, name, auc, half, *, start="", epsilon=np.nan, seen="images"):
+def attack(scheme, ipc, name, auc, half, *, start="", epsilon=np.nan, seen="images", rounds=np.nan):
     ends = {"auc": auc, "auc_low": auc - half, "auc_high": auc + half}
     rates = {"tpr_at_1": 0.02, "tpr_low": 0.0, "tpr_high": 0.04, "members": 100, "shadows": 16}
-    return (
-        {"scheme": scheme, "ipc": ipc, "epsilon": epsilon, "start": start, "seen": seen, "attack": name} | ends | rates
-    )
+    about = {"scheme": scheme, "ipc": ipc, "rounds": rounds, "epsilon": epsilon, "start": start}
+    return {**about, "seen": seen, "attack": name, **ends, **rates}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,18 @@ def test_points_of_a_sweep_that_are_alike_are_one(audited):
     assert sorted(frontier_points(several)["scheme"]) == ["dm", "dm", "full", "random"]
 
 
+def test_an_attack_stands_beside_the_line_of_as_many_rounds(audited, hostile, tmp_path):
+    lines = [attack("fedavg", np.nan, "rmia", 0.7, 0.05, rounds=2), attack("dm", 2, "lira", 0.6, 0.04, start="noise")]
+    points = frontier_points(replace(audited, privacy=pd.DataFrame(lines))).set_index("scheme")
+    shown = audited.shown[(audited.shown["scheme"] == "fedavg") & (audited.shown["rounds"] == 2)].iloc[0]
+    assert sorted(points.index) == ["dm", "fedavg"] and points.loc["fedavg", "auc"] == shown["auc"]
+    # A run of before schemes with rounds were attacked says nothing of rounds.
+    old = tmp_path / "old"
+    shutil.copytree(hostile, old, ignore=shutil.ignore_patterns("work", "grids"))
+    pd.DataFrame(lines[1:]).drop(columns="rounds").to_csv(old / "privacy.csv", index=False)
+    assert list(frontier_points(read_recorded(old))["scheme"]) == ["dm"]
+
+
 def test_what_leaks_is_said_first(audited, recorded):
     first, second = leaks(audited)
     assert "lira, 2\xa0% of them named at 1\xa0% false alarms" in first
@@ -82,7 +94,7 @@ def test_what_leaks_is_said_first(audited, recorded):
 def test_the_curve_of_the_strongest_attack_is_drawn_on_logarithmic_axes(audited, recorded):
     found = looks(audited.compared["scheme"])
     assert roc_panels(audited, found) == []
-    about = {"scheme": "dm", "ipc": 2, "epsilon": np.nan, "start": "noise"}
+    about = {"scheme": "dm", "ipc": 2, "rounds": np.nan, "epsilon": np.nan, "start": "noise"}
     rates = {"lira": [(0.001, 0.01), (0.01, 0.05), (1.0, 1.0)], "nearest-pixels": [(0.01, 0.9), (1.0, 1.0)]}
     lines = [{**about, "attack": name, "fpr": x, "tpr": y} for name, rows in rates.items() for x, y in rows]
     [panel] = roc_panels(replace(audited, roc=pd.DataFrame(lines)), found)

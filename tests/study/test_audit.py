@@ -184,7 +184,7 @@ def test_canaries_are_attacked_besides(tmp_path):
 
 
 def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
-    schemes = "scheme={local={}, dpsgd-local={epsilon=50.0, steps=4}, fedavg={rounds=[1]}}"
+    schemes = "scheme={local={}, dpsgd-local={epsilon=50.0, steps=4}}"
     changes = [*FEW, schemes, "audit.shadows=6", "audit.networks=2", "recipe.steps=30", "recipe.max_steps=30"]
     changes += ["recipe.lr=0.1", "federation.policy.allow_weights=true"]
     done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
