@@ -77,7 +77,7 @@ def _of_dataset(name: str) -> dict[str, Any]:
     federation = {"name": "two", "dataset": name, "partition": {"by": "iid", "seed": 0}, "sites": ["north", "south"]}
     return {
         "name": f"audit-{words}",
-        "federation": federation | {"policy": {"allow_real_images": True, "start": "real"}},
+        "federation": federation | {"policy": {"allow_real_images": True, "allow_weights": True, "start": "real"}},
         "networks": 3,
         "width": 32,
         "ipc": [10],

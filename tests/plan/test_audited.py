@@ -58,6 +58,12 @@ def test_a_data_set_is_halved_by_two_hospitals():
     assert len(first.federation.sites) == 2 and list(first.scheme) == ["dc"] and first.width == 16
 
 
+@pytest.mark.parametrize("method", ["dp-fedavg", "fedavg", "dpsgd-local"])
+def test_of_a_data_set_networks_are_attacked_as_well(method):
+    first = audited_plan("phantom:breast", methods=[method]).first
+    assert first.audit.schemes_of(first.scheme) == (method,) and list(first.scheme) == [method]
+
+
 def test_what_is_neither_is_refused():
     with pytest.raises(PlanError, match=r"nothing to audit called 'brestmnist'[\s\S]*did you mean 'breastmnist'"):
         audited_plan("brestmnist")
