@@ -53,7 +53,7 @@ def run_simulation(
     data_root: str | Path | None = None,
     phantom: bool = False,
     changes: Sequence[str] = (),
-    engine: str = "local",
+    engine: str | None = None,
     cache: str | Path | None = None,
     fresh: bool = False,
     workers: int | None = None,
@@ -67,7 +67,8 @@ def run_simulation(
         data_root: folder of MedMNIST files, default ``$MEDMNIST_ROOT``, else ``~/.medmnist``.
         phantom: put every data set's phantom in its place.
         changes: ``"key=value"`` with dotted keys of the TOML.
-        engine: ``local`` (Ray on this machine), ``inline`` (no Ray) or HOST:PORT of a Ray cluster.
+        engine: ``local`` (Ray on this machine), ``inline`` (no Ray) or HOST:PORT of a Ray cluster; default
+            ``$RAY_ADDRESS``, else ``local``.
         cache: a store to share between runs.
         fresh: set an earlier run aside instead of resuming it.
         workers: CPUs of a local Ray; default all.

@@ -37,6 +37,12 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder of MedMNIST files. Default: $MEDMNIST_ROOT, else ~/.medmnist."),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="local (Ray here), inline (no Ray) or HOST:PORT of a Ray cluster. Default: $RAY_ADDRESS, or local."
+    ),
+]
 Phantom = Annotated[bool, typer.Option("--phantom", help="Put every data set's phantom in its place: no download.")]
 
 
@@ -57,9 +63,12 @@ def run(
     phantom: Phantom = False,
     changes: Set = None,
     engine: Annotated[
-        str,
-        typer.Option(help="local (Ray here), inline (no Ray), HOST:PORT of a cluster, or superlink:NAME, real sites."),
-    ] = "local",
+        str | None,
+        typer.Option(
+            help="local (Ray here), inline (no Ray), HOST:PORT of a Ray cluster, or superlink:NAME, real sites. "
+            "Default: $RAY_ADDRESS, else local."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
@@ -77,7 +86,7 @@ def run(
     console.print(f"[bold]{plan.name}[/]: {len(sites)} sites, {escape(data)}, {schemes}")
     if plan.sweep:
         console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
-    if engine.startswith("superlink:"):
+    if engine is not None and engine.startswith("superlink:"):
         from fedistill.cli_deployed import run_deployed
 
         not_here = {"workers": workers, "cache": cache, "fresh": fresh}
@@ -95,7 +104,7 @@ def _ran(
     plan: "Plan",
     began: float,
     out: Path | None,
-    engine: str,
+    engine: str | None,
     data_root: Path | None,
     cache: Path | None,
     fresh: bool,
@@ -285,7 +294,7 @@ def audit(
     data_root: DataRoot = None,
     phantom: Phantom = False,
     changes: Set = None,
-    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    engine: Engine = None,
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
@@ -326,7 +335,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/predict-DATASET-ipcK.")] = None,
     data_root: DataRoot = None,
     phantom: Phantom = False,
-    engine: Annotated[str, typer.Option(help="local (Ray here), inline (no Ray) or HOST:PORT of a cluster.")] = "local",
+    engine: Engine = None,
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
 ) -> None:
     """Say what distillation is likely to reach on a data set, from random subsets of it and runs on five other sets."""

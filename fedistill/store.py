@@ -39,11 +39,19 @@ class Store:
 
     Args:
         on_wait: called again and again while another process makes what is wanted here.
+        on_damage: told, in words, of a file whose content is not what was written.
     """
 
-    def __init__(self, root: Path, *, on_wait: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        on_wait: Callable[[], None] = lambda: None,
+        on_damage: Callable[[str], None] = lambda words: None,
+    ) -> None:
         self.root = root
         self._on_wait = on_wait
+        self._on_damage = on_damage
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / f"{key}.safetensors"
@@ -74,6 +82,7 @@ class Store:
             # Whatever is wrong with the file (truncated, overwritten, unreadable), the answer is the same.
             pass
         path.replace(path.with_suffix(".damaged"))
+        self._on_damage(f"{kind}/{path.name} in the store was damaged; set aside, and made anew")
         return None
 
     def remember(self, kind: str, detail: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:

@@ -110,6 +110,16 @@ def test_a_mistake_ends_with_two_before_any_work(typed, tmp_path, words, message
     assert not (tmp_path / "runs").exists() and not (tmp_path / "x").exists()
 
 
+def test_the_engine_is_the_cluster_of_the_environment_unless_said(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    code, text = typed("run", "quickstart", width=200)
+    assert code == 2 and "the environment has it as RAY_ADDRESS" in text
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    code, text = typed("run", write_tiny(tmp_path), "--out", "out", width=200)
+    assert code == 1 and "no Ray cluster answers at 127.0.0.1:9" in text
+    assert typed("run", write_tiny(tmp_path), "--out", "out", "--engine", "inline")[0] == 0
+
+
 def test_data_that_cannot_be_had_name_file_address_folder_and_phantom(typed, tmp_path, monkeypatch):
     from fedistill.data import medmnist
 
@@ -207,10 +217,7 @@ def test_an_audit_of_a_data_set_in_a_narrow_terminal(typed, tmp_path):
         (["phantom:breast", "--shadows", "7"], "shadows come in pairs"),
         (["phantom:breast", "--method", "dcc"], "there is no scheme 'dcc'"),
         (["phantom:breast", "--site", "nowhere"], "there is no site 'nowhere'"),
-        (
-            ["phantom:breast", "--method", "fedavg", "--set", "federation.policy.allow_weights=true"],
-            "is nothing that one",
-        ),
+        (["phantom:breast", "--method", "central-dc"], "is nothing that one"),
     ],
 )
 def test_an_audit_that_cannot_be_is_refused_before_any_work(typed, tmp_path, words, message):

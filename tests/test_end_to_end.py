@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import write_tiny
+from tiny import timeless, write_tiny
 
 from fedistill.plan import load_simulation
 from fedistill.study import run
@@ -25,8 +25,7 @@ QUIET = {
 
 
 def rows(folder):
-    frame = pd.read_csv(folder / "results.csv")
-    return frame[[c for c in frame.columns if not c.endswith("_seconds")]]
+    return timeless(pd.read_csv(folder / "results.csv"))
 
 
 def command(*words):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from faults.plans import SMALL, written
 from faults.sites import SPOILT, WHY
+from tiny import timeless
 
 from fedistill import store
 from fedistill.errors import RunError
@@ -20,10 +21,6 @@ from fedistill.study import run
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     return run(load_plan(written(folder, "small", SMALL)), out=folder / "out", engine="inline")
-
-
-def timeless(rows):
-    return rows[[c for c in rows.columns if not c.endswith("_seconds")]]
 
 
 @pytest.mark.parametrize("fault", ["raises", *SPOILT])
@@ -68,6 +65,8 @@ def test_damaged_files_of_the_store_are_made_anew(whole, tmp_path):
         path.write_bytes([data[: len(data) // 2], b"", data[:-1] + bytes([data[-1] ^ 1])][number % 3])
     again = run(whole.plan, out=out, engine="inline")
     assert again.computed == 3 and again.found == 0
+    read = [path for path in kept if path.parent.name in ("synthetic", "network", "test")]
+    assert (again.root / "events.jsonl").read_text().count('"damaged file"') == len(read) == 4
     pd.testing.assert_frame_equal(timeless(again.rows), timeless(whole.rows), check_exact=True)
 
 

@@ -26,7 +26,8 @@ def test_remembers(tmp_path):
 
 
 def test_a_damaged_file_is_found_out(tmp_path):
-    store, key = Store(tmp_path), key_of({"a": 1})
+    told = []
+    store, key = Store(tmp_path, on_damage=told.append), key_of({"a": 1})
     store.put("kind", key, {"x": torch.zeros(1000)}, {"seconds": 1.5})
     path = store.path("kind", key)
     whole = path.read_bytes()
@@ -37,6 +38,7 @@ def test_a_damaged_file_is_found_out(tmp_path):
     path.write_bytes(whole)
     found = store.get("kind", key)
     assert found is not None and found[1] == {"seconds": 1.5}
+    assert len(told) == 4 and all(f"kind/{path.name} in the store was damaged" in words for words in told)
 
 
 def test_an_empty_tensor_is_kept(tmp_path):

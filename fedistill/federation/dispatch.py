@@ -12,15 +12,17 @@ from collections import deque
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedistill.errors import PlanError
 from fedistill.federation.busy import Busy
 from fedistill.federation.events import KEPT, Event, Mailbox
-from fedistill.federation.failure import DEADLINE, SILENT, Failure, from_exception
+from fedistill.federation.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
+from fedistill.federation.machines import Machines
 from fedistill.federation.task import RETRIES, Task, result_of
 from fedistill.federation.worker import Order, work
 
 LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs about a millisecond
+LOOK_EVERY = 2.0  # and between two looks at which machines are up, which costs as much
 
 
 class Dispatcher:
@@ -31,13 +33,15 @@ class Dispatcher:
         busy: the seconds that jobs have computed.
     """
 
-    def __init__(self, *, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, *, attached: bool = False) -> None:
+        """
+        Args:
+            attached: to a cluster that others started, so that it matters which of its machines a job failed on.
+        """
         self.busy = Busy()
-        self._limit = 2 * workers
-        self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
-        self._gpu_limit = 2 * sum(machine.get("GPU", 0) for machine in self._machines)
+        self._machines, self._looked = Machines(), time.monotonic()
+        self.workers = max(1, int(self._machines.total("CPU")))
+        self._attached = attached
         self._waiting: dict[str, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
         self._turns = deque(self._waiting)
         self._out: dict[Any, Task] = {}
@@ -45,28 +49,13 @@ class Dispatcher:
         # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
         self._work_on_gpu = ray.remote(max_calls=1)(work)
         self._path = tuple(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
-        # A name of its own, for two runs may share a cluster. It takes no CPU, so it never keeps a job waiting.
-        self._mailbox: Any = (
-            ray.remote(Mailbox)
-            .options(name=f"fedistill-events-{uuid.uuid4().hex}", num_cpus=0, max_restarts=-1)
-            .remote()
-        )
+        self._mailbox: Any = _mailbox()
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._listened = 0.0
 
     def require_room(self, who: str, options: dict[str, Any]) -> None:
-        """Raise PlanError when no single machine could ever run such a job: Ray would wait for one without end."""
-        needs = {"CPU": options["num_cpus"], "GPU": options["num_gpus"], "memory": options.get("memory", 0)}
-        for machine in self._machines:
-            if all(machine.get(kind, 0) >= amount for kind, amount in needs.items()):
-                return
-        found = {kind: max((machine.get(kind, 0) for machine in self._machines), default=0) for kind in needs}
-        raise PlanError(
-            f"{who} asks for more than any machine has",
-            expected=", ".join(f"{kind} up to {amount:g}" for kind, amount in found.items()),
-            found=", ".join(f"{kind} {amount:g}" for kind, amount in needs.items()),
-            mend="ask for less in the federation file, or start with more workers",
-        )
+        """Raise PlanError when no single machine could ever run such a job."""
+        self._machines.require(who, options)
 
     def submit(self, task: Task) -> None:
         """Put a job at the end of its lane. ``step`` starts it."""
@@ -95,6 +84,7 @@ class Dispatcher:
             self.busy.add(task.lane, seconds, cpus=task.num_cpus)
             task.done(outcome)
         self._enforce()
+        self._look()
         self._launch()
 
     def events(self) -> list[Event]:
@@ -112,13 +102,16 @@ class Dispatcher:
             self.cancel(task)
 
     def _launch(self) -> None:
-        while len(self._out) < self._limit and (task := self._next()) is not None:
+        # Machines come and go, and with them how much may be out.
+        limit = 2 * max(1, int(self._machines.total("CPU")))
+        while len(self._out) < limit and (task := self._next()) is not None:
             try:
                 payload = task.payload()
             except Exception as error:  # what cannot be sent spoils no other job
                 task.done(from_exception(error))
                 continue
-            order = Order(task.job, uuid.uuid4().hex, task.threads, self._path, task.about, task.app)
+            token = uuid.uuid4().hex
+            order = Order(task.job, token, task.threads, self._path, task.about, task.app, named=self._attached)
             task.token, task.started = order.token, None
             remote = self._work_on_gpu if task.num_gpus else self._work
             named = remote.options(**task.options, max_retries=RETRIES, name=task.job)
@@ -127,7 +120,8 @@ class Dispatcher:
 
     def _next(self) -> Task | None:
         busy = {task.alone for task in self._out.values() if task.alone is not None}
-        gpus = self._gpu_limit - sum(task.num_gpus for task in self._out.values())
+        # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
+        gpus = 2 * self._machines.total("GPU") - sum(task.num_gpus for task in self._out.values())
         for _ in range(len(self._turns)):
             lane = self._waiting[self._turns[0]]
             self._turns.rotate(-1)
@@ -153,7 +147,10 @@ class Dispatcher:
                 # The driver's clock, for those of other machines may differ. Ray starting a job again after its
                 # process died is a start like the first.
                 task.heard = self._listened
-                if task.started is None or event.get("stage") == "started":
+                again = task.started is not None and event.get("stage") == "started"
+                if again:
+                    self._note(task, "its process died; it was started again", stage="started again")
+                if again or task.started is None:
                     task.started = task.heard
 
     def _enforce(self) -> None:
@@ -176,12 +173,37 @@ class Dispatcher:
                     task.ref = None
                     self._waiting[task.lane].appendleft(task)
 
+    def _look(self) -> None:
+        """Tell of machines that have gone or joined, and give up what none of those left could run."""
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        changed = self._machines.look()
+        for line in changed:
+            self._events.append({"stage": "machine", "message": line, "time": time.time(), "job": "cluster"})
+        if not changed:
+            return
+        for task in [*self._out.values(), *(task for lane in self._waiting.values() for task in lane)]:
+            if not self._machines.fit(task.options):
+                has, asks = self._machines.lacking(task.options)
+                self._give_up(task, Failure(NO_ROOM, f"no machine is left that could run it: {asks}; there is {has}"))
+
     def _give_up(self, task: Task, failure: Failure) -> None:
         self._note(task, failure.line)
         self.cancel(task)
         task.done(failure)
 
-    def _note(self, task: Task, message: str) -> None:
-        self._events.append(
-            {**task.about, "stage": "cancelled", "message": message, "time": time.time(), "job": task.job}
-        )
+    def _note(self, task: Task, message: str, *, stage: str = "cancelled") -> None:
+        self._events.append({**task.about, "stage": stage, "message": message, "time": time.time(), "job": task.job})
+
+
+def _mailbox() -> Any:
+    """Where jobs post their events: on the driver's machine, for with another it could be lost.
+
+    It has a name of its own, for two runs may share a cluster, and takes no CPU, so it never keeps a job waiting.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    named = ray.remote(Mailbox).options(
+        name=f"fedistill-events-{uuid.uuid4().hex}", num_cpus=0, max_restarts=-1, scheduling_strategy=here
+    )
+    return named.remote()

@@ -2,6 +2,9 @@
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 RAISED = 2
@@ -14,6 +17,10 @@ DIED = 102
 """The process that ran the job died, and so did those that tried again."""
 CANCELLED = 103
 """The job was given up by whoever had asked for it."""
+NO_ROOM = 104
+"""The cluster has lost the machines that could have run the job."""
+
+_machine: ContextVar[str] = ContextVar("fedistill_machine", default="")
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -33,12 +40,26 @@ class Failure:
 
 
 def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
-    """Describe an exception.
+    """Describe an exception, and name the machine where that is not the one that everybody sits at.
 
     >>> from_exception(ValueError("two\\n  lines")).line
     'ValueError: two; lines'
+    >>> with happening_on("node-b"):
+    ...     from_exception(ValueError("no such file")).line
+    'ValueError: no such file (on machine node-b)'
     """
     parts = [part.strip() for part in _ANSI.sub("", str(error)).splitlines() if part.strip()]
     line = f"{type(error).__name__}: {'; '.join(parts)}" if parts else type(error).__name__
+    line += f" (on machine {machine})" if (machine := _machine.get()) else ""
     trace = _ANSI.sub("", "".join(traceback.format_exception(error)))
     return Failure(code, line, trace.rstrip())
+
+
+@contextmanager
+def happening_on(machine: str) -> Iterator[None]:
+    """Within the block failures name this machine; one of several may lack data that the others have."""
+    token = _machine.set(machine)
+    try:
+        yield
+    finally:
+        _machine.reset(token)

@@ -1,8 +1,11 @@
 """Which site a process is, where its data lie and where it keeps things: from its own configuration alone."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 
@@ -97,12 +100,12 @@ def here(context: Context) -> Here:
     place = int(str(own["partition-id"]))
     if "federation" in own:
         federation = _federation(str(own["federation"]))
-        root, store = str(own.get("data-root", "")), str(own["store"])
+        root, store = str(own.get("data-root", "")), _store(own)
     else:
         simulation = load_simulation(str(run["simulation"]), phantom=bool(run.get("phantom", False)))
         federation = simulation.federation
         root, out = str(run.get("data-root", "")), str(run.get("out", "")) or f"runs/{simulation.name}"
-        store = str(Path(out) / "work")
+        store = Path(out) / "work"
     places = len(federation.sites) + bool(own.get("everyone"))
     if place >= places:
         raise PlanError(
@@ -115,8 +118,22 @@ def here(context: Context) -> Here:
         federation,
         place,
         root or None,
-        Store(Path(store)),
+        Store(store),
         str(own.get("entropy", "seeded")),
         ledger=Path(ledger) if ledger else None,
         recipient=f"run {context.run_id}" if ledger else "simulation",
     )
+
+
+def _store(own: Mapping[str, Any]) -> Path:
+    """The run's store where this machine sees it, as all do that share a disk; else this machine's own.
+
+    >>> _store({"store": "/no/such/run/work", "store-elsewhere": "/tmp/own"})
+    PosixPath('/tmp/own')
+    >>> _store({"store": "/var/lib/fedistill/new"})
+    PosixPath('/var/lib/fedistill/new')
+    """
+    store, elsewhere = Path(str(own["store"])), str(own.get("store-elsewhere", ""))
+    if not elsewhere or store.is_dir():
+        return store
+    return Path(os.environ.get("FEDISTILL_STORE") or elsewhere).expanduser()

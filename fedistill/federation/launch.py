@@ -26,6 +26,9 @@ from fedistill.plan import Plan, Simulation, Site
 from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.training.device import device_for
 
+ELSEWHERE = "~/.cache/fedistill/store"
+"""Where a machine of a cluster that does not see the run's store keeps what its jobs need again."""
+
 CLIENT = "fedistill.federation.site_app:app"
 
 Conduct = Callable[[Coordinator], Any]
@@ -48,6 +51,11 @@ class Launched:
     start_seconds: float
 
 
+def engine_here() -> str:
+    """What a run computes on unless told: the cluster that ``$RAY_ADDRESS`` names, as for all that uses Ray."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
 def require_engine(engine: str, simulation: Simulation, workers: int | None) -> None:
     """Refuse an engine that cannot be, and more than this machine has, before anything is touched.
 
@@ -63,9 +71,10 @@ def require_engine(engine: str, simulation: Simulation, workers: int | None) -> 
         host, _, port = engine.rpartition(":")
         if not host or not port.isdecimal():
             known = "local, inline or HOST:PORT of a Ray cluster"
-            raise SettingError(
-                f"There is no engine {engine!r}.", expected=known, mend=nearest(engine, ("local", "inline"))
-            )
+            mend = nearest(engine, ("local", "inline"))
+            if engine == os.environ.get("RAY_ADDRESS"):
+                mend = "the environment has it as RAY_ADDRESS: give --engine HOST:PORT, or --engine local"
+            raise SettingError(f"There is no engine {engine!r}.", expected=known, mend=mend)
         return  # what a cluster has it says itself, once it is reached
     has = workers or len(os.sched_getaffinity(0))
     for name in simulation.federation.sites:
@@ -103,7 +112,8 @@ def launch(
         RunError: the runtime cannot be opened.
     """
     results: list[Any] = []
-    nodes, addresses = _nodes(plan, store, data_root)
+    store.mkdir(parents=True, exist_ok=True)  # machines that share this disk are to see it
+    nodes, addresses = _nodes(plan, store, data_root, cluster=engine not in ("local", "inline"))
     start = time.perf_counter()
     with open_runtime(
         engine,
@@ -163,7 +173,7 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
     return app
 
 
-def _nodes(plan: Plan, store: Path, data_root: str | None) -> tuple[list[Node], list[dict[str, int]]]:
+def _nodes(plan: Plan, store: Path, data_root: str | None, *, cluster: bool) -> tuple[list[Node], list[dict[str, int]]]:
     """The sites of all points, and each point's by name. Points with equal federations have the same sites."""
     nodes: list[Node] = []
     found: dict[str, dict[str, int]] = {}
@@ -179,6 +189,7 @@ def _nodes(plan: Plan, store: Path, data_root: str | None) -> tuple[list[Node], 
             "federation": text,
             "data-root": data_root or "",
             "store": str(store),
+            **({"store-elsewhere": ELSEWHERE} if cluster else {}),
         }
         made = [
             _node(len(nodes) + place + 1, name, federation.of(name), {**own, "partition-id": place, "site": name})

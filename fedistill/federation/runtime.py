@@ -160,7 +160,7 @@ def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
     try:
         from fedistill.federation.dispatch import Dispatcher
 
-        dispatcher = Dispatcher(workers=max(1, int(ray.cluster_resources().get("CPU", 1))))
+        dispatcher = Dispatcher(attached=engine != "local")
         try:
             with _log_instead_of_print():
                 yield dispatcher

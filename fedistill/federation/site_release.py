@@ -40,7 +40,11 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
     check_request(policy, _asked(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
     waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
-    store = Store(site.store.root, on_wait=lambda: on_event(waiting))
+    store = Store(
+        site.store.root,
+        on_wait=lambda: on_event(waiting),
+        on_damage=lambda words: on_event({"stage": "damaged file", "message": words}),
+    )
     account = account_of(job, site, train)
     task = Task(
         train,

@@ -14,8 +14,9 @@ from typing import Any
 import ray
 
 from fedistill.federation.events import Event, delivered_to, emitter
-from fedistill.federation.failure import from_exception
+from fedistill.federation.failure import from_exception, happening_on
 from fedistill.federation.job import load
+from fedistill.federation.machines import this_machine
 from fedistill.memory import keep_freed_memory
 
 
@@ -30,6 +31,7 @@ class Order:
         path: the driver's import path: what is importable there is to be importable in the worker.
         about: goes into every event: whose job it is, and for which point of a sweep.
         app: "module:attribute" of what the job will load, imported before its seconds are counted; empty for nothing.
+        named: whether failures name the machine that they happened on.
     """
 
     job: str
@@ -38,6 +40,7 @@ class Order:
     path: tuple[str, ...]
     about: Event
     app: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
     def post(event: Event) -> None:
         last_post[:] = [mailbox.post.remote(order.token, {**order.about, **event})]
 
-    with delivered_to(post):
-        emitter(order.job)({"stage": "started"})  # first of all: deadlines count from here
+    machine = this_machine() if order.named else ""
+    with delivered_to(post), happening_on(machine):
+        # First of all: deadlines count from here.
+        emitter(order.job)({"stage": "started", "message": f"on {machine}" if machine else None})
         try:
             import torch  # noqa: F401 - in a fresh process this takes seconds, and they are a start, not yet work
 

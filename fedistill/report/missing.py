@@ -1,5 +1,6 @@
 """What failed and what is missing: a report that is silent about it would claim more than was measured."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from fedistill.plan.schemes import scheme_named
@@ -28,6 +29,24 @@ def failures(run: Recorded) -> list[str]:
             told.add(who)
             lines.append(f"{who}, {event.get('job')}: {event.get('message')}")
     return lines
+
+
+INCIDENTS = ("cancelled", "started again", "machine", "damaged file")
+"""Stages of events that tell of something that went wrong and was mended."""
+
+
+def incidents(run: Recorded) -> list[str]:
+    """What went wrong on the way and cost nothing but time, each cause once."""
+    times: Counter[tuple[str, str, str]] = Counter()
+    for event in run.events:
+        if event.get("stage") in INCIDENTS:
+            job = str(event.get("job") or "server")
+            times[str(event.get("site") or ""), job, str(event.get("message"))] += 1
+    return [
+        f"{f'{site}, ' if site and not job.startswith(site) else ''}{job}: {words}"
+        + (f" ({count} times)" if count > 1 else "")
+        for (site, job, words), count in times.items()
+    ]
 
 
 def gaps(run: Recorded) -> list[str]:

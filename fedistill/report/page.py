@@ -94,6 +94,7 @@ def page(run: Recorded) -> str:
         answers=answer.answers(run),
         beside=answer.beside(run),
         failures=missing.failures(run),
+        incidents=missing.incidents(run),
         gaps=missing.gaps(run),
         division=_division(run),
         repeats=run.plan.first.seeds,

@@ -47,6 +47,8 @@ class Progress:
             self._tally = Tally(event["plan"])
         if self._tally is not None:
             self._tally.add(event)
+        if stage == "machine":
+            self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event['message']}", markup=False)
         if event.get("site"):
             self._site_of[job] = str(event["site"])
         who = "server" if job.startswith("server") else self._site_of.get(job, "")

@@ -38,7 +38,7 @@ def predict(
     basis: Basis,
     *,
     out: Path | None = None,
-    engine: str = "local",
+    engine: str | None = None,
     data_root: str | None = None,
     workers: int | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,

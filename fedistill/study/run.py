@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedistill.errors import RunError
 from fedistill.federation.coordinator import Coordinator
-from fedistill.federation.launch import Launched, launch, require_engine
+from fedistill.federation.launch import Launched, engine_here, launch, require_engine
 from fedistill.plan import Holdings, Plan, Simulation
 from fedistill.store import Store, key_of
 from fedistill.study.conduct import Study
@@ -57,7 +57,7 @@ def run(
     simulation: Simulation | Plan,
     *,
     out: Path,
-    engine: str = "local",
+    engine: str | None = None,
     data_root: str | None = None,
     cache: Path | None = None,
     fresh: bool = False,
@@ -69,7 +69,8 @@ def run(
 
     Args:
         out: the run folder. An earlier run of the same simulation there is resumed.
-        engine: ``local`` (Ray on this machine), ``inline`` (this process) or HOST:PORT of a Ray cluster.
+        engine: ``local`` (Ray on this machine), ``inline`` (this process) or HOST:PORT of a Ray cluster; default
+            ``$RAY_ADDRESS``, else ``local``.
         data_root: folder of MedMNIST files.
         cache: a store to share with other runs, instead of the run folder's own.
         fresh: set an earlier run aside first.
@@ -82,6 +83,7 @@ def run(
         RunError: the run could not be finished; what was finished is kept.
     """
     plan = simulation if isinstance(simulation, Plan) else Plan.of(simulation)
+    engine = engine or engine_here()
     for point in plan.points:
         require_engine(engine, point.simulation, workers)
     # Workers on this machine have a folder of their own to start from.
@@ -181,7 +183,10 @@ def _framed(
     start = time.perf_counter() if began is None else began
     ready, drawn = made_ready(plan, data_root, deployed=deployed)
     with opened(out, plan, fresh=fresh) as folder:
-        store = Store((cache or folder.work).resolve())
+        store = Store(
+            (cache or folder.work).resolve(),
+            on_damage=lambda words: folder.event({"time": time.time(), "stage": "damaged file", "message": words}),
+        )
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)
         about = environment(plan, data_root, engine=engine, workers=workers)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tiny import timeless
+
 from faults.killed import killed_again_and_again
 from faults.plans import SMALL, written
 from faults.sites import SPOILT, WHY
@@ -77,7 +79,7 @@ def worker_killed(path: str, out: Path) -> Outcome:
     marker = out / "died"
     os.environ["FEDISTILL_FAULT_MARKER"] = str(marker)
     done = with_sites(path, out / "worker", "dies once", "local")
-    same = timeless(done).equals(timeless(whole))
+    same = timeless(done.rows).equals(timeless(whole.rows))
     return marker.exists() and same, "nothing: the same results" if same else "the results differ"
 
 
@@ -89,7 +91,7 @@ def damaged(path: str, out: Path) -> Outcome:
         data = file.read_bytes()
         file.write_bytes([data[: len(data) // 2], b"", data[:-1] + bytes([data[-1] ^ 1])][number % 3])
     again = run(load_plan(path), out=out / "damaged", engine="inline")
-    same = timeless(first).equals(timeless(again))
+    same = timeless(first.rows).equals(timeless(again.rows))
     return same and again.found == 0, f"{len(kept)} files, made anew" if same else "the results differ"
 
 
@@ -114,7 +116,8 @@ def full_disk(path: str, out: Path) -> Outcome:
     finally:
         store.write_atomic = folder.write_atomic = write_atomic
     halves = list((out / "disk").rglob("*.partial"))
-    same = timeless(run(load_plan(path), out=out / "disk", engine="inline")).equals(timeless(whole))
+    done = run(load_plan(path), out=out / "disk", engine="inline")
+    same = timeless(done.rows).equals(timeless(whole.rows))
     lost = "what was being written" if same else "the results differ"
     return "No space left" in told and not halves and same, lost
 
@@ -128,11 +131,6 @@ def with_sites(path: str, out: Path, fault: str, engine: str, *changes: str) -> 
     finally:
         launch.CLIENT = sound
         del os.environ["FEDISTILL_FAULT"]
-
-
-def timeless(done: Finished):
-    """Its rows without times."""
-    return done.rows[[name for name in done.rows if not name.endswith("_seconds")]]
 
 
 if __name__ == "__main__":

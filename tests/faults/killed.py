@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+from tiny import timeless
 
 from faults.plans import LONG, written
 
@@ -38,7 +39,8 @@ def killed_again_and_again(out: Path, kills: int) -> tuple[bool, str]:
     run_to_its_end(path, broken)
     now = finished(broken)
     again |= {name for name in made if now.get(name) != made[name]}
-    same = timeless(unbroken / "results.csv").equals(timeless(broken / "results.csv"))
+    rows = [timeless(pd.read_csv(each / "results.csv")) for each in (unbroken, broken)]
+    same = rows[0].equals(rows[1])
     told = f"{kills} kills, {late} after distillation began, of a run of {seconds:.0f} s with {total} finished stages: "
     told += "the same results" if same else "OTHER RESULTS"
     told += f", {len(again)} finished stages computed again"
@@ -95,11 +97,6 @@ def finished(out: Path) -> dict[str, int]:
     """Stages that are done, and when their files were written."""
     files = [file for kind in STAGES for file in (out / "work" / kind).glob("*.safetensors")]
     return {f"{file.parent.name}/{file.name}": file.stat().st_mtime_ns for file in files}
-
-
-def timeless(path: Path) -> pd.DataFrame:
-    rows = pd.read_csv(path)
-    return rows[[name for name in rows if not name.endswith("_seconds")]]
 
 
 def _read(path: Path) -> str:

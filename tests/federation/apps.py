@@ -78,6 +78,16 @@ def doze_at_site(message: Message, context: Context) -> Message:
     return Message(RecordDict(), reply_to=message)
 
 
+@app.query("data")
+def data(message: Message, context: Context) -> Message:
+    """Count the images of a file that each machine has, or has not, in a place of its own; slowly."""
+    from fedistill.data import load_dataset
+
+    images = load_dataset(os.environ["FEDISTILL_TEST_DATA"], split="train")
+    time.sleep(1)
+    return Message(RecordDict({"said": ConfigRecord({"images": len(images)})}), reply_to=message)
+
+
 @app.query("threads")
 def threads(message: Message, context: Context) -> Message:
     import torch

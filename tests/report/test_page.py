@@ -18,7 +18,7 @@ from fedistill.errors import RunFolderError
 from fedistill.plan import load_plan
 from fedistill.report.answer import answers
 from fedistill.report.cells import privacy
-from fedistill.report.missing import failures, gaps
+from fedistill.report.missing import failures, gaps, incidents
 from fedistill.report.page import page, rebuild
 from fedistill.report.recorded import read_recorded
 from fedistill.report.templates.script import SCRIPT
@@ -182,6 +182,26 @@ def test_what_failed_and_what_was_not_measured_is_said(recorded, made):
         "a gave no dm (seed 0): the disk is full",
         "4 networks of fedavg diverged; means that they belong to are blank.",
     ]
+
+
+def test_what_went_wrong_and_was_made_good_is_said(recorded, made):
+    assert "Went wrong" not in made
+    told = {"job": "a dm seed 0", "site": "a", "stage": "cancelled", "message": "<b>no event</b>"}
+    events = [
+        told,
+        {"stage": "done", "job": "b dm seed 0", "site": "b", "message": "3 kB"},
+        told,
+        {"stage": "machine", "job": "cluster", "message": "node-b is gone"},
+        {"stage": "damaged file", "message": "network/1 was damaged"},
+    ]
+    wrong = replace(recorded, events=[*recorded.events, *events])
+    assert incidents(wrong) == [
+        "a dm seed 0: <b>no event</b> (2 times)",
+        "cluster: node-b is gone",
+        "server: network/1 was damaged",
+    ]
+    text = page(wrong)
+    assert "Went wrong" in text and "&lt;b&gt;no event" in text and "<b>no event" not in text
 
 
 def test_it_is_built_from_the_folder_alone_and_always_alike(hostile, made, tmp_path):

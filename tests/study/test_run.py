@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import write_tiny
+from tiny import same, write_tiny
 
 from fedistill import distill
 from fedistill.distill import METHODS, SyntheticSet
@@ -22,11 +22,6 @@ PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "
     "balanced_accuracy f1_macro n_sites images_shared bytes_shared distill_seconds train_seconds"
 ).split()
-
-
-def same(one, other):
-    columns = [c for c in one.columns if not c.endswith("_seconds")]
-    pd.testing.assert_frame_equal(one[columns], other[columns], check_exact=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import write_tiny
+from tiny import same, timeless, write_tiny
 
 from fedistill.errors import RunError
 from fedistill.federation import site_app
@@ -19,14 +19,8 @@ FEW = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "scheme={random={}, dc={iterat
 BOTH = ["sweep.federation.partition=[{by='dirichlet', alpha=0.5}, {by='iid'}]", "sweep.scheme.dc.lr_img=[0.1, 10.0]"]
 
 
-def same(one, other):
-    columns = [c for c in one.columns if not c.endswith("_seconds")]
-    pd.testing.assert_frame_equal(one[columns], other[columns], check_exact=True)
-
-
 def read(folder, name):
-    frame = pd.read_csv(folder / f"{name}.csv")
-    return frame[[c for c in frame.columns if not c.endswith("_seconds")]]
+    return timeless(pd.read_csv(folder / f"{name}.csv"))
 
 
 @pytest.fixture(scope="module")

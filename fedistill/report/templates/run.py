@@ -154,6 +154,10 @@ height="{{ 2 * each.height }}" alt="{{ 'random real' if each.real else 'syntheti
 {% else %}
 <p>Nothing failed: every site answered every request.</p>
 {% endif %}
+{% if incidents %}
+<h3>Went wrong, and was made good</h3>
+{{ lines(incidents) }}
+{% endif %}
 <h3>Not measured</h3>
 {{ lines(gaps) }}
 </section>
