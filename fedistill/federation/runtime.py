@@ -155,7 +155,8 @@ def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
             found=" ".join(str(error).split())[:500] or type(error).__name__,
             mend="free some memory and some space in /tmp and /dev/shm, or run without Ray: --engine inline"
             if engine == "local"
-            else "a cluster needs the same Python and Ray as here; `ray status` on its head says whether it is up",
+            else "a cluster needs the same Python and Ray as here, and this machine has to be one of its nodes "
+            f"(`ray start --address {engine}`); `ray status` says whether it is up",
         ) from error
     try:
         from fedistill.federation.dispatch import Dispatcher

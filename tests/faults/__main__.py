@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster import cluster
 from tiny import timeless
 
 from faults.killed import killed_again_and_again
@@ -46,6 +47,7 @@ def main() -> None:
     }
     faults["a site hangs past its deadline"] = lambda: sick(path, out, "hangs", "local", "deadline_s=20.0")
     faults["a worker is killed"] = lambda: worker_killed(path, out)
+    faults["a machine of a Ray cluster dies"] = lambda: machine_killed(path, out)
     faults["files of the store are damaged"] = lambda: damaged(path, out)
     faults["the disk is full"] = lambda: full_disk(path, out)
     faults[f"the run is killed {given.kills} times"] = lambda: killed_again_and_again(out, given.kills)
@@ -81,6 +83,25 @@ def worker_killed(path: str, out: Path) -> Outcome:
     done = with_sites(path, out / "worker", "dies once", "local")
     same = timeless(done.rows).equals(timeless(whole.rows))
     return marker.exists() and same, "nothing: the same results" if same else "the results differ"
+
+
+def machine_killed(path: str, out: Path) -> Outcome:
+    """SIGKILL of all that runs on one of two nodes while a site distils there; its job is done on the other."""
+    plan = load_plan(path, changes=["scheme.dm.iterations=300"])
+    whole = run(plan, out=out / "machine-whole", engine="inline")
+    killed: list[str] = []
+    with cluster() as nodes:
+        nodes.start("first")
+        nodes.start("second")
+
+        def kill(event: dict[str, Any]) -> None:
+            if event.get("site") and event.get("message") == "on second" and not killed:
+                killed.append(event["job"])
+                nodes.kill("second")
+
+        done = run(plan, out=out / "machine", engine=nodes.address, on_event=kill)
+    same = timeless(done.rows).equals(timeless(whole.rows))
+    return bool(killed) and same, "nothing: the same results" if same else "the results differ"
 
 
 def damaged(path: str, out: Path) -> Outcome:
