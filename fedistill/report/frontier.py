@@ -170,7 +170,7 @@ def draw_frontier(run: Recorded, path: Path) -> bool:
         axis.set_ylabel(f"{title} of global networks, %")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
-    heading = f"{run.dataset}: what the networks are worth, and what the hospital’s Release tells of its patients"
+    heading = f"{run.dataset}: what the networks are worth, and what the hospital sends tells of its patients"
     figure.suptitle(f"{heading}{' (phantoms)' if run.phantom else ''}", fontsize=11)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -99,9 +99,10 @@ anything was made of its data; a panel a scheme, at its largest budget, all on o
 {% if privacy %}
 <section id="privacy">
 <h2>What the shared images tell of patients</h2>
-<p>Attacks try to tell images that a Release was made of from others of the same site. The attacker is the server: it
-sees each site’s Release and knows method, settings and kind of data, not the seed. An AUC of 50 % is what a coin
-reaches; what no attack here finds, another may.</p>
+<p>Attacks try to tell images that a Release was made of, or that a site’s networks were trained on, from others of the
+same site. The attacker is the server: it sees each site’s Release, or the network it sends in every round, and knows
+method, settings and kind of data, not the seed; of rounds it is granted what the other sites hold. An AUC of 50 % is
+what a coin reaches; what no attack here finds, another may.</p>
 {{ panels(frontier, "What networks are worth against what the strongest attack tells of the images: up and left is
 better. Bars are 95 % intervals; the dashed line is a coin. A point with a number and an arrow belongs further right.
 The last panel has the same attacks, both axes logarithmic; of one scheme, what comes further down in the table is
