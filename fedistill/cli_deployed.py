@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
+
+from fedistill import cli_words as words
 
 if TYPE_CHECKING:
     from fedistill.plan import Plan
-
-console = Console(highlight=False)
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Without TLS and keys: whoever can reach the server can read and join.")
@@ -35,8 +34,10 @@ def keys(
         raise SettingError("Keys for whom?", mend="--sites north,east,south")
     made = make_keys(folder, named, hosts or ())
     for path in made:
-        console.print(escape(str(path)), soft_wrap=True)
-    console.print("Hand each hospital its folder site-NAME, and nobody root.key." if made else "Nothing was missing.")
+        words.console.print(escape(str(path)), soft_wrap=True)
+    words.console.print(
+        "Hand each hospital its folder site-NAME, and nobody root.key." if made else "Nothing was missing."
+    )
 
 
 def server(
@@ -82,7 +83,7 @@ def run_deployed(
 
     require_plain(**not_here)
     sites, folder = plan.first.federation.sites, out or Path("runs") / plan.name
-    with Progress(sites, console) as progress:
+    with Progress(sites, words.console) as progress:
         done = run_submitted(
             plan,
             name,
@@ -106,4 +107,4 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def _tell(line: str) -> None:
-    console.print(escape(line), soft_wrap=True)
+    words.console.print(escape(line), soft_wrap=True)

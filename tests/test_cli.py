@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from tiny import write_tiny
 
-from fedistill import cli
+from fedistill import cli, cli_words
 
 
 def custom_file(path):
@@ -31,8 +31,8 @@ def typed(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "medmnist"))
 
     def run(*words, width=60):
-        monkeypatch.setattr(cli, "console", Console(width=width, highlight=False))
-        monkeypatch.setattr(cli, "errors", Console(width=width, stderr=True, highlight=False))
+        monkeypatch.setattr(cli_words, "console", Console(width=width, highlight=False))
+        monkeypatch.setattr(cli_words, "errors", Console(width=width, stderr=True, highlight=False))
         monkeypatch.setattr("sys.argv", ["fedistill", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()

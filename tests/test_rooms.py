@@ -9,7 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fedistill"
 ROWS = [
-    ["cli", "cli_deployed"],
+    ["cli"],
+    ["cli_running", "cli_showing", "cli_deployed"],
+    ["cli_words"],
     ["app"],
     ["report"],
     ["study"],

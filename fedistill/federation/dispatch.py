@@ -178,11 +178,8 @@ class Dispatcher:
         if time.monotonic() - self._looked < LOOK_EVERY:
             return
         self._looked = time.monotonic()
-        changed = self._machines.look()
-        for line in changed:
+        for line in self._machines.look():
             self._events.append({"stage": "machine", "message": line, "time": time.time(), "job": "cluster"})
-        if not changed:
-            return
         for task in [*self._out.values(), *(task for lane in self._waiting.values() for task in lane)]:
             if not self._machines.fit(task.options):
                 has, asks = self._machines.lacking(task.options)

@@ -33,8 +33,6 @@ def print_cost(cost: Cost, console: Console, *, here: int, workers: int | None) 
             about = f"about [bold]{duration(cost.wall(count))}[/], {size(cost.memory(count))} of memory"
             console.print(f"{label}, {on}: {about}", soft_wrap=True)
     console.print(f"between sites and server: {size(cost.up)} up, {size(cost.down)} down", soft_wrap=True)
-    if cost.unmeasured:
-        console.print(f"not in these numbers: {escape(', '.join(cost.unmeasured))}", style="dim", soft_wrap=True)
     console.print("From a few measured steps; early stopping may save some of it.", style="dim", soft_wrap=True)
 
 

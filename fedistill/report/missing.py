@@ -58,9 +58,7 @@ def _gaps(run: Recorded) -> Iterator[str]:
     simulation = run.plan.first
     schemes = list(simulation.scheme)
     if run.privacy.empty:
-        yield (
-            "What the shared images tell of single patients was not measured in this run: no attack was tried on them."
-        )
+        yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")
     if "full" not in schemes:
         yield "Nothing was trained on all images together (scheme full): how much is lost by sharing less is open."
     if "random" not in schemes:

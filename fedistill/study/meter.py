@@ -23,7 +23,9 @@ from fedistill.distill.steady import SteadySettings
 from fedistill.federation.job import torch_threads
 from fedistill.models import Network
 from fedistill.seeds import generator
+from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.fit import fit, predict
+from fedistill.training.noise import source_for
 from fedistill.training.recipe import Recipe
 
 ENOUGH_SECONDS = 1.5
@@ -142,6 +144,26 @@ def training_step(network: Network, x: ImageSet, images: int, recipe: Recipe, th
 
     def work(clock: Clock) -> None:
         fit(network, pixels, labels, long, seed=0, mirror=x.mirror, on_step=lambda step, steps: clock.tick())
+
+    with torch_threads(threads):
+        clock, _, _ = run_until_enough(work)
+    return clock.each() / threads
+
+
+def private_step(network: Network, x: ImageSet, private: DPSGD, threads: int) -> float:
+    """Seconds of one step of DP-SGD on all these images."""
+    endless = replace(private, steps=10_000)
+
+    def work(clock: Clock) -> None:
+        fit_privately(
+            network,
+            x,
+            endless,
+            sigma=1.0,
+            source=source_for("seeded", 0, "meter"),
+            start=begin(network, 0),
+            on_step=lambda step, steps, ratio: clock.tick(),
+        )
 
     with torch_threads(threads):
         clock, _, _ = run_until_enough(work)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from fedistill.data import ImageSet
 from fedistill.plan import Holdings, Simulation
-from fedistill.plan.schemes import scheme_named
+from fedistill.plan.schemes import DPFedAvgSettings, PrivateAloneSettings, scheme_named
 from fedistill.study.arm import Arm
+from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 
 OVERHEAD_BYTES = 3_000  # of a reply around its tensors; of a request a sixth
@@ -26,6 +27,7 @@ class Training:
         scored: images that networks are scored on in all.
         asked: networks that go to sites to be scored, each to all of them.
         at_sites: whether sites train; else the server.
+        private: settings of DP-SGD where its steps are those.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Training:
     scored: float
     asked: float = 0.0
     at_sites: bool = False
+    private: DPSGD | None = None
 
 
 def weight(images: ImageSet, ipc: int | None, batch_real: int | None) -> int:
@@ -66,7 +69,7 @@ def trainings(simulation: Simulation, arms: Sequence[Arm], held: Holdings, test:
                 made += _of_rounds(simulation, arm, held, test)
         else:
             sites = [arm.site] if arm.site else list(simulation.federation.sites)
-            name = "local" if kind == "ensemble" else arm.scheme
+            name = arm.scheme.replace("ensemble", "local")  # which has the same networks
             for site in sites:
                 if (key := (name, site, arm.seed, arm.ipc, arm.model)) not in seen:
                     seen.add(key)
@@ -106,28 +109,36 @@ def _of_pool(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> Tra
 def _of_rounds(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> list[Training]:
     """Federated averaging: every network through all rounds, at the sites drawn."""
     settings = scheme_named(arm.scheme).read(simulation.settings(arm.scheme))
-    lrs = 1 if getattr(settings, "private", None) is not None else len(simulation.recipe.lr)
+    private = settings.private if isinstance(settings, DPFedAvgSettings) else None
+    lrs = len(simulation.recipe.lr) if private is None else 1
     pilots = min(simulation.recipe.pilots, simulation.networks)
     courses = simulation.networks + (lrs - 1) * pilots
     rounds = max(settings.rounds)
-    asked = courses * rounds
+    asked = 0 if private else courses * rounds  # nothing of private training is chosen by validation images
     made = []
     for share in held.shares:
         batch = min(simulation.recipe.batch, max(1, len(share.train)))
-        local = getattr(settings, "local_epochs", 1) * -(-len(share.train) // batch)
+        local = settings.local_steps if private else settings.local_epochs * -(-len(share.train) // batch)
         visits = courses * rounds * settings.fraction
+        steps, tasks = visits * local, round(visits)
         made.append(
-            Training(arm.model, max(1, len(share.train)), visits * local, round(visits), 0.0, visits, at_sites=True)
+            Training(arm.model, max(1, len(share.train)), steps, tasks, 0.0, visits, at_sites=True, private=private)
         )
     made.append(Training(arm.model, 1, 0.0, courses, rounds * simulation.networks * test + asked * _validated(held)))
     return made
 
 
 def _alone(simulation: Simulation, arm: Arm, held: Holdings, site: str, test: int) -> Training:
-    share = held.shares[simulation.federation.sites.index(site)]
-    steps, asked = grown(simulation, grows=True, chooses=True)
-    scored = asked * len(share.val) + simulation.networks * test
-    return Training(arm.model, max(1, len(share.train)), steps, 1, scored, simulation.networks / 2, at_sites=True)
+    share, networks = held.shares[simulation.federation.sites.index(site)], simulation.networks
+    known = scheme_named(arm.scheme)
+    settings = known.read(simulation.settings(arm.scheme))
+    private = settings.private if isinstance(settings, PrivateAloneSettings) else None
+    if private:
+        steps, asked = float(networks * private.steps), 0.0
+    else:
+        steps, asked = grown(simulation, grows=True, chooses=True)
+    scored, images = asked * len(share.val) + networks * test, max(1, len(share.train))
+    return Training(arm.model, images, steps, 1, scored, networks / 2, at_sites=True, private=private)
 
 
 def _validated(held: Holdings) -> int:

@@ -3,6 +3,7 @@ one thread, with two, and with one of two threads.
 
     PYTHONPATH=tests .venv/bin/python -m benchmarks.workers OUT --repeats 3
 
+`--times 3` makes three times as many steps: start, tables and report take the same few seconds of a longer run.
 Wall seconds of whole runs without Ray's start, which `timing.json` tells apart; medians, and ratios within a repeat.
 """
 
@@ -22,14 +23,14 @@ name = "four-equal"
 dataset = "phantom:pneumonia"
 images = 2000
 sites = ["north", "east", "south", "west"]
-policy = { allow_real_images = true }
+policy = {{ allow_real_images = true }}
 [recipe]
-steps = 100
-max_steps = 100
+steps = {steps}
+max_steps = {steps}
 lr = [0.01, 0.03]
 [scheme.random]
 [scheme.dc]
-iterations = 30
+iterations = {iterations}
 looks = 2
 """
 
@@ -44,13 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1, help="as many steps")
+    parser.add_argument("--only", nargs="+", choices=[*CASES], default=[*CASES], help="the first has to be among them")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     plan = given.out / "four-equal.toml"
-    plan.write_text(FOUR)
-    seconds: dict[str, list[float]] = {name: [] for name in CASES}
+    plan.write_text(FOUR.format(steps=100 * given.times, iterations=30 * given.times))
+    cases = {name: CASES[name] for name in given.only}
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(given.repeats):
-        for name, (workers, threads) in CASES.items():
+        for name, (workers, threads) in cases.items():
             out = given.out / f"{name.replace(' ', '-').replace(',', '')}-{repeat}"
             seconds[name].append(run(plan, out, workers, threads))
             print(f"{name}: {seconds[name][-1]:.1f} s", flush=True)

@@ -9,7 +9,7 @@ from tiny import write_tiny
 
 from fedistill.distill import METHODS, settings_for
 from fedistill.distill.method import Task
-from fedistill.plan import holdings, load_plan, load_simulation
+from fedistill.plan import holdings, load_plan
 from fedistill.report.cost import print_cost
 from fedistill.study import meter, run
 from fedistill.study.cost import Cost, Work, cost
@@ -99,7 +99,7 @@ def test_the_clock_takes_no_start_for_a_step():
 
 
 def test_walls_and_memory():
-    made = Cost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), (), 1, 1, 0, 0)
+    made = Cost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), 1, 1, 0, 0)
     start = made.wall(10**9) - 110
     assert made.wall(1) - start == pytest.approx(500.7) and made.wall(2) - start == pytest.approx(500.7 / 1.6)
 
@@ -112,10 +112,39 @@ def test_it_is_read_at_sixty_columns(found):
     assert all(len(line) <= 60 for line in text.splitlines()[:-3])
 
 
-def test_private_training_is_named_not_guessed(tmp_path, monkeypatch):
+def found_of(tmp_path, monkeypatch, *changes):
+    """What a changed plan takes, by kind of work and who does it."""
     monkeypatch.setattr(meter, "ENOUGH_SECONDS", 0.02)
-    policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
-    path = write_tiny(tmp_path, federation=policy)
-    simulation = load_simulation(path, changes=["scheme={random={}, dpsgd-local={}}"])
-    assert cost(load_plan(path, changes=["scheme={random={}, dpsgd-local={}}"])).unmeasured == ("dpsgd-local",)
-    assert simulation.scheme.keys() == {"random", "dpsgd-local"}
+    path = write_tiny(
+        tmp_path, federation="policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
+    )
+    return {(work.what, work.at_sites): work for work in cost(load_plan(path, changes=changes)).work}
+
+
+def test_private_training_is_counted_in_its_own_steps(tmp_path, monkeypatch):
+    few, many = (
+        found_of(tmp_path, monkeypatch, f"scheme={{dpsgd-local={{steps={n}}}, dpsgd-ensemble={{steps={n}}}}}")
+        for n in (10, 1000)
+    )
+    work = few["networks", True]
+    assert work.tasks == 2, "a site each; those of the ensemble are the same networks"
+    assert many["networks", True].seconds / work.seconds == pytest.approx(100, rel=0.9)
+
+
+def test_shadows_are_counted_once_over_a_sweep(tmp_path, monkeypatch):
+    schemes = "scheme={random={}, dm={preset='published', iterations=3, looks=0}, local={}, dp-fedavg={rounds=[2]}}"
+    audit = "audit={shadows=6, canaries=true}"
+    plain = ("ipc=[1]", "federation.images=200", schemes, audit)
+    alone = found_of(tmp_path, monkeypatch, *plain)
+    assert {what: work.tasks for (what, _), work in alone.items() if "shadows" in what or "attacks" in what} == {
+        "shadows of random": 12,
+        "shadows of dm": 12,
+        "shadows of local": 12,
+        "shadows of dp-fedavg": 12,
+        "what attacks find": 8,
+    }
+    assert all(work.seconds > 0 for work in alone.values())
+    swept = found_of(tmp_path, monkeypatch, *plain, "sweep.scheme.dm.iterations=[3, 4]")
+    tasks = {what: work.tasks for (what, at_sites), work in swept.items() if not at_sites}
+    assert (tasks["shadows of dm"], tasks["shadows of random"], tasks["shadows of local"]) == (24, 12, 12)
+    assert tasks["networks"] == alone["networks", False].tasks + 2, "two networks more, on the second point's pool"

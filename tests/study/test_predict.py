@@ -8,7 +8,7 @@ import pytest
 from fabricated import PHANTOMS, fabricate, on_a_line
 from rich.console import Console
 
-from fedistill import cli
+from fedistill import cli, cli_words
 from fedistill.errors import DataError, RunFolderError, SettingError
 from fedistill.study.basis import find_basis
 from fedistill.study.predict import foretold
@@ -24,8 +24,8 @@ def here(monkeypatch, tmp_path):
 @pytest.fixture
 def typed(monkeypatch, capsys, here):
     def command(*words, width=200):
-        monkeypatch.setattr(cli, "console", Console(width=width, highlight=False))
-        monkeypatch.setattr(cli, "errors", Console(width=width, stderr=True, highlight=False))
+        monkeypatch.setattr(cli_words, "console", Console(width=width, highlight=False))
+        monkeypatch.setattr(cli_words, "errors", Console(width=width, stderr=True, highlight=False))
         monkeypatch.setattr("sys.argv", ["fedistill", "predict", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
