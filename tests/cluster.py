@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-UP_SECONDS = 90.0
+UP_SECONDS = 240.0
 
 
 class Cluster:
