@@ -12,7 +12,6 @@ from collections import deque
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedistill.federation.busy import Busy
 from fedistill.federation.events import KEPT, Event, Mailbox
@@ -195,12 +194,12 @@ class Dispatcher:
 
 
 def _mailbox() -> Any:
-    """Where jobs post their events: on the driver's machine, for with another it could be lost.
+    """Where jobs post their events: on the cluster's head, for with any other machine it could be lost.
 
     It has a name of its own, for two runs may share a cluster, and takes no CPU, so it never keeps a job waiting.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    head = {"node:__internal_head__": 0.001}  # which Ray gives its head, and no other machine
     named = ray.remote(Mailbox).options(
-        name=f"fedistill-events-{uuid.uuid4().hex}", num_cpus=0, max_restarts=-1, scheduling_strategy=here
+        name=f"fedistill-events-{uuid.uuid4().hex}", num_cpus=0, max_restarts=-1, resources=head
     )
     return named.remote()

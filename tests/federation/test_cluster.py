@@ -30,7 +30,7 @@ max_steps = 4
 lr = [0.01]
 [scheme.dm]
 preset = "published"
-iterations = 300
+iterations = 1500
 looks = 0
 """  # noqa: E501
 
