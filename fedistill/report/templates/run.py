@@ -98,7 +98,7 @@ anything was made of its data; a panel a scheme, at its largest budget, all on o
 
 {% if privacy %}
 <section id="privacy">
-<h2>What leaves the sites tells of patients</h2>
+<h2>What leaves the sites, and what it tells of patients</h2>
 <p>Attacks try to tell images that a Release was made of, or that a site’s networks were trained on, from others of the
 same site. The attacker is the server: it sees each site’s Release, or the network it sends in every round, and knows
 method, settings and kind of data, not the seed; of rounds it is granted what the other sites hold. An AUC of 50 % is
