@@ -89,7 +89,7 @@ def run_deployed(
             name,
             engine.partition(":")[2],
             out=folder,
-            data_root=None if data_root is None else str(data_root),
+            data_root=words.text(data_root),
             phantom=phantom,
             changes=changes,
             on_event=progress,

@@ -25,7 +25,7 @@ def plan(
     with words.console.status("measuring") as status:
         found = cost(
             asked,
-            None if data_root is None else str(data_root),
+            words.text(data_root),
             told=lambda what: status.update(f"measuring {escape(what)}"),
         )
     print_cost(found, words.console, here=cpus(), workers=workers)
@@ -65,7 +65,7 @@ def sites(
     from fedistill.report.plan import print_holdings
 
     federation = load_federation(name, phantom=phantom)
-    held = holdings(federation, 0, None if data_root is None else str(data_root))
+    held = holdings(federation, 0, words.text(data_root))
     print_holdings(federation, held, words.console)
 
 

@@ -31,3 +31,8 @@ def short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def text(path: Path | None) -> str | None:
+    """A path as the library takes it."""
+    return None if path is None else str(path)

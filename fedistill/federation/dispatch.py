@@ -28,15 +28,14 @@ class Dispatcher:
     """Hands jobs to Ray, never more than twice as many at once as there are CPUs, so that each finds its successor
     ready while the queue stays here. Everything happens in ``step``; there are no threads.
 
+    Args:
+        attached: to a cluster that others started, so that it matters which of its machines a job failed on.
+
     Attributes:
         busy: the seconds that jobs have computed.
     """
 
     def __init__(self, *, attached: bool = False) -> None:
-        """
-        Args:
-            attached: to a cluster that others started, so that it matters which of its machines a job failed on.
-        """
         self.busy = Busy()
         self._machines, self._looked = Machines(), time.monotonic()
         self.workers = max(1, int(self._machines.total("CPU")))

@@ -32,7 +32,7 @@ START_SECONDS, TABLES_SECONDS = 12.0, 8.0
 TASK_SECONDS = 0.05
 """A message, its answer, and writing down what came."""
 EFFICIENCY = 0.8
-"""Of each of several workers: two of them on two cores took 0.64 of one's time, not half (README, Workers)."""
+"""Of each of several workers: two of them on two cores took 0.57 to 0.64 of one's time, not half (README, Workers)."""
 RAY_BYTES = 700 << 20
 """Of Ray's own processes and the memory they share."""
 
