@@ -113,3 +113,10 @@ def what_no_machine_can_run_any_more_is_given_up(runtime: Runtime, nodes: Cluste
     [reply] = replies
     assert reply.error.code == NO_ROOM and "no machine is left" in reply.error.reason
     assert "third is gone; its jobs are done elsewhere" in [event.get("message") for event in runtime.events()]
+    nodes.start("fourth")
+    until, told = time.monotonic() + 60, []
+    while "fourth has joined" not in told and time.monotonic() < until:
+        short = Message(RecordDict({"ask": ConfigRecord({"seconds": 0.5})}), 1, "query.doze")
+        assert not next(iter(runtime.grid.send_and_receive([short], timeout=60))).has_error()
+        told += [event.get("message") for event in runtime.events()]
+    assert "fourth has joined" in told
