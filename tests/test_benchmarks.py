@@ -75,6 +75,23 @@ def test_a_ratio_is_of_medians_with_the_spread_of_the_repeats():
     assert found["sides"][OURS]["median"] == 2.0 and found["sides"][PLAIN]["samples"] == [2.0, 9.0, 4.0]
 
 
+def test_a_plain_curve_goes_on_where_it_was_stopped(eight, tmp_path):
+    x, y = eight.pixels(), eight.targets()
+    whole, parts = tmp_path / "x-ipc1-seed3.npz", tmp_path / "y-ipc1-seed3.npz"
+    curve.draw(x, y, whole, ipc=1, iterations=6, seed=3, width=4)
+    for until in (2, 6):  # stopped after two iterations, and begun again
+        curve.draw(x, y, parts, ipc=1, iterations=until, seed=3, width=4)
+    [one], [two] = curve.read(tmp_path, "x")[1], curve.read(tmp_path, "y")[1]
+    assert list(one.images) == list(two.images) == [1, 2, 3, 5, 6]
+    for i, made in one.images.items():
+        assert np.array_equal(made, two.images[i])
+    assert not np.array_equal(one.images[5], one.images[6])
+    spent = [two.seconds[i] for i in sorted(two.seconds)]
+    assert spent == sorted(spent)
+    with pytest.raises(SystemExit, match="width"):
+        curve.draw(x, y, parts, ipc=1, iterations=8, seed=3, width=8)
+
+
 def made_up():
     """Two seeds, two networks: plain climbs from 60 to 90, FeDistill reaches 89 in a tenth of the seconds."""
     at, auc = (10, 100, 1000), {}

@@ -2,7 +2,7 @@
 
     python -m benchmarks.curve DIR/pneumoniamnist.npz OUT --seed 0
 
-A whole run takes half an hour to an hour a set, so it is resumable only as a whole: one file a seed, kept in a folder.
+A whole run takes an hour of one core: one file a seed, and the same command goes on where a stopped one was.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from benchmarks import images
-from benchmarks.plain.dc import dc
+from benchmarks.plain.dc import State, dc
 from fedistill.files import write_atomic
 
 MARKS = (0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 70, 100, 140, 200, 280, 400, 500, 700, 850, 1000)
 PUBLISHED = 1000  # iterations
+EVERY = 20  # iterations: what a stopped run loses at most
 
 # What a run without these options takes, and what a file that does not say was made with.
 THREADS, WIDTH = 1, 128
@@ -88,29 +89,53 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     x, y = training_images(given.source)
+    dc(x, y, ipc=1, iterations=1, width=given.width)  # PyTorch loads its optimizers at first use, not on our clock
     path = given.out / f"{images.stem(given.source)}-ipc{given.ipc}-seed{given.seed}.npz"
+    draw(x, y, path, ipc=given.ipc, iterations=given.iterations, seed=given.seed, width=given.width)
+
+
+def draw(x: torch.Tensor, y: torch.Tensor, path: Path, *, ipc: int, iterations: int, seed: int, width: int) -> None:
+    """The curve of one seed, into a file; goes on where the file ends.
+
+    Raises:
+        SystemExit: the file holds a run with another width or number of threads.
+    """
     kept: dict[str, np.ndarray] = {
-        "threads": np.array(given.threads),
-        "width": np.array(given.width),
+        "threads": np.array(torch.get_num_threads()),
+        "width": np.array(width),
         "warm": np.array(True),
     }
-    dc(x, y, ipc=1, iterations=1, width=given.width)  # PyTorch loads its optimizers at first use, not on our clock
+    since, before = None, np.zeros(2)
+    if path.is_file():
+        with np.load(path) as data:
+            found = {name: data[name] for name in data.files}
+        if "state" not in found or any(found.get(name) != value for name, value in kept.items()):
+            raise SystemExit(f"{path}: a run that cannot be gone on with (other threads or width?); move it away")
+        kept, before = found, found["before"]
+        since = State(int(found["state"]), *(torch.from_numpy(found[name]) for name in ("now", "velocity", "random")))
     wall, cpu, writing = time.perf_counter(), time.process_time(), np.zeros(2)
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
             np.savez(file, **kept)  # type: ignore[arg-type]
 
-    def keep(i: int, made: torch.Tensor) -> None:
-        if i not in MARKS and i != given.iterations:
+    def keep(state: State) -> None:
+        i = state.iteration
+        marked = i in MARKS or i == iterations
+        if not marked and i % EVERY:
             return
-        now = np.array([time.perf_counter() - wall, time.process_time() - cpu])
-        kept[f"images{i}"], kept[f"seconds{i}"] = made.numpy(), now - writing
+        clocks = np.array([time.perf_counter() - wall, time.process_time() - cpu])
+        seconds = before + clocks - writing
+        kept.update(state=np.array(i), now=state.images.numpy(), velocity=state.velocity.numpy())
+        kept.update(random=state.random.numpy(), before=seconds)
+        if marked:
+            kept[f"images{i}"], kept[f"seconds{i}"] = state.images.numpy(), seconds
         write_atomic(path, write)
-        print(path.name, i, kept[f"seconds{i}"], flush=True)
-        writing[:] += np.array([time.perf_counter() - wall, time.process_time() - cpu]) - now
+        if marked:
+            print(path.name, i, seconds, flush=True)
+        writing[:] += np.array([time.perf_counter() - wall, time.process_time() - cpu]) - clocks
 
-    dc(x, y, ipc=given.ipc, iterations=given.iterations, seed=given.seed, width=given.width, on_iteration=keep)
+    dc(x, y, ipc=ipc, iterations=iterations, seed=seed, width=width, on_iteration=keep, since=since)
 
 
 if __name__ == "__main__":

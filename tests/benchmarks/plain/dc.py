@@ -1,6 +1,7 @@
 """DC as its paper writes it (Zhao, Mopuri & Bilen, ICLR 2021, arXiv 2006.05929): a loop over classes, whole batches."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,16 @@ from benchmarks.plain.convnet import ConvNet
 from benchmarks.plain.epoch import train_epoch
 
 SCHEDULE = {1: (1, 1), 10: (10, 50), 50: (50, 10)}
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that the next iteration depends on: the images, their momentum, and PyTorch's random state."""
+
+    iteration: int
+    images: Tensor
+    velocity: Tensor
+    random: Tensor
 
 
 def distance(real: list[Tensor], made: list[Tensor]) -> Tensor:
@@ -57,9 +68,13 @@ def dc(
     batch_real: int = 256,
     width: int = 128,
     seed: int = 0,
-    on_iteration: Callable[[int, Tensor], None] = lambda i, images: None,
+    on_iteration: Callable[[State], None] = lambda state: None,
+    since: State | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Distil (N, C, 28, 28) images with labels 0..K-1 into K x ipc images; the published schedule."""
+    """Distil (N, C, 28, 28) images with labels 0..K-1 into K x ipc images; the published schedule.
+
+    Given the state after some iteration, it goes on from there, and ends with the same images.
+    """
     torch.manual_seed(seed)
     classes, channels = int(real_labels.max()) + 1, real_images.shape[1]
     outer, inner = SCHEDULE[ipc]
@@ -67,7 +82,11 @@ def dc(
     images = torch.randn(classes * ipc, *real_images.shape[1:]).requires_grad_()
     labels = torch.arange(classes).repeat_interleave(ipc)
     optimizer = torch.optim.SGD([images], lr=0.1, momentum=0.5)
-    for i in range(iterations):
+    if since is not None:
+        images.data.copy_(since.images)
+        optimizer.state[images]["momentum_buffer"] = since.velocity.clone()
+        torch.set_rng_state(since.random)
+    for i in range(since.iteration if since else 0, iterations):
         net = ConvNet(channels, classes, width=width)
         net_optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         for j in range(outer):
@@ -76,5 +95,6 @@ def dc(
             if j < outer - 1:
                 for _ in range(inner):
                     train_on_synthetic(net, images, labels, net_optimizer)
-        on_iteration(i + 1, images.detach().clone())
+        velocity = optimizer.state[images]["momentum_buffer"].clone()
+        on_iteration(State(i + 1, images.detach().clone(), velocity, torch.get_rng_state()))
     return images.detach(), labels
