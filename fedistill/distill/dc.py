@@ -15,11 +15,12 @@ from torch import Tensor
 
 from fedistill import seeds
 from fedistill.distill import sgd
+from fedistill.distill.clusters import ClusterSettings
 from fedistill.distill.early import EarlySettings, networks
 from fedistill.distill.matching import match, match_at_once, real_gradient
-from fedistill.distill.method import SyntheticSet, Task, classes_held
+from fedistill.distill.method import SyntheticSet, Task
 from fedistill.distill.settings import setting
-from fedistill.distill.start import sample, start
+from fedistill.distill.start import Start, sample, start
 from fedistill.distill.steady import Advance, State, SteadySettings, steadily
 from fedistill.models import Params
 from fedistill.training import augment
@@ -31,9 +32,9 @@ SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 5
 
 
 @dataclass(frozen=True)
-class DCSettings(EarlySettings, SteadySettings):
-    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`
-    and `EarlySettings`.
+class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
+    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`,
+    `EarlySettings` and `ClusterSettings`.
 
     Args:
         iterations: networks matched on, fresh ones unless ``early_networks`` says otherwise.
@@ -94,9 +95,9 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     outer = table_outer if settings.outer is None else settings.outer
     inner = table_inner if settings.inner is None else settings.inner
     net, size, mirror = task.network(), task.images.size, task.images.mirror
-    images, labels, groups = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"))
-    images, labels = images.to(task.device), labels.to(task.device)
-    classes, network = _Classes(task, settings, groups), networks(task, settings)
+    first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings.clusters)
+    images, labels, groups = first.images.to(task.device), first.labels.to(task.device), first.groups
+    matching, network = _Matching(task, settings, first), networks(task, settings)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         def augmented(x: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
             draws = [
                 augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
             ]
-            away, gradient = classes.gradient(params, images, labels, draws, generator)
+            away, gradient = matching.gradient(params, images, labels, draws, generator)
             total = total + away
             velocity = settings.momentum_img * velocity + gradient  # kept across networks, as published
             images = images - pace * settings.lr_img * velocity
@@ -132,17 +133,17 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     return steadily(task, name, settings, labels, State(images, torch.zeros_like(images)), advance)
 
 
-class _Classes:
-    """The real images of each class the site holds, and the matching of all of them.
+class _Matching:
+    """The real images of each group (a class the site holds, or a cluster of one), and the matching of all of them.
 
-    A class with fewer images than a batch is taken whole; where all classes go through a GPU at once, its batch is
+    A group with fewer images than a batch is taken whole; where all groups go through a GPU at once, its batch is
     filled up by taking them again.
     """
 
-    def __init__(self, task: Task, settings: DCSettings, groups: list[slice]) -> None:
-        self.net, self.settings, self.groups, self.dtype = task.network(), settings, groups, task.dtype
+    def __init__(self, task: Task, settings: DCSettings, first: Start) -> None:
+        self.net, self.settings, self.dtype = task.network(), settings, task.dtype
+        self.held, self.groups = first.held, first.groups
         self.real, self.targets = task.images.pixels().to(task.device), task.images.targets().to(task.device)
-        self.held = classes_held(task.images)
         self.at_once = task.device != "cpu"
 
     def gradient(
@@ -153,7 +154,7 @@ class _Classes:
         draws: list[Draw | None],
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Sum of the classes' distances (), and its gradient in the images (N, C, H, W)."""
+        """Sum of the groups' distances (), and its gradient in the images (N, C, H, W)."""
         size = self.settings.batch_real
         if self.at_once:
             batches = torch.stack([sample(at, size, generator) for at in self.held])

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from fedistill import seeds
+from fedistill.distill.clusters import ClusterSettings
 from fedistill.distill.early import EarlySettings, networks
-from fedistill.distill.method import SyntheticSet, Task, classes_held
+from fedistill.distill.method import SyntheticSet, Task
 from fedistill.distill.settings import setting
 from fedistill.distill.start import start
 from fedistill.distill.steady import Advance, State, SteadySettings, steadily
@@ -21,9 +22,9 @@ from fedistill.training import augment
 
 
 @dataclass(frozen=True)
-class DMSettings(EarlySettings, SteadySettings):
-    """Settings of DM, named as in its paper; beside them those of `SteadySettings` and
-    `EarlySettings`.
+class DMSettings(ClusterSettings, EarlySettings, SteadySettings):
+    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings` and
+    `ClusterSettings`.
 
     Args:
         iterations: networks matched under, one step on the images each.
@@ -53,15 +54,15 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         RunError: the images do not stay finite numbers.
     """
     ipc, size, mirror = task.budget, task.images.size, task.images.mirror
-    net, real, held = task.network(), task.images.pixels().to(task.device), classes_held(task.images)
-    images, labels, groups = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"))
-    images, labels, network = images.to(task.device), labels.to(task.device), networks(task, settings)
+    net, real, network = task.network(), task.images.pixels().to(task.device), networks(task, settings)
+    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings.clusters)
+    images, labels = first.images.to(task.device), first.labels.to(task.device)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         params = tuple(p.to(task.dtype) for p in network(generator))
         x = state.images.detach().requires_grad_()
         total = torch.zeros((), device=x.device)
-        for at, mine in zip(held, groups, strict=True):
+        for at, mine in zip(first.held, first.groups, strict=True):
             batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
             made = x[mine]
             if settings.augment:
@@ -72,7 +73,7 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
             total = total + (mean_embedding(net, params, made) - wanted).square().sum()
         [gradient] = torch.autograd.grad(total, x)
         velocity = settings.momentum_img * state.velocity + gradient
-        loss = float(total.detach()) / len(groups)
+        loss = float(total.detach()) / len(first.groups)
         return Advance(State(state.images - pace * settings.lr_img * velocity, velocity), loss, f"distance {loss:.3g}")
 
     return steadily(task, "dm", settings, labels, State(images, torch.zeros_like(images)), advance)

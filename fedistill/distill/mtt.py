@@ -49,8 +49,8 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
     net = task.network()
     paths = experts(task, settings)
     shapes = net.init(torch.Generator())
-    images, labels, _ = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
-    images, labels = images.to(task.device), labels.to(task.device)
+    begun = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
+    images, labels = begun.images.to(task.device), begun.labels.to(task.device)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         path = paths[int(torch.randint(len(paths), (1,), generator=generator))]

@@ -131,9 +131,9 @@ def look(task: Task, scheme: str) -> float:
     judge = Judge.of(task, scheme)
     if judge is None:
         return 0.0
-    images, labels, _ = start(task, "noise", generator(0, "look"))
+    first = start(task, "noise", generator(0, "look"))
     begun = time.process_time()
-    judge(images, labels)
+    judge(first.images, first.labels)
     return time.process_time() - begun
 
 

@@ -145,7 +145,8 @@ def test_one_iteration_is_the_paper_s(blobs):
 
     task = Task(images, 1, width=4)
     net, generator = task.network(), seeds.generator(0, "dc", 1, "step", 0, 0)
-    x, y, _ = start(task, "noise", seeds.generator(0, "dc", 1, "start"))
+    first = start(task, "noise", seeds.generator(0, "dc", 1, "start"))
+    x, y = first.images, first.labels
     params = sgd.fresh(net.init(generator))
     velocity = torch.zeros_like(x)
     groups = [np.flatnonzero(images.labels == c) for c in range(3)]
