@@ -6,7 +6,7 @@ class has synthetic images of its own to be matched with, they keep apart as the
 2023, arXiv 2302.14416, clusters a class to draw better real batches; here the synthetic images are parted as well.)
 
 Clusters are cut by halves along the direction in which the images differ most, so that they are equally large: every
-synthetic image stands for equally many real ones, and never for a handful of patients.
+synthetic image stands for equally many real ones, and never for a handful of them.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,6 @@ from torch import Tensor
 from fedistill.data.imageset import ImageSet
 from fedistill.distill.method import classes_held
 from fedistill.distill.settings import setting
-
-VERSION = 1
 
 SMALLEST = 16  # images in a cluster: fewer are neither a mean worth matching nor a crowd to hide in
 COARSE = 8  # pixels a side of what images are told apart by

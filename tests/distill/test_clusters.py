@@ -1,4 +1,4 @@
-"""Classes split into clusters: equally large, never a handful of patients, each matched with its own images."""
+"""Classes split into clusters: equally large, never a handful of images, each matched with its own images."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_the_order_of_the_images_does_not_matter(blobs):
         ((5, 0, 3), 4, 4, [5] * 4 + [3] * 4),
     ],
 )
-def test_no_cluster_is_a_handful_of_patients(blobs, counts, each, asked, sizes):
+def test_no_cluster_is_a_handful_of_images(blobs, counts, each, asked, sizes):
     assert [len(part) for part in clusters_held(blobs(counts), each, asked)] == sizes
 
 
