@@ -95,7 +95,7 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     outer = table_outer if settings.outer is None else settings.outer
     inner = table_inner if settings.inner is None else settings.inner
     net, size, mirror = task.network(), task.images.size, task.images.mirror
-    first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings.clusters)
+    first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings)
     images, labels, groups = first.images.to(task.device), first.labels.to(task.device), first.groups
     matching, network = _Matching(task, settings, first), networks(task, settings)
 

@@ -55,7 +55,7 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     """
     ipc, size, mirror = task.budget, task.images.size, task.images.mirror
     net, real, network = task.network(), task.images.pixels().to(task.device), networks(task, settings)
-    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings.clusters)
+    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings)
     images, labels = first.images.to(task.device), first.labels.to(task.device)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:

@@ -6,8 +6,10 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from fedistill.distill.clusters import clusters_held
+from fedistill.distill.clusters import ClusterSettings, clusters_held
 from fedistill.distill.method import Task, classes_held
+
+WHOLE = ClusterSettings()  # classes as they are
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -37,7 +39,7 @@ class Start:
     groups: list[slice]
 
 
-def start(task: Task, kind: str, generator: torch.Generator, clusters: int = 1) -> Start:
+def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSettings = WHOLE) -> Start:
     """Where a task begins.
 
     A multi-label set is one group of ipc x labels images, whose label vectors are those of real images drawn at
@@ -47,7 +49,7 @@ def start(task: Task, kind: str, generator: torch.Generator, clusters: int = 1) 
         task: gives the real images, the budget and the classes held.
         kind: ``noise`` or ``real``.
         generator: of the draw.
-        clusters: of each class, at most.
+        clusters: what each class is split into.
     """
     real = task.images
     budget = task.budget * (real.n_classes if real.multilabel else 1)
