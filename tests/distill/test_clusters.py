@@ -75,10 +75,8 @@ def test_a_real_start_takes_no_image_twice_while_there_are_others(blobs):
 
 
 def test_dm_brings_each_cluster_s_images_to_its_own_mean(blobs):
-    images, settings = (
-        blobs((12, 9)),
-        DMSettings(iterations=1, clusters=2, smallest_cluster=3, augment=False, lr_img=0.5),
-    )
+    images = blobs((12, 9))
+    settings = DMSettings(iterations=1, clusters=2, smallest_cluster=3, augment=False, lr_img=0.5)
     task = Task(images, 4, width=4)
     made = dm(task, settings).images
 
