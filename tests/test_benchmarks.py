@@ -1,11 +1,12 @@
 """The yardstick compares equal work: on tiny sizes the textbook versions and FeDistill's give the same numbers."""
 
+import struct
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from benchmarks import curve, measure, quality, tables
+from benchmarks import curve, measure, plot, quality, tables
 from benchmarks.cases import OURS, OURS_BF16, PLAIN, Sizes, dc, evaluation, experts, mtt
 from benchmarks.child import Child
 from benchmarks.conditions import conditions
@@ -125,3 +126,12 @@ def test_the_tables_say_what_was_measured():
     assert "| a step | plain | 3 (2.5-3.5) |  |" in text and "| 2.00 (2.00-2.00) |" in text
     assert "-1.00 (95 % -1.00 to -1.00), paired by seed and network: non-inferior" in text
     assert "| plain's end less 2 points | 88.00 | 10 and 100 | 1.0-10.0 | 0.5-5.0 |" in text
+
+
+@pytest.mark.parametrize("budgets", [1, 3])
+def test_the_figure_has_a_panel_for_each_budget(budgets, tmp_path):
+    found = {str(ipc): made_up() for ipc in range(1, budgets + 1)}
+    path = tmp_path / "figure.png"
+    plot.draw({"x": {"found": found}}, path)
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])  # a PNG's head
+    assert (width, height) == {1: (1125, 630), 3: (1650, 1260)}[budgets]

@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks import images, measure
 from benchmarks.cases import QUICK, Sizes
 from benchmarks.conditions import conditions
+from benchmarks.plot import draw
 from benchmarks.quality import quality
 from benchmarks.scores import RECIPE
 from benchmarks.tables import markdown, show
@@ -69,13 +70,14 @@ def main() -> None:
         found = measure.memory(sources[0], given.data_root, sizes, threads=given.threads, repeats=times, say=say)
         keep("memory", sources[0], about, found)
     if "quality" in given.only:
+        work = given.out / ("rehearsal" if given.quick else "quality")
         for source in sources:
             about = under(given.networks)
             found = quality(
                 source,
                 given.data_root,
                 curves=given.curves or given.out / "curves",
-                out=given.out / ("rehearsal" if given.quick else "quality"),
+                out=work,
                 networks=2 if given.quick else given.networks,
                 processes=given.threads,
                 settings={"iterations": 2} if given.quick else None,
@@ -86,6 +88,8 @@ def main() -> None:
                 keep("quality", source, about, found)
             else:
                 say(f"{source}: no quality without the plain loop's curves. {_how(source, given)}")
+        if "quality" in results:
+            draw(results["quality"], work / "time-to-quality.png")
     show(results, console)
     console.print(f"{path} and {path.with_suffix('.md').name}", highlight=False)
 

@@ -1,5 +1,6 @@
-"""AUC against seconds, plain's curve and FeDistill's end, as a PNG."""
+"""AUC against seconds, plain's curve and FeDistill's end, as a PNG: a panel for each image set and budget."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,39 @@ from benchmarks.compare import MARGIN
 from fedistill.files import write_atomic
 
 PLAIN, OURS = "#0072B2", "#D55E00"  # of Okabe and Ito's colours, which the colour-blind can tell apart
+WIDEST = 2  # panels side by side: more of them cannot be read on a page
 
 
-def draw(title: str, found: dict[str, Any], path: Path) -> None:
-    """Draw one budget's comparison as `quality` found it: thin lines are seeds, the thick one their mean."""
+def draw(quality: dict[str, Any], path: Path) -> None:
+    """Draw what `quality` found, by source as in the results."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained", dpi=150)
-    axis = figure.subplots()
+    found = list(_panels(quality))
+    columns = min(len(found), WIDEST)
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(7.5 if columns == 1 else 5.5 * columns, 4.2 * rows), layout="constrained", dpi=150)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for (title, panel), axis in zip(found, axes, strict=False):
+        _panel(axis, title, panel)
+    for empty in axes[len(found) :]:
+        empty.set_visible(False)
+    figure.supxlabel("seconds of processor time", fontsize=10)
+    figure.supylabel("AUC on the test split, %", fontsize=10)
+    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def _panels(quality: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for source, part in quality.items():
+        for ipc, found in part["found"].items():
+            width = ", ".join(map(str, sorted(set(found["width"]))))
+            yield f"{source}, DC, {ipc} image{'s' * (ipc != '1')} per class, width {width}", found
+
+
+def _panel(axis: Any, title: str, found: dict[str, Any]) -> None:
+    """Thin lines are seeds, the thick one their mean."""
     marks, ours = found["plain"], found["FeDistill"]
     for s in range(len(found["seeds"])):
         spent = [mark["samples"]["cpu"][s] for mark in marks]
@@ -41,10 +64,7 @@ def draw(title: str, found: dict[str, Any], path: Path) -> None:
     )  # fmt: skip
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.set_xlabel("seconds of processor time, which other work on the machine does not lengthen")
-    axis.set_ylabel("AUC on the test split, %")
     axis.set_title(title, fontsize=11)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
     axis.legend(frameon=False, loc="lower right", fontsize=9)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))

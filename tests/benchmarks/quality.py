@@ -15,7 +15,6 @@ from benchmarks import images
 from benchmarks.child import Child, Work
 from benchmarks.compare import MARGIN, crossings, difference
 from benchmarks.curve import PUBLISHED, Curve, read
-from benchmarks.plot import draw
 from benchmarks.scores import RECIPE, Question, answer
 from fedistill.distill import method_named, settings_for
 from fedistill.distill.run import distill
@@ -51,7 +50,7 @@ def quality(
     Args:
         source, root: the image set.
         curves: folder of the files that `benchmarks.curve` writes.
-        out: folder for images, scores and figures.
+        out: folder for images and scores.
         networks: trained on each set of images.
         processes: networks trained at once.
         settings: of FeDistill's DC, over the shipped ones; None for a measurement, something short for a rehearsal.
@@ -70,7 +69,6 @@ def quality(
         ]
         auc = answer(questions, out / "scores.json", source=source, root=root, processes=processes, say=say)
         found[str(ipc)] = judged(name, at, runs, made, auc)
-        draw(f"{source}, DC, {ipc} image{'s' * (ipc > 1)} per class", found[str(ipc)], out / f"{name}.png")
     return found
 
 
