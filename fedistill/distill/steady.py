@@ -28,7 +28,7 @@ from fedistill.errors import RunError
 from fedistill.training.device import full_precision
 from fedistill.training.fit import VERSION as FIT_VERSION
 
-VERSION = 1 + EARLY_VERSION + FIT_VERSION
+VERSION = 2 + EARLY_VERSION + FIT_VERSION
 """Raised, or one that it adds up is, when equal settings give other images; part of every key of a distillation."""
 
 # Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.

@@ -200,6 +200,11 @@ def test_a_judge_prefers_the_real_thing_to_noise(blobs):
     assert real > judge(noise, images.targets()) + 0.1
 
 
+@pytest.mark.parametrize(("matched", "judged"), [(128, 32), (32, 32), (8, 8)])
+def test_a_judge_is_never_wider_than_it_need_be(matched, judged, blobs):
+    assert Judge.of(Task(blobs(), 1, width=matched, val=blobs(seed=1)), "dc").network.width == judged
+
+
 def test_a_judge_scores_several_labels(blobs):
     images = blobs((20, 20, 20), multilabel=True)
     judge = Judge.of(Task(images, 1, width=4, val=blobs((20, 20, 20), multilabel=True, seed=1)), "dc")
