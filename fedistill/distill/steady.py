@@ -6,7 +6,8 @@ A method brings the images it starts from and one function, `advance`, that take
 - goes back to the last good images with half the step when numbers are no longer finite or pixels run away, and says
   so;
 - looks at the site's own validation images a few times: stops when their quality no longer moves, and returns the
-  latest images among the best;
+  latest images among the best; or averages the images of the last iterations (Polyak & Juditsky, SIAM J. Control
+  Optim. 30(4), 1992), which takes off the noise of small real batches and asks for no validation images;
 - keeps a checkpoint every so often, and when it is stopped (SIGTERM and Ctrl-C arrive as exceptions).
 """
 
@@ -28,7 +29,7 @@ from fedistill.errors import RunError
 from fedistill.training.device import full_precision
 from fedistill.training.fit import VERSION as FIT_VERSION
 
-VERSION = 2 + EARLY_VERSION + FIT_VERSION
+VERSION = 3 + EARLY_VERSION + FIT_VERSION
 """Raised, or one that it adds up is, when equal settings give other images; part of every key of a distillation."""
 
 # Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.
@@ -50,11 +51,14 @@ class SteadySettings:
         iterations: of the method's outermost loop.
         looks: how many times the images are tried on the site's validation images on the way; 0: never, as published.
         patience: looks without improvement after which it stops; 0: it never stops early.
+        average: share of the iterations, the last ones, whose images are averaged, so that looks see the average and
+            it is returned; 0: none.
     """
 
     iterations: int = setting(1000, at_least=1)
     looks: int = setting(0, at_least=0)
     patience: int = setting(3, at_least=0)
+    average: float = setting(0.0, at_least=0, at_most=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,8 @@ class _Run:
     state: State
     good: State
     chosen: State
+    total: Tensor  # of the images to be averaged
+    averaged: int = 0
     step: int = 0
     good_step: int = 0
     chosen_step: int = 0
@@ -103,6 +109,11 @@ class _Run:
     @property
     def pace(self) -> float:
         return 0.5**self.halvings
+
+    @property
+    def shown(self) -> State:
+        """The state with the images that would be returned were this the last iteration."""
+        return replace(self.state, images=self.total / self.averaged) if self.averaged else self.state
 
 
 def steadily(
@@ -130,12 +141,15 @@ def steadily(
     saved = clock
     judge = Judge.of(task, name) if settings.looks else None
     every = math.ceil(settings.iterations / max(1, settings.looks))
+    unaveraged = settings.iterations - round(settings.average * settings.iterations)
     try:
         while run.step < settings.iterations and not run.stopped:
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
             with full_precision(first.images.device):
                 found = advance(run.state, run.pace, generator)
             after, note = _accept(run, found, name)
+            if not note and after.step > unaveraged:
+                after = replace(after, total=after.total + after.state.images, averaged=after.averaged + 1)
             if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
                 after, note = _look(after, judge, labels, settings.patience)
             now = time.monotonic()
@@ -157,7 +171,7 @@ def steadily(
         checkpoint.save(*_kept(run))
         raise
     checkpoint.save(*_kept(run))
-    state = run.chosen if run.looks else run.state
+    state = run.chosen if run.looks else run.shown
     lr = math.exp(state.numbers["log_lr"]) if "log_lr" in state.numbers else None
     return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before)
 
@@ -190,6 +204,8 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
         run,
         state=good,
         good=good,
+        total=torch.zeros_like(good.images),  # an average is of what comes after
+        averaged=0,
         step=run.good_step,
         halvings=run.halvings + 1,
         looks=tuple(look for look in run.looks if look[0] <= run.good_step),  # the later ones will be taken again
@@ -201,11 +217,12 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
 
 def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run, str]:
     """The run after a look at the validation images."""
-    quality = judge(run.state.images, labels)
+    shown = run.shown
+    quality = judge(shown.images, labels)
     earlier = [q for _, q in run.looks]
     looks = (*run.looks, (run.step, quality))
     if quality >= max((*earlier, quality)) - AHEAD:
-        run = replace(run, chosen=run.state, chosen_step=run.step)
+        run = replace(run, chosen=shown, chosen_step=run.step)
     idle, peak = 0, -math.inf
     for _, each in looks:
         idle = 0 if each > peak + MOVED else idle + 1
@@ -234,8 +251,9 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
     states = {"state": run.state, "good": run.good, "chosen": run.chosen}
     # Clones, because two states may be one, and a file holds every tensor for itself.
     tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
+    tensors["total"] = run.total.clone()
     note: dict[str, Any] = {f"{k}.numbers": dict(s.numbers) for k, s in states.items()}
-    for name in ("step", "good_step", "chosen_step", "halvings", "looks", "stopped", "seconds"):
+    for name in ("averaged", "step", "good_step", "chosen_step", "halvings", "looks", "stopped", "seconds"):
         note[name] = getattr(run, name)
     return tensors, note
 
@@ -243,7 +261,7 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
 def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
     """The run a checkpoint holds, or a new one."""
     if found is None:
-        return _Run(first, first, first)
+        return _Run(first, first, first, torch.zeros_like(first.images))
     tensors, note = found
     device = first.images.device
 
@@ -251,6 +269,6 @@ def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run
         images, velocity = (tensors[f"{name}.{part}"].to(device) for part in ("images", "velocity"))
         return State(images, velocity, note.pop(f"{name}.numbers"))
 
-    kept = state("state"), state("good"), state("chosen")
+    kept = state("state"), state("good"), state("chosen"), tensors["total"].to(device)
     looks = tuple((int(step), float(quality)) for step, quality in note.pop("looks"))
     return _Run(*kept, looks=looks, **note)

@@ -15,7 +15,7 @@ from fedistill.errors import RunError
 from fedistill.store import KeptCheckpoints, Store
 
 SHORT = {
-    "dc": {"iterations": 6, "outer": 2, "inner": 1},
+    "dc": {"iterations": 6, "outer": 2, "inner": 1, "average": 0.5},
     "dsa": {"iterations": 6, "outer": 2, "inner": 1},
     "dm": {"iterations": 6, "early_networks": 0},
     "mtt": {
@@ -180,6 +180,36 @@ def test_without_patience_it_only_chooses(blobs, monkeypatch):
     task = Task(blobs(), 1, width=4, val=blobs(seed=1), on_event=events.append)
     made = run(task, blobs, count, iterations=10, looks=5, patience=0)
     assert events[-1]["step"] == 10 and float(made.images[0, 0, 0, 0]) == 2
+
+
+@pytest.mark.parametrize(("average", "mean"), [(0.0, 10.0), (0.1, 10.0), (0.5, 8.0), (1.0, 5.5)])
+def test_the_images_of_the_last_iterations_are_averaged(average, mean, blobs):
+    made = run(Task(blobs(), 1, width=4), blobs, count, iterations=10, average=average)
+    assert torch.equal(made.images, torch.full_like(made.images, mean))
+
+
+def test_looks_see_the_average(blobs, monkeypatch):
+    seen = []
+
+    def judge(self, images, labels):
+        seen.append(float(images[0, 0, 0, 0]))
+        return [0.5, 0.6, 0.9, 0.7, 0.7][len(seen) - 1]
+
+    monkeypatch.setattr(Judge, "__call__", judge)
+    task = Task(blobs(), 1, width=4, val=blobs(seed=1))
+    made = run(task, blobs, count, iterations=10, looks=5, patience=0, average=0.5)
+    assert seen == [2.0, 4.0, 6.0, 7.0, 8.0]
+    assert float(made.images[0, 0, 0, 0]) == 6
+
+
+def test_an_average_begins_again_after_trouble(blobs):
+    def advance(state, pace, generator):
+        bad = math.nan if float(state.images[0, 0, 0, 0]) == 18 and pace == 1 else pace
+        return Advance(State(state.images + bad, state.velocity), 0.0, "")
+
+    made = run(Task(blobs(), 1, width=4), blobs, advance, iterations=20, average=0.75)
+    # Back from the nineteenth to iteration 10, then ten of half a step: 10.5 to 15.
+    assert torch.equal(made.images, torch.full_like(made.images, 12.75))
 
 
 @pytest.mark.parametrize("counts", [(4, 4, 4), (9, 0, 0), (9, 4, 0)])
