@@ -41,6 +41,8 @@ def _panels(quality: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _panel(axis: Any, title: str, found: dict[str, Any]) -> None:
     """Thin lines are seeds, the thick one their mean."""
+    from matplotlib.ticker import LogFormatter
+
     marks, ours = found["plain"], found["FeDistill"]
     for s in range(len(found["seeds"])):
         spent = [mark["samples"]["cpu"][s] for mark in marks]
@@ -64,7 +66,8 @@ def _panel(axis: Any, title: str, found: dict[str, Any]) -> None:
     )  # fmt: skip
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))  # labels only where a decade is not full
     axis.set_title(title, fontsize=11)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, loc="lower right", fontsize=9)
+    axis.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=9)
