@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import MARGIN
+from benchmarks.tables import listed
 from fedistill.files import write_atomic
 
 PLAIN, OURS = "#0072B2", "#D55E00"  # of Okabe and Ito's colours, which the colour-blind can tell apart
@@ -35,8 +36,7 @@ def draw(quality: dict[str, Any], path: Path) -> None:
 def _panels(quality: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for source, part in quality.items():
         for ipc, found in part["found"].items():
-            width = ", ".join(map(str, sorted(set(found["width"]))))
-            yield f"{source}, DC, {ipc} image{'s' * (ipc != '1')} per class, width {width}", found
+            yield f"{source}, DC, {ipc} image{'s' * (ipc != '1')} per class, width {listed(found['width'])}", found
 
 
 def _panel(axis: Any, title: str, found: dict[str, Any]) -> None:

@@ -97,7 +97,7 @@ def _ends(source: str, ipc: str, found: dict[str, Any], under: dict[str, Any]) -
         f"(95 % {100 * away['low']:+.2f} to {100 * away['high']:+.2f}), paired by seed and network: {verdict} at a "
         f"margin of 2. {seeds} seed{'s' * (seeds > 1)}, {networks} networks each, official test split. "
         f"CPU seconds: {found['times less']['cpu']:.1f} times less.",
-        f"Distilled with {_set(found['threads'])} thread(s) at width {_set(found['width'])}. {_where(under)}",
+        f"Distilled with {listed(found['threads'])} thread(s) at width {listed(found['width'])}. {_where(under)}",
     )
     if not all(found["warm"]):
         notes += ("The plain loop's clock started cold: its seconds hold what PyTorch loads at first use, about one.",)
@@ -145,5 +145,10 @@ def _where(under: dict[str, Any]) -> str:
     )
 
 
-def _set(values: list[int]) -> str:
+def listed(values: list[int]) -> str:
+    """Each value once.
+
+    >>> listed([128, 32, 128])
+    '32, 128'
+    """
     return ", ".join(str(v) for v in sorted(set(values)))
