@@ -1,4 +1,4 @@
-"""Text of others (sites, servers, files) made fit to be shown, logged and written: one line, printable, not a formula."""
+"""Text of others (sites, servers, files) made fit to be shown, logged and written: one printable line, no formula."""
 
 import unicodedata
 
@@ -11,7 +11,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def printable(text: object, *, most: int = LONGEST) -> str:
     """Return a text as one line of printable characters.
 
-    Line ends and other white space become single spaces. Control characters, escape sequences' ESC, marks that turn the
+    Line ends and other white space become spaces. Control characters, escape sequences' ESC, marks that turn the
     direction of writing and lone surrogates become the replacement character, so that nobody's words can forge a line
     of a log, move a terminal's cursor or read otherwise than they are.
 
@@ -22,8 +22,8 @@ def printable(text: object, *, most: int = LONGEST) -> str:
     >>> printable("north\\nrun 1: answered\\x1b[2J")
     'north run 1: answered\\ufffd[2J'
     """
-    line = " ".join(str(text)[: 4 * most].split())
-    line = "".join(each if _shows(each) else "\N{REPLACEMENT CHARACTER}" for each in line)
+    whole = str(text)[: most + 1].strip()
+    line = "".join(" " if each.isspace() else each if _shows(each) else "\N{REPLACEMENT CHARACTER}" for each in whole)
     return line if len(line) <= most else f"{line[:most]}..."
 
 
@@ -38,4 +38,4 @@ def cell(value: object) -> object:
 
 
 def _shows(character: str) -> bool:
-    return character == " " or unicodedata.category(character)[0] not in "CZ"
+    return unicodedata.category(character)[0] not in "CZ"

@@ -25,7 +25,7 @@ from fedistill.distill.dp_noise import COUNT, ROOM, source
 from fedistill.distill.method import Task, Tensors, unkept
 from fedistill.distill.settings import setting
 from fedistill.distill.steady import SteadySettings
-from fedistill.errors import SettingError
+from fedistill.errors import PolicyError, SettingError
 from fedistill.models import Network
 from fedistill.training.clipping import at_once, noisy_sum, units
 
@@ -116,8 +116,19 @@ class Answers:
     fewest: float = 0.0
 
     def classes(self) -> list[int]:
-        """Those whose images can be told from none, or from too few; all, where none can, which tells nothing."""
+        """Return the classes whose noisy counts tell of enough images.
+
+        Where none does and one image would be enough, all classes there are: that tells nothing.
+
+        Raises:
+            PolicyError: a class should have a number of images, and none surely has it.
+        """
         sure = torch.nonzero(self.counts > self.fewest + SURE * self.count_noise).flatten().tolist()
+        if not sure and self.fewest:
+            raise PolicyError(
+                "The site's policy forbids it: no class is surely large enough by its noisy count (rule "
+                "min_class_size). What the count cost is spent."
+            )
         return sure or list(range(len(self.counts)))
 
 

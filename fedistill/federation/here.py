@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from flwr.app import Context
 
 from fedistill.data import ImageSet
 from fedistill.errors import PlanError
-from fedistill.plan import Federation, Share, everything, holdings_here, load_simulation
+from fedistill.plan import Federation, Job, Share, everything, holdings_here, load_simulation
 from fedistill.plan.schemes import EVERYONE
 from fedistill.privacy.counts import too_small, without
 from fedistill.privacy.policy import Policy
+from fedistill.privacy.secret import read_secret, seed_for
 from fedistill.store import Store
 from fedistill.training.device import device_for
 
@@ -31,6 +32,7 @@ class Here:
         federation: its place in it; data_root: folder of MedMNIST files; store: where it keeps what it has computed.
         entropy: where the noise of private methods comes from.
         ledger: the site's own, named in its configuration; None in a simulation, whose sites have theirs in the store.
+        secret: goes into every seed of a deployed site; None in a simulation, whose seeds the server knows.
         recipient: who asks, as the ledger calls it.
     """
 
@@ -40,6 +42,7 @@ class Here:
     store: Store
     entropy: str = "seeded"
     ledger: Path | None = None
+    secret: bytes | None = None
     recipient: str = "simulation"
 
     @property
@@ -48,9 +51,18 @@ class Here:
         return self.federation.policy_of(self.name)
 
     @property
-    def alternatives(self) -> bool:
-        """Whether what is asked for is one of several things that a real site might release, as in a simulation."""
-        return self.ledger is None
+    def deployed(self) -> bool:
+        """Whether this is a hospital's own node: what it sends leaves, adds up, and cannot be called back. In a
+        simulation what is asked for are alternatives, of which a real site would release one.
+        """
+        return self.ledger is not None
+
+    def seed_of(self, job: Job) -> int:
+        """Return the seed that a job's random numbers follow from: at a deployed site of its secret and the whole job.
+
+        So nobody else can draw them again, and jobs that differ in a single setting share no number.
+        """
+        return job.random_seed if self.secret is None else seed_for(self.secret, asdict(job))
 
     @property
     def ledger_path(self) -> Path:
@@ -78,8 +90,12 @@ class Here:
     def share(self, partition: int) -> Share:
         """Its images, without classes that are too small by its policy, counted over its training images."""
         held = self.whole(partition)
-        small = too_small(held.train, self.policy.min_class_size)
+        small = self.small(partition)
         return Share(*[without(images, small) for images in (held.train, held.val, held.held_out)])
+
+    def small(self, partition: int) -> frozenset[int]:
+        """Return the classes that are too small to take part in anything without a privacy bound."""
+        return too_small(self.whole(partition).train, self.policy.least_in_class)
 
     def scored(self, partition: int, split: str) -> ImageSet:
         """What networks are scored on: a split of its share, without classes that are too small in that split."""
@@ -121,6 +137,7 @@ def here(context: Context) -> Here:
         Store(store),
         str(own.get("entropy", "seeded")),
         ledger=Path(ledger) if ledger else None,
+        secret=read_secret(Path(str(own["secret"]))) if ledger else None,
         recipient=f"run {context.run_id}" if ledger else "simulation",
     )
 

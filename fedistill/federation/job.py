@@ -15,6 +15,10 @@ from fedistill.federation.events import Event
 from fedistill.federation.failure import from_exception
 from fedistill.federation.identity import acting_as
 from fedistill.federation.nodes import Node
+from fedistill.text import printable
+
+LONGEST_NAME = 200
+"""Characters of a job's name that are kept: two names of 63, a scheme's, and what tells repeats apart."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +30,21 @@ class Answer:
 
 
 def job_name(message: Message, node: Node) -> str:
-    """The name in the message's ConfigRecord ``job``, or site/message id where the sender gave none."""
+    """Return the name in the message's ConfigRecord ``job``, or site/message id where the sender gave none; one
+    printable line, for it is the sender's free text.
+    """
     if message.has_content() and "job" in message.content and "name" in message.content["job"]:
-        return str(message.content["job"]["name"])
+        return printable(message.content["job"]["name"], most=LONGEST_NAME)
     return f"{node.name}/{message.metadata.message_id}"
 
 
 def about(message: Message, node: Node) -> Event:
     """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
     record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
-    return {"site": node.name, **({"point": str(record["point"])} if "point" in record else {})}
+    return {
+        "site": node.name,
+        **({"point": printable(record["point"], most=10 * LONGEST_NAME)} if "point" in record else {}),
+    }
 
 
 def answer(

@@ -14,12 +14,16 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from fedistill.plan.jobs import Job
+from fedistill.errors import SettingError
+from fedistill.plan.jobs import Job, read_job
 from fedistill.training.metrics import Tally
 
 RELEASE = "query.release"
 WHO = "query.who"
 SCORE = "evaluate.score"
+
+MOST_JOBS = 10_000
+"""In one request."""
 
 LONGEST_TEXT = 1 << 16
 """Characters of an error or a traceback that are kept."""
@@ -72,9 +76,18 @@ def pack_jobs(jobs: Sequence[Job]) -> RecordDict:
 
 
 def unpack_jobs(content: RecordDict) -> list[Job]:
-    """The jobs of a request."""
-    listed = json.loads(str(content.config_records["request"]["jobs"]))
-    return [Job(**{**each, "ipcs": tuple(each["ipcs"])}) for each in listed]
+    """Read the jobs of a request.
+
+    Raises:
+        SettingError: it lists none, or one of them cannot be; see `fedistill.plan.jobs.read_job`.
+    """
+    try:
+        listed = json.loads(str(content.config_records["request"]["jobs"]))
+    except (KeyError, ValueError, RecursionError) as error:
+        raise SettingError("The request lists no jobs.", expected="a list of them as JSON") from error
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_JOBS:
+        raise SettingError("The request lists no jobs.", expected=f"1 to {MOST_JOBS} of them")
+    return [read_job(each) for each in listed]
 
 
 def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:

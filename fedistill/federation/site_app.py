@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedistill.errors import PolicyError
+from fedistill.federation.deployed_rules import refuse_scores, require_bounded
 from fedistill.federation.events import emitter
 from fedistill.federation.failure import from_exception
 from fedistill.federation.here import Here, here
@@ -19,9 +20,10 @@ from fedistill.federation.site_ledger import account
 from fedistill.federation.site_private import Private
 from fedistill.federation.site_release import carry_out
 from fedistill.federation.site_training import counts, network_for, train_alone, train_round
-from fedistill.federation.weights import Round, pack_learned, pack_round_reply, params_of, unpack_alone
+from fedistill.federation.weights import Alone, Round, pack_learned, pack_round_reply, params_of, unpack_alone
 from fedistill.plan import Share
 from fedistill.privacy.counts import told, told_tally
+from fedistill.privacy.floors import Told
 from fedistill.privacy.policy import check_weights
 
 app = ClientApp()
@@ -54,7 +56,7 @@ def train(message: Message, context: Context) -> Message:
     """One round of federated averaging: the message and the reply are those of Flower's own strategies."""
     site, asked, start = here(context), Round.of(message.content), time.perf_counter()
     name = str(message.content.config_records["job"]["name"])
-    share = _share(site, asked.scheme, asked.partition, private=asked.private is not None)
+    share = _share(site, asked)
     network = network_for(asked.model, asked.width, share)
     on_event = emitter(name)
     mine = account(site, asked.scheme, name.partition(" round ")[0], share.train)  # all rounds' charges add up
@@ -82,7 +84,7 @@ def alone(message: Message, context: Context) -> Message:
     """Networks trained here to the end, on this site's images and what others released."""
     site, asked = here(context), unpack_alone(message.content)
     on_event = emitter(asked.name)
-    share = _share(site, asked.scheme, asked.partition, private=asked.private is not None)
+    share = _share(site, asked)
     mine = account(site, asked.scheme, asked.name, share.train, each_apart=True)
     private = Private(site, on_event, mine.charge)
     learned = train_alone(asked, share, site.store, private, gpus=site.gpus, on_event=on_event)
@@ -96,6 +98,7 @@ def alone(message: Message, context: Context) -> Message:
 def score(message: Message, context: Context) -> Message:
     """Counts of the networks' predictions on this site's own images; no prediction leaves the site."""
     site = here(context)
+    refuse_scores(site)
     question = unpack_question(message.content)
     emitter(question.name)({"stage": "scoring"})
     images = site.scored(question.partition, question.split)
@@ -105,7 +108,9 @@ def score(message: Message, context: Context) -> Message:
     return Message(pack_tallies(site.name, tallies), reply_to=message)
 
 
-def _share(site: Here, scheme: str, partition: int, *, private: bool) -> Share:
+def _share(site: Here, asked: Round | Alone) -> Share:
     """What networks that leave the site are trained on, where its policy lets them."""
-    check_weights(site.policy, scheme=scheme, private=private)
-    return site.whole(partition) if private else site.share(partition)
+    private = asked.private is not None
+    require_bounded(site, partition=asked.partition, private=private)
+    check_weights(site.policy, scheme=asked.scheme, private=private, told=Told(model=asked.model, width=asked.width))
+    return site.whole(asked.partition) if private else site.share(asked.partition)

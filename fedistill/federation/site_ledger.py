@@ -19,6 +19,7 @@ from fedistill.errors import PolicyError
 from fedistill.federation.here import Here
 from fedistill.plan import Job
 from fedistill.privacy.counts import unit
+from fedistill.privacy.leaving import Leaving
 from fedistill.privacy.ledger import Ledger
 from fedistill.privacy.ledger_lines import Occasion
 from fedistill.privacy.spending import Charge
@@ -61,6 +62,15 @@ class Account:
             self._require_noise()
             self.ledger.require([self._charge(about, cost) for about, cost in asked])
 
+    def require_room(self, item: str, per_class: int | None, *, bounded: bool) -> None:
+        """Refuse, at a deployed site and before any work, a Release beyond those that its policy lets out in all.
+
+        Raises:
+            PolicyError: names the rule.
+        """
+        if self.site.deployed:
+            self.ledger.require_room(self._leaving(item, per_class, bounded=bounded))
+
     def charge(self, about: Mapping[str, Any], cost: Cost) -> None:
         """Enter a cost; noise is drawn when this has returned. See `fedistill.distill.method.Charge`.
 
@@ -72,18 +82,27 @@ class Account:
         self.ledger.charge(self.occasion, charge)
         self.charged.append(charge.key)
 
-    def release(self, data: bytes, asked: Sequence[Answers] = ()) -> None:
-        """Enter a Release file that is about to leave, and the answers that it was made of."""
-        self._enter(lambda: sha256(data), [key_of(about) for about, _ in asked])
+    def release(self, data: bytes, asked: Sequence[Answers] = (), *, item: str, per_class: int | None) -> None:
+        """Enter a Release file that is about to leave, and the answers that it was made of.
+
+        Raises:
+            PolicyError: others have left since there was room for it.
+        """
+        leaving = self._leaving(item, per_class, bounded=bool(asked))
+        self._enter(lambda: sha256(data), [key_of(about) for about, _ in asked], leaving)
 
     def leaves(self, params: Sequence[Tensor]) -> None:
         """Enter networks that are about to leave: the SHA-256 of their numbers, one tensor after another."""
-        self._enter(lambda: sha256(b"".join(each.numpy().tobytes() for each in params)), self.charged)
+        self._enter(lambda: sha256(b"".join(each.numpy().tobytes() for each in params)), self.charged, None)
 
-    def _enter(self, digest: Callable[[], str], keys: Sequence[str]) -> None:
+    def _enter(self, digest: Callable[[], str], keys: Sequence[str], leaving: Leaving | None) -> None:
         """At a real site everything; in a simulation, which should not wait for its disk, what was paid for."""
-        if keys or not self.site.alternatives:
-            self.ledger.release(self.occasion, digest(), keys)
+        if keys or self.site.deployed:
+            self.ledger.release(self.occasion, digest(), keys, leaving if self.site.deployed else None)
+
+    def _leaving(self, item: str, per_class: int | None, *, bounded: bool) -> Leaving:
+        policy = self.site.policy
+        return Leaving(item, 0 if bounded else per_class or 0, policy.max_releases, policy.max_ipc)
 
     def _charge(self, about: Mapping[str, Any], cost: Cost) -> Charge:
         return Charge(
@@ -98,7 +117,7 @@ class Account:
 
     def _require_noise(self) -> None:
         site = self.site
-        if not site.alternatives and site.policy.limit is not None and site.entropy != "system":
+        if site.deployed and site.policy.limit is not None and site.entropy != "system":
             raise PolicyError(
                 "The site's policy forbids it: noise from a seed that the server knows can be taken off again, "
                 "and keeps to no budget (rule epsilon_max).",
@@ -123,5 +142,5 @@ def account(
     Args:
         label: what an account of a simulation is called.
     """
-    name = label if site.alternatives else ""
+    name = "" if site.deployed else label
     return Account(site, Occasion(site.recipient, scheme, ipcs), name, unit(images), each_apart)

@@ -17,6 +17,7 @@ from fedistill.federation.children import Child, flower, free_port
 from fedistill.federation.here import here
 from fedistill.files import write_atomic
 from fedistill.plan.site_file import OwnSite
+from fedistill.privacy.secret import ensure_secret
 
 WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
@@ -35,11 +36,14 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
         tell: told in a line what happens.
 
     Raises:
-        SettingError: keys that are missing or not wanted, or a server whose certificate is not the one expected.
+        SettingError: keys or a secret that are missing or not as they should be, or a server whose certificate is not
+            the one expected.
         DataError: its images cannot be read.
         RunError: the server turns this node away, or the SuperNode ended.
     """
     _require_keys(site, insecure)
+    file = site.file
+    ensure_secret(site.path(file.secret), store=site.path(file.store), ledger=site.path(file.ledger))
     tell(f"site {site.file.name}: {_holds(site)}")
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))

@@ -10,11 +10,13 @@ from fedistill.distill.dp import PrivateSettings, about_answers, costs_of
 from fedistill.distill.registry import is_private
 from fedistill.distill.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.errors import PolicyError
+from fedistill.federation.deployed_rules import require_own
 from fedistill.federation.here import Here
 from fedistill.federation.messages import Outcome
 from fedistill.federation.site_ledger import Answers, account_of
 from fedistill.plan import Job
-from fedistill.privacy.counts import told, too_small, unit
+from fedistill.privacy.counts import told, unit
+from fedistill.privacy.floors import told as told_method
 from fedistill.privacy.last_look import check_release, rules_kept, screened
 from fedistill.privacy.policy import Asked, check_request
 from fedistill.store import KeptCheckpoints, Store, key_of
@@ -27,6 +29,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         PolicyError: the site's policy forbids it.
     """
     method, policy = METHODS[job.scheme], site.policy
+    require_own(site, job)
     check_request(policy, _asked(job, site))  # before any data are touched
     require_encoding(job.encoding)
     private = is_private(job.scheme)
@@ -34,8 +37,8 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     train = share.train
     if not len(train):
         raise PolicyError(
-            f"The site's policy forbids {job.scheme!r}: no class has {policy.smallest} {unit(train)}s (rule "
-            "min_class_size)."
+            f"The site's policy forbids {job.scheme!r}: no class has {policy.least_in_class} {unit(train)}s (rule "
+            f"{'min_class_size' if policy.smallest >= policy.smallest_batch else 'smallest_batch'})."
         )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
     check_request(policy, _asked(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
@@ -49,7 +52,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     task = Task(
         train,
         None,
-        seed=job.random_seed,
+        seed=site.seed_of(job),
         draws=job.draws,
         model=job.model,
         width=job.width,
@@ -57,12 +60,13 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         precision=job.precision,
         device=site.device,
         entropy=site.entropy,
-        smallest=policy.smallest if private else 1,
+        smallest=policy.smallest if private or train.multilabel else 1,
         on_event=on_event,
         remember=in_memory(store.remember),
         charge=account.charge,
     )
     answers = _answers(job, task, list(chosen.values())) if private else []
+    account.require_room(item_of(job), _per_class(job, site), bounded=private)
     account.require([each for each in answers if store.get("noisy", key_of(each[0])) is None])
     done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
@@ -71,6 +75,8 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     told_privacy = privacy_statement(
         job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
     )
+    if site.secret is not None and not method.real and not private:
+        told_privacy += " Its random numbers follow from a secret of the site."
     answer = Release(
         site=job.site,
         scheme=job.scheme,
@@ -88,29 +94,44 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
         ),
         privacy=told_privacy + rules_kept(policy, unit=unit(train), private=private, real=method.real),
     )
-    small = too_small(site.whole(job.partition).train, policy.min_class_size)
-    check_release(policy, answer, small=small, apart=site.alternatives)
+    check_release(policy, answer, small=site.small(job.partition), apart=not site.deployed)
     data = answer.to_bytes()
-    account.release(data, answers)
+    account.release(data, answers, item=item_of(job), per_class=_per_class(job, site))
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
-    found = sum(kept for _, _, kept in done.values())
+    # Whether anybody has asked before is not for others to know.
+    found = 0 if site.deployed else sum(kept for _, _, kept in done.values())
     examples = told(len(train), policy.share_counts)
     return Outcome(job.name, site.name, release=data, seconds=seconds, examples=examples, found=found)
 
 
+def item_of(job: Job) -> str:
+    """Return the name of a job in the ledger: the same one is asked again, and no other, under the same name."""
+    return key_of(asdict(job))
+
+
+def _per_class(job: Job, site: Here) -> int | None:
+    """Return how many images of a class would leave at most; None: as many as there are.
+
+    At a deployed site all budgets and draws leave; of a simulation's, which are alternatives, a site would send one.
+    """
+    if not METHODS[job.scheme].budget:
+        return None
+    return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
+
+
 def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
     """What the policy judges; the settings as far as they are known."""
-    method, draws = METHODS[job.scheme], 1 if site.alternatives else job.draws
     private = is_private(job.scheme)
     return Asked(
         job.scheme,
-        real=method.real,
+        real=METHODS[job.scheme].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
-        per_class=max(job.ipcs) * draws if job.ipcs and method.budget else None,
+        per_class=_per_class(job, site),
         private=private,
         costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
+        told=told_method(chosen, model=job.model, width=job.width, encoding=job.encoding),
     )
 
 

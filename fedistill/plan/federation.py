@@ -11,7 +11,7 @@ from fedistill.data.combine import one_name
 from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
 from fedistill.plan.tables import Frozen
-from fedistill.privacy.policy import Policy
+from fedistill.privacy.policy import Policy, require_bound
 
 MOST_SITES = 10_000
 
@@ -153,6 +153,8 @@ class Federation(Frozen):
         brought = self._brought()
         if len(set(brought)) < len(brought):
             raise ValueError("two sites bring the same data set: let them divide it with `dataset` and `partition`")
+        for name in self.sites if self.site else self.sites[:1]:
+            require_bound(self.policy_of(name))
         if self.combine is not None and own:
             self.combine.require_brought(dict(zip(own, brought, strict=True)))
         return self

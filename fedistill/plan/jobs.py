@@ -1,13 +1,18 @@
 """Jobs: (site, scheme, seed) with all its budgets, the unit of parallel work, retry and progress."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fedistill.distill import METHODS
+from fedistill.distill.release import ENCODINGS
+from fedistill.errors import SettingError
+from fedistill.models import MODELS
 from fedistill.plan.schemes import scheme_named
 from fedistill.plan.simulation import Simulation
 from fedistill.seeds import spawn
+from fedistill.text import printable
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,56 @@ class Job:
     def budgets(self) -> tuple[int | None, ...]:
         """Its ipcs; None alone for a scheme without a budget."""
         return self.ipcs or (None,)
+
+
+MOST_BUDGETS, MOST_DRAWS, MOST_IPC, MOST_WIDTH = 1000, 1000, 100_000, 4096
+MOST_SETTINGS = 1 << 16
+"""Characters of a job's settings as JSON."""
+
+
+def read_job(values: Any) -> Job:
+    """Read a job out of a request: JSON that somebody else wrote, every value checked for its type and range.
+
+    Raises:
+        SettingError: something in it cannot be.
+    """
+    if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(Job)}:
+        raise SettingError("A job of the request has other fields than jobs have.", mend="run one version everywhere")
+    ipcs = values["ipcs"]
+    checks = {
+        "site": _is_text(values["site"]),
+        "scheme": _is_text(values["scheme"]) and values["scheme"] in METHODS,
+        "seed": _is_whole(values["seed"], 0, 2**63 - 1),
+        "partition": _is_whole(values["partition"], 0, 10**6),
+        "ipcs": isinstance(ipcs, list | tuple)
+        and len(set(map(repr, ipcs))) == len(ipcs) <= MOST_BUDGETS
+        and all(_is_whole(ipc, 1, MOST_IPC) for ipc in ipcs),
+        "settings": isinstance(values["settings"], dict) and len(json.dumps(values["settings"])) <= MOST_SETTINGS,
+        "draws": _is_whole(values["draws"], 1, MOST_DRAWS),
+        "model": _is_text(values["model"]) and values["model"] in MODELS,
+        "width": _is_whole(values["width"], 1, MOST_WIDTH),
+        "precision": values["precision"] in ("float32", "bfloat16"),
+        "random_seed": _is_whole(values["random_seed"], 0, 2**63 - 1),
+        "encoding": _is_text(values["encoding"]) and values["encoding"] in ENCODINGS,
+    }
+    wrong = [name for name, right in checks.items() if not right]
+    if not wrong and METHODS[values["scheme"]].budget != bool(ipcs):
+        wrong = ["ipcs"]  # a method with a budget needs one, and another has none
+    if not wrong and values["draws"] > 1 and not METHODS[values["scheme"]].drawn:
+        wrong = ["draws"]
+    if wrong:
+        raise SettingError(
+            f"A job of the request cannot be so: {wrong[0]}.", found=printable(repr(values[wrong[0]]), most=80)
+        )
+    return Job(**{**values, "ipcs": tuple(ipcs)})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def job(

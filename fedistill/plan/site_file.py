@@ -12,7 +12,7 @@ from fedistill.plan.find import read_toml
 from fedistill.plan.load import _checked, load_federation
 from fedistill.plan.sets import from_folder
 from fedistill.plan.tables import Frozen
-from fedistill.privacy.policy import Policy
+from fedistill.privacy.policy import SitePolicy
 
 
 class SiteFile(Frozen):
@@ -25,7 +25,8 @@ class SiteFile(Frozen):
         federation: in its place, for a rehearsal: its share of the data that the sites of this federation divide.
         root_certificate, key: what `fedistill keys` has made for this site; left out only with ``--insecure``.
         store: folder where it keeps what it has computed.
-        ledger: file of what its private Releases have spent.
+        ledger: file of what has left, and what its private Releases have spent.
+        secret: file of 32 bytes that go into every seed; made at the first start, and nobody else's to see.
         data_root: folder of MedMNIST files.
         entropy: where the noise of private methods comes from: ``system``, which nobody can draw again; ``seeded``,
             for rehearsals, follows from the seed, which the server knows.
@@ -43,6 +44,7 @@ class SiteFile(Frozen):
     key: str | None = None
     store: str = "store"
     ledger: str = "ledger.jsonl"
+    secret: str = "site.secret"
     data_root: str | None = None
     entropy: Literal["system", "seeded"] = "system"
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -52,7 +54,7 @@ class SiteFile(Frozen):
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
     scanner: Scanner | None = None
-    policy: Policy = Policy()
+    policy: SitePolicy = Field(default_factory=SitePolicy)
 
     @field_validator("name")
     @classmethod
@@ -77,6 +79,11 @@ class SiteFile(Frozen):
         said = [name for name in own if name in self.model_fields_set]
         if self.federation is not None and said:
             raise ValueError(f"{said[0]} is the federation's to say, where this site has a share of its data")
+        if self.policy.proximity != "off" and self.federation is None and not self.held_out:
+            raise ValueError(
+                f'policy.proximity = "{self.policy.proximity}" compares with images set aside, and held_out is 0, so '
+                "every Release would be refused. Write held_out = 0.2"
+            )
         return self
 
 
@@ -107,6 +114,7 @@ class OwnSite:
             "data-root": "" if root is None else str(self.path(root)),
             "store": str(self.path(self.file.store)),
             "ledger": str(self.path(self.file.ledger)),
+            "secret": str(self.path(self.file.secret)),
             "entropy": self.file.entropy,
         }
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.errors import LedgerError
+from fedistill.privacy.leaving import Leaving, require_room
 from fedistill.privacy.ledger_lines import Entry, Occasion, link, read
 from fedistill.privacy.spending import Charge, already_paid, require_affordable
 
@@ -64,6 +65,15 @@ class Ledger:
         """
         require_affordable(self.charges(), charges)
 
+    def require_room(self, leaving: Leaving) -> None:
+        """Refuse, before any work for it, a Release beyond what may leave in all.
+
+        Raises:
+            PolicyError: names the rule.
+            LedgerError: the ledger cannot be read.
+        """
+        require_room(self.entries(), leaving)
+
     def charge(self, occasion: Occasion, charge: Charge) -> None:
         """Enter a charge; when this returns, it is on the disk, and its noise may be drawn.
 
@@ -78,16 +88,25 @@ class Ledger:
             if not already_paid(before, charge):
                 self._append(file, {"entry": "charged", **asdict(occasion), **asdict(charge)}, chain)
 
-    def release(self, occasion: Occasion, sha256: str, keys: Sequence[str] = ()) -> None:
+    def release(
+        self, occasion: Occasion, sha256: str, keys: Sequence[str] = (), leaving: Leaving | None = None
+    ) -> None:
         """Enter what is about to leave; once for the same Release to the same recipient.
 
+        Args:
+            leaving: what it adds to all that has left, and how much may; None: it is not counted.
+
         Raises:
+            PolicyError: more would leave than may; nothing was entered.
             LedgerError: the ledger cannot be read or written.
         """
         with self._held() as file:
             entries, chain = read(self.path)
+            if leaving is not None:
+                require_room(entries, leaving, sha256=sha256)
             if not any((entry.sha256, entry.occasion.to) == (sha256, occasion.to) for entry in entries):
-                about = {"entry": "released", **asdict(occasion), "sha256": sha256, "keys": list(keys)}
+                counted = {} if leaving is None else {"item": leaving.item, "per_class": leaving.per_class}
+                about = {"entry": "released", **asdict(occasion), "sha256": sha256, "keys": list(keys), **counted}
                 self._append(file, about, chain)
 
     @contextmanager

@@ -32,6 +32,7 @@ class Entry:
         time: seconds since 1970.
         charge: what was paid for; or
         sha256: of the Release that left, and the keys of the charges that it rests on.
+        item: of the job it answered; per_class: images of a class in it, where no privacy budget bounds it.
     """
 
     time: float
@@ -39,6 +40,8 @@ class Entry:
     charge: Charge | None = None
     sha256: str = ""
     keys: tuple[str, ...] = ()
+    item: str = ""
+    per_class: int = 0
 
 
 def read(path: Path) -> tuple[list[Entry], str]:
@@ -75,7 +78,8 @@ def _entry(line: str, chain: str) -> tuple[Entry, str]:
     kind, when = content.pop("entry"), float(content.pop("time"))
     occasion = Occasion(content.pop("to"), content.pop("scheme"), tuple(content.pop("ipc")))
     if kind == "released":
-        return Entry(when, occasion, sha256=content["sha256"], keys=tuple(content["keys"])), chained
+        counted = str(content.get("item", "")), int(content.get("per_class", 0))
+        return Entry(when, occasion, None, content["sha256"], tuple(content["keys"]), *counted), chained
     if kind != "charged":
         raise ValueError(f"there is no entry {kind!r}")
     cost = content.pop("cost")

@@ -6,12 +6,14 @@ simulation's file is read, so that what every site would refuse is said before a
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fedistill.accounting import Cost
-from fedistill.errors import PolicyError
+from fedistill.errors import PolicyError, nearest
+from fedistill.models import MODELS
+from fedistill.privacy.floors import Told, below_floor
 from fedistill.privacy.proximity import QUANTILE
 from fedistill.privacy.spending import within
 
@@ -30,8 +32,15 @@ class Policy(BaseModel):
             recognisable.
         min_class_size: a class of fewer training patients (images, where they do not say whose they are) takes part in
             nothing: no image, network or score is made of it, and nothing says that it is there. 0 or 1: off.
-        max_ipc: images of a class that a Release may hold; each of several subsets drawn counts. A bound on every
-            Release by itself: only epsilon_max adds up.
+        max_ipc: images of a class that may leave. At a deployed site that is the sum over all budgets and draws of all
+            Releases without a privacy bound that ever left, by its ledger; in a simulation, whose Releases are
+            alternatives, a bound on every budget of every Release by itself.
+        max_releases: Releases that may leave a deployed site, in all, by its ledger; the same one again is no other.
+        smallest_batch, smallest_cluster: real images in any mean or batch, and in a cluster, that a method may be told
+            to take; a class with fewer patients than smallest_batch takes no part, for its mean would be of fewer.
+        fewest_iterations: steps that a method may be told to take at least.
+        encoding: ``uint8`` alone, or ``any`` that a Release can have.
+        models, widths: networks that may be matched on; empty: any. For these rules see `fedistill.privacy.floors`.
         share_counts: what is told of how many images there are: ``exact``; ``rounded`` to tens; ``none``. See
             `fedistill.privacy.counts`.
         epsilon_max, delta: the privacy budget of this site: what all its private Releases together may spend, by its
@@ -50,12 +59,32 @@ class Policy(BaseModel):
     start: Literal["noise", "real"] = "noise"
     min_class_size: Annotated[int, Field(ge=0)] = 1
     max_ipc: Annotated[int, Field(ge=1)] | None = None
+    max_releases: Annotated[int, Field(ge=0)] | None = None
+    smallest_batch: Annotated[int, Field(ge=1)] = 1
+    smallest_cluster: Annotated[int, Field(ge=1)] = 1
+    fewest_iterations: Annotated[int, Field(ge=1)] = 1
+    encoding: Literal["uint8", "any"] = "any"
+    models: tuple[str, ...] = ()
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = ()
     share_counts: Counts = "exact"
     epsilon_max: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     non_private: Literal["allow", "refuse"] | None = None
     proximity: Literal["off", "warn", "refuse"] = "off"
     proximity_quantile: Annotated[float, Field(ge=0, le=0.5)] = QUANTILE
+
+    @field_validator("models", "widths", mode="before")
+    @classmethod
+    def _a_list_in_toml(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in MODELS:
+                raise ValueError(f"there is no model {name!r}: {nearest(name, MODELS)}")
+        return value
 
     @property
     def private_only(self) -> bool:
@@ -69,8 +98,50 @@ class Policy(BaseModel):
 
     @property
     def smallest(self) -> int:
-        """Patients or images that a class has at least."""
+        """Patients or images that a class has at least, to take part in anything."""
         return max(1, self.min_class_size)
+
+    @property
+    def least_in_class(self) -> int:
+        """Patients or images that a class has at least, to be averaged over where no noise is added."""
+        return max(self.smallest, self.smallest_batch)
+
+
+class SitePolicy(Policy):
+    """A deployed site's rules: what its file does not say is safe.
+
+    The figures behind the floors are in ``README.md`` beside this file.
+    """
+
+    min_class_size: Annotated[int, Field(ge=0)] = 16
+    max_ipc: Annotated[int, Field(ge=1)] | None = 100
+    max_releases: Annotated[int, Field(ge=0)] | None = 20
+    smallest_batch: Annotated[int, Field(ge=1)] = 16
+    smallest_cluster: Annotated[int, Field(ge=1)] = 48
+    fewest_iterations: Annotated[int, Field(ge=1)] = 20
+    encoding: Literal["uint8", "any"] = "uint8"
+    models: tuple[str, ...] = ("convnet",)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
+    share_counts: Counts = "rounded"
+
+    @model_validator(mode="after")
+    def _of_one_mind(self) -> "SitePolicy":
+        require_bound(self)
+        if self.private_only and self.allow_real_images:
+            raise ValueError(
+                "allow_real_images = true lets patients' images out, and the same rules let nothing out without a "
+                "differential-privacy bound: take one of them away"
+            )
+        return self
+
+
+def require_bound(policy: Policy) -> None:
+    """Raise ValueError where a policy refuses what has no privacy bound and sets no bound itself."""
+    if policy.non_private == "refuse" and policy.epsilon_max is None:
+        raise ValueError(
+            'non_private = "refuse" needs an epsilon_max: without one any epsilon would do, 1000 too, which bounds '
+            "nothing. Write one, such as epsilon_max = 8.0"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +155,7 @@ class Asked:
         per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
         private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
         held_out: whether the site has set images aside.
+        told: what the request tells the method; None where that is not known yet, or there is nothing to tell.
     """
 
     scheme: str
@@ -94,6 +166,7 @@ class Asked:
     private: bool = False
     costs: tuple[Cost, ...] = ()
     held_out: bool = True
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +204,8 @@ def objection(policy: Policy, asked: Asked) -> Objection | None:
         return Objection(
             rule, does, f"take a private scheme, or {_written('non_private = ' + chr(34) + 'allow' + chr(34))}"
         )
+    if asked.told is not None and (low := below_floor(policy, asked.told, bounded=asked.private or asked.real)):
+        return Objection(*low)
     if images and policy.max_ipc is not None and (asked.per_class is None or asked.per_class > policy.max_ipc):
         many = "all images" if asked.per_class is None else f"up to {asked.per_class} images"
         return Objection("max_ipc", f"sends {many} of a class, more than {policy.max_ipc}", "lower ipc")
@@ -160,16 +235,17 @@ def check_request(policy: Policy, asked: Asked) -> None:
         raise PolicyError(f"The site's policy forbids {asked.scheme!r}: it {found.does} (rule {found.rule}).")
 
 
-def check_weights(policy: Policy, *, scheme: str, private: bool = False) -> None:
+def check_weights(policy: Policy, *, scheme: str, private: bool = False, told: Told | None = None) -> None:
     """Refuse to train what could not be sent.
 
     Args:
         private: whether every step is under a differential-privacy bound.
+        told: what shape the networks would have.
 
     Raises:
         PolicyError: names the rule.
     """
-    check_request(policy, Asked(scheme, sends="networks", private=private))
+    check_request(policy, Asked(scheme, sends="networks", private=private, told=told))
 
 
 def _written(line: str) -> str:
