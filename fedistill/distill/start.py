@@ -64,9 +64,7 @@ def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSe
     for _, same in groupby(held, key=id):  # a cluster listed several times gives each of its images once first
         copies = list(same)
         at = copies[0]
-        if (
-            shared is not None and kind == "real"
-        ):  # an image keeps its own labels
+        if shared is not None and kind == "real":  # an image keeps its own labels
             at = _some(at[shared[at]], task.smallest)
         picked.append(sample(at, len(copies) * each, generator))
     positions = torch.cat(picked)

@@ -31,12 +31,14 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from fedistill.federation.asked_log import request_events
 from fedistill.federation.events import Event, Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.identity import acting_as
 from fedistill.federation.job import answer, attempt, job_name
 from fedistill.federation.messages import RELEASE
 from fedistill.federation.nodes import Node
+from fedistill.text import printable
 
 APP = "fedistill.federation.site_app:app"
 POLL_SECONDS = 1.0
@@ -90,10 +92,13 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
     try:
         message, context, run, _ = pull_task_input(client)  # the last is the run's own code: it is left packed
         here = replace(node, node_id=context.node_id)
-        name = f"run {run.run_id}, {message.metadata.message_type}, {job_name(message, here)}"
+        kind = printable(message.metadata.message_type, most=60)
+        name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
         with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
             on_event = emitter(job_name(message, here))
-            on_event({"stage": "started", "message": message.metadata.message_type})
+            for event in request_events(message, run_id=run.run_id):
+                on_event(event)
+            on_event({"stage": "started", "message": kind})
             came = attempt(answer, APP, message, here, {}, run.run_id, RecordDict())
             beat.end()
             with acting_as(run.run_id, context.node_id):
@@ -124,9 +129,10 @@ def _discreet(
         own: what the site knows of itself.
     """
     if isinstance(came, Failure):
-        on_event({"stage": "failed", "final": True, "message": came.reason})
+        stage = "refused" if came.line.startswith(REFUSALS) else "failed"
+        on_event({"stage": stage, "final": True, "message": came.reason})
         line = _placeless(came.line, own) if came.line.startswith(REFUSALS) else _outside(came.line)
-        return Message(Error(code=came.code, reason=line), reply_to=message), came.line
+        return Message(Error(code=came.code, reason=line), reply_to=message), printable(came.line)
     reply: Message = came.reply
     how = []
     if message.metadata.message_type == RELEASE and reply.has_content():
@@ -137,10 +143,11 @@ def _discreet(
                 record["error"], record["trace"] = _outside(line), ""
                 how.append(line)
             elif record.get("refused"):
+                on_event({"stage": "refused", "final": True, "message": str(record["refused"])})
                 how.append(str(record["refused"]))
                 record["refused"] = _placeless(str(record["refused"]), own)
     on_event({"stage": "answered", "final": True})
-    return reply, "; ".join(dict.fromkeys(how)) or "answered"
+    return reply, printable("; ".join(dict.fromkeys(how)) or "answered", most=1000)
 
 
 def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:

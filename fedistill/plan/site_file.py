@@ -12,7 +12,7 @@ from fedistill.plan.find import read_toml
 from fedistill.plan.load import _checked, load_federation
 from fedistill.plan.sets import from_folder
 from fedistill.plan.tables import Frozen
-from fedistill.privacy.policy import SitePolicy
+from fedistill.privacy.policy import Policy, SitePolicy
 
 
 class SiteFile(Frozen):
@@ -145,7 +145,7 @@ def _alone(file: SiteFile, folder: Path) -> Federation:
         sites=(file.name,),
         site={file.name: site},
         held_out=file.held_out,
-        policy=file.policy,
+        policy=_plain(file.policy),
     )
 
 
@@ -157,4 +157,9 @@ def _shared(file: SiteFile, folder: Path) -> Federation:
         raise PlanError(f"Federation {found.name!r} has no site {file.name!r}.", mend=nearest(file.name, found.sites))
     resources: dict[str, Any] = {"threads": file.threads, "gpus": file.gpus}
     mine = Site(**{**found.of(file.name).model_dump(exclude={"policy"}), **resources})
-    return found.model_copy(update={"policy": file.policy, "site": {**found.site, file.name: mine}})
+    return found.model_copy(update={"policy": _plain(file.policy), "site": {**found.site, file.name: mine}})
+
+
+def _plain(rules: SitePolicy) -> Policy:
+    """Return a site's rules, all written out, as the policy that a federation has."""
+    return Policy(**rules.model_dump())

@@ -61,7 +61,8 @@ def test_of_several_jobs_each_is_told_apart():
     good, refused, failed = unpack_outcomes(reply.content)
     assert (good, refused) == (made[0], made[1])
     assert (failed.error, failed.trace) == ("ValueError at the site, whose own log says more", "")
-    assert SECRET in told[0]["message"] and "forbids it" in how
+    assert [event["stage"] for event in told] == ["refused", "failed", "answered"]
+    assert "forbids it" in told[0]["message"] and SECRET in told[1]["message"] and "forbids it" in how
 
 
 @pytest.mark.parametrize("name", ["", "x: y"])

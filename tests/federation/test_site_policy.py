@@ -23,9 +23,9 @@ DM = {"iterations": 1, "looks": 0, "early_networks": 0, "batch_real": 8}
 PRIVATE = {"epsilon": 4.0, "queries": 1, "width": 4, "iterations": 1}
 
 
-def site(folder, policy=None, *, entropy="seeded", ledger=None, **about):
+def site(folder, policy=None, *, entropy="seeded", ledger=None, secret=None, **about):
     federation = Federation(**{**BREAST, **about}, policy=policy or Policy())
-    return Here(federation, 0, None, Store(folder / "store"), entropy, ledger=ledger)
+    return Here(federation, 0, None, Store(folder / "store"), entropy, ledger=ledger, secret=secret)
 
 
 def asked(scheme="dp-dm", *, seed=0, ipcs=(1, 2), draws=1, **settings):
@@ -41,8 +41,10 @@ def release(job, here, told=None):
     return Release.from_bytes(done(job, here, told).release)
 
 
-def real_site(folder, **policy):
-    return site(folder, Policy(**policy), entropy="system", ledger=folder / "ledger.jsonl")
+def real_site(folder, *, epsilon_max=100.0, non_private="allow", **policy):
+    """A deployed site without floors: each test sets the rule it is about."""
+    policy = Policy(epsilon_max=epsilon_max, non_private=non_private, **policy)
+    return site(folder, policy, entropy="system", ledger=folder / "ledger.jsonl", secret=b"s" * 32)
 
 
 def test_noise_is_drawn_after_its_charge_is_on_the_disk(tmp_path, monkeypatch):
@@ -69,7 +71,8 @@ def test_budgets_add_up_the_third_release_is_refused_and_a_resumed_one_spends_no
         done(asked(seed=2), here, told)
     assert here.ledger.read_bytes() == before and not told
     again = done(asked(seed=0), here)
-    assert again.release == made[0].release and again.found == 2 and here.ledger.read_bytes() == before
+    assert again.release == made[0].release and again.found == 0, "whether it was asked before is nobody's to know"
+    assert here.ledger.read_bytes() == before
     (tmp_path / "store" / "synthetic").rename(tmp_path / "lost")
     assert done(asked(seed=0), here).found == 0  # fitted anew, to answers that were paid for
     assert len(Ledger(here.ledger).charges()) == 2
@@ -110,7 +113,7 @@ def test_the_server_cannot_talk_a_site_out_of_its_budget(tmp_path, change, error
         ({"allow_real_images": True, "max_ipc": 2}, asked("random", ipcs=(2,), draws=9), "max_ipc"),
         ({"max_ipc": 2}, asked("dm", ipcs=(1, 3)), "max_ipc"),
         ({}, asked("dc", start="real"), "start"),
-        ({"epsilon_max": 9.0}, asked("dm"), "epsilon_max"),
+        ({"epsilon_max": 9.0, "non_private": None}, asked("dm"), "epsilon_max"),
         ({"proximity": "refuse"}, asked("dm"), "proximity"),
         ({"min_class_size": 1000}, asked("dm"), "min_class_size"),
         ({"allow_real_images": True, "share_counts": "none"}, asked("random", ipcs=(40,)), "share_counts"),
@@ -266,7 +269,11 @@ def test_a_site_s_own_rules_go_over_the_federation_s(tmp_path):
     [
         (["federation.policy.max_ipc=1"], "more than 1, which the policy of the sites forbids (rule max_ipc)"),
         (["federation.policy.epsilon_max=8.0"], "no differential-privacy bound, which the policy of the sites"),
-        (["federation.policy.non_private='refuse'"], 'non_private = "allow"'),
+        (["federation.policy.non_private='refuse'"], 'non_private = "refuse" needs an epsilon_max'),
+        (
+            ["federation.policy={allow_real_images=true, epsilon_max=8.0, non_private='refuse'}"],
+            'non_private = "allow"',
+        ),
         (["federation.policy.share_counts='rounded'"], "'full' sends as many images as there are"),
         (["federation.policy.proximity='warn'"], "held_out = 0.2"),
         (["federation.policy.proximity_quantile=0.7"], "0.5"),
