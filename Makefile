@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow deployment bench scale faults lint clean
+.PHONY: quickstart test test-slow deployment bench scale faults attacks lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
@@ -28,6 +28,10 @@ scale: $(VENV)/.installed-test
 
 faults: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m faults runs/faults $(ARGS)
+
+# What a server, or anybody who reaches a machine, might try: a line each, what it got before and what refuses it.
+attacks: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m attacks $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

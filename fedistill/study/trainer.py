@@ -16,10 +16,12 @@ from fedistill.plan import Simulation
 from fedistill.seeds import spawn
 from fedistill.store import Store, key_of
 from fedistill.study.arm import Arm
+from fedistill.study.crossval import VERSION as FOLDS_VERSION
+from fedistill.study.crossval import Pilot, folds
 from fedistill.study.pool import Pool
-from fedistill.study.stages import score_networks, train_networks
+from fedistill.study.stages import cross_validate, score_networks, train_networks
 from fedistill.training.fit import VERSION
-from fedistill.training.metrics import score
+from fedistill.training.metrics import Tally, score
 from fedistill.training.recipe import Recipe
 
 
@@ -35,6 +37,14 @@ class Trained:
     key: str
     params: Params
     seconds: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """How a recipe's networks did on images set aside: their AUC, and the mean negative log-likelihood."""
+
+    auc: float
+    loss: float
 
 
 def trained_elsewhere(params: Params, seconds: float) -> Trained:
@@ -132,6 +142,42 @@ class Trainer:
             self.store.put("network", key, tensors, {"seconds": trained[key].seconds})
         self.computed += len(made)
         return trained
+
+    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> Validated | None:
+        """Return how a recipe does within a pool, by cross-validation repeated for each pilot; None where the pool is
+        too small to set anything aside.
+        """
+        made = []
+        for index in pilots:
+            images, labels = pool.of_network(index)
+            seed = self._seed(arm, index)
+            made.append(Pilot(images, labels, folds(labels, seed=seed), seed))
+        if not all(pilot.folds for pilot in made):
+            return None
+        keys = [self._key(arm, pool, recipe, index) for index in pilots]
+        key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in made], "version": FOLDS_VERSION})
+        found = self.store.get("crossval", key)
+        if found is None:
+            name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
+            parts, seconds = await self.coordinator.compute(
+                name,
+                cross_validate,
+                name,
+                self.network(arm.model),
+                made,
+                recipe,
+                self.mirror,
+                self.simulation.gpus,
+                threads=self.simulation.threads,
+                gpus=self.simulation.gpus,
+            )
+            self.store.put("crossval", key, parts, {"seconds": seconds})
+            self.computed += 1
+        else:
+            parts = found[0]
+            self.found += 1
+        counts = {name: value.numpy() for name, value in parts.items() if name != "loss"}
+        return Validated(Tally(**counts).auc, float(parts["loss"][0]))
 
     async def test(self, arm: Arm, networks: Sequence[Trained]) -> np.ndarray:
         """Probabilities on the official test split, float32 (networks, N, K)."""

@@ -1,0 +1,85 @@
+"""Which recipe, without a patient's image: repeated cross-validation within the pool of Releases.
+
+What a server could be told about networks it sends to hospitals tells it of their images. So it asks nobody: it sets
+parts of what it has been sent aside, trains on the rest, and counts concordant pairs on what was set aside. The counts
+of all folds and repeats add up to one AUC for each candidate, as those of several sites would.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.seeds import rng
+
+VERSION = 1
+"""Raised when equal pools are split otherwise; part of the key of what is kept."""
+
+FOLDS = 5
+ENOUGH = 200
+"""Images on which a candidate is scored; a pool of more needs no more folds than hold so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What is trained on and what is set aside: positions in the pool, each int64 (n,)."""
+
+    train: Tensor
+    aside: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """A network's part in the cross-validation of one candidate.
+
+    Args:
+        images: float32 (N, C, H, W), what the network would be trained on; labels: int64 (N,) or float32 (N, L).
+        folds: of these images.
+        seed: of the network, in every fold.
+    """
+
+    images: Tensor
+    labels: Tensor
+    folds: Sequence[Fold]
+    seed: int
+
+
+def folds(labels: Tensor, *, seed: int) -> list[Fold]:
+    """Split a pool into folds with every class in each, as far as its images go.
+
+    Args:
+        labels: int64 (N,), or float32 (N, L) for several labels an image.
+        seed: of the order in which images are dealt out.
+
+    Returns:
+        at most `FOLDS`, and only as many as set `ENOUGH` images aside; none where no fold would hold two classes.
+
+    >>> [len(fold.aside) for fold in folds(torch.tensor([0, 0, 0, 1, 1, 1]), seed=0)]
+    [2, 2, 2]
+    >>> folds(torch.tensor([0, 1]), seed=0)
+    []
+    """
+    n, random = len(labels), rng(seed, "folds")
+    groups = [np.arange(n)] if labels.ndim == 2 else [np.flatnonzero(labels.numpy() == c) for c in labels.unique()]
+    several = [group for group in groups if len(group) > 1]
+    if not several or (labels.ndim == 1 and len(several) < 2):
+        return []
+    count = min(FOLDS, min(map(len, several)))
+    of = np.full(n, -1)  # an image without another of its class is never set aside
+    for group in several:
+        of[random.permutation(group)] = np.arange(len(group)) % count
+    wanted = min(count, -(-ENOUGH * count // n))
+    at = torch.from_numpy(of)
+    return [Fold(torch.nonzero(at != k).flatten(), torch.nonzero(at == k).flatten()) for k in range(wanted)]
+
+
+def fold_sizes(images: int) -> Sequence[int]:
+    """Return how many images each network trains on that one candidate takes for each pilot, about; for estimates.
+
+    >>> fold_sizes(60), fold_sizes(4000)
+    ([48, 48, 48, 48, 48], [3200])
+    """
+    wanted = min(FOLDS, -(-ENOUGH * FOLDS // max(1, images)))
+    return [max(1, images - images // FOLDS)] * wanted
