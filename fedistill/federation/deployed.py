@@ -44,6 +44,11 @@ def require_deployable(plan: Plan) -> None:
         )
     if simulation.audit is not None:
         raise PlanError(f"{plan.name} has an audit: attacks need the site's own images.", mend="take [audit] away")
+    if simulation.recipe.chosen_on == "sites":
+        raise PlanError(
+            f"{plan.name} chooses step sizes by the sites' scores (recipe.chosen_on), and no hospital tells any.",
+            mend="--set 'recipe.chosen_on=\"pool\"'",
+        )
     others = [name for name in simulation.scheme if scheme_named(name).kind != "images"]
     if others:
         raise PlanError(

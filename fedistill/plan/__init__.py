@@ -3,7 +3,7 @@
 from fedistill.plan.audit import Audit
 from fedistill.plan.audited import audited_plan
 from fedistill.plan.federation import Federation, Site
-from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets
+from fedistill.plan.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets, val_set
 from fedistill.plan.jobs import Job, job
 from fedistill.plan.load import load_federation, load_plan, load_simulation
 from fedistill.plan.simulation import CommonRecipe, Simulation
@@ -30,4 +30,5 @@ __all__ = [
     "load_simulation",
     "test_set",
     "test_sets",
+    "val_set",
 ]

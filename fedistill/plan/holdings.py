@@ -131,6 +131,11 @@ def test_set(federation: Federation, data_root: str | None) -> ImageSet:
     return concatenate(test_sets(federation, data_root))
 
 
+def val_set(federation: Federation, data_root: str | None) -> ImageSet:
+    """Return the official validation split as a whole, of all sets, where a coordinator has it."""
+    return concatenate(_sets(federation, "val", data_root))
+
+
 # Their names make pytest think them tests.
 test_sets.__test__ = False  # type: ignore[attr-defined]
 test_set.__test__ = False  # type: ignore[attr-defined]

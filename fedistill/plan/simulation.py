@@ -29,6 +29,10 @@ class CommonRecipe(Frozen):
         lr: the grid of step sizes; the one with the best validation AUC at the sites is used.
         augment: whether each batch takes a drawn augmentation.
         pilots: networks trained for each point of the grid.
+        chosen_on: what the step size of networks trained on a pool is chosen on. ``pool``: the pool itself, by repeated
+            cross-validation, with no part for any patient's image that was not shared; ``coordinator``: the official
+            validation split as a whole, where the coordinator has one of its own; ``sites``: the sites' own validation
+            images, each telling counts, which deployed sites refuse to.
     """
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
@@ -37,6 +41,7 @@ class CommonRecipe(Frozen):
     lr: tuple[Annotated[float, Field(gt=0)], ...] = (0.003, 0.01, 0.03)
     augment: bool = True
     pilots: Annotated[int, Field(ge=1, le=1000)] = 2
+    chosen_on: Literal["pool", "coordinator", "sites"] = "sites"
 
     @field_validator("lr", mode="before")
     @classmethod

@@ -1,7 +1,8 @@
-"""The common recipe's step size, and for schemes without an image budget its number of steps, chosen at the sites.
+"""The common recipe's step size, and for schemes without an image budget its number of steps.
 
-The server has no validation data. It sends pilot networks to the sites; each counts concordant pairs on its own
-validation images and returns counts only; added up they give one AUC per candidate. Test data have no part in it.
+By default chosen within the pool, by cross-validation (`fedistill.study.crossval`). Or on validation images: the
+coordinator's own; or the sites', where the server sends them pilot networks, each counts concordant pairs and returns
+counts only, which added up give one AUC per candidate. Test data have no part in any.
 """
 
 import asyncio
@@ -48,10 +49,16 @@ def grid(simulation: Simulation, *, grows: bool) -> Grid:
 
 
 async def _validate(desk: Desk, arm: Arm, pool: Pool, candidates: Sequence[Recipe]) -> list[float]:
-    """Validation AUC of each candidate, mean over its pilots; NaN where no site has images of two classes."""
+    """Return each candidate's quality, higher being better; NaN where there is nothing to tell it by."""
     pilots = range(min(desk.simulation.recipe.pilots, desk.simulation.networks))
+    if desk.simulation.recipe.chosen_on == "pool":
+        found = await asyncio.gather(*[desk.trainer.cross_validated(arm, pool, each, pilots) for each in candidates])
+        return [np.nan if each is None else each.quality for each in found]
     trained = await asyncio.gather(*[desk.trainer.networks(arm, pool, recipe, pilots) for recipe in candidates])
     networks = [network for each in trained for network in each]
+    if desk.simulation.recipe.chosen_on == "coordinator":
+        aucs = np.array(await desk.trainer.validated(networks, arm.model)).reshape(len(candidates), len(pilots))
+        return [float(value) for value in aucs.mean(1)]
     steps = ", ".join(dict.fromkeys(str(recipe.steps) for recipe in candidates))
     totals = await tallied(
         desk,

@@ -39,6 +39,7 @@ class Study:
         folder: where Releases and tracebacks are kept; store: where networks are.
         test: the official test split, the server's alone.
         holdings: who holds what, a redraw after another.
+        val: the official validation split, where recipes are chosen on the coordinator's own.
         on_event: told when a site fails.
     """
 
@@ -51,10 +52,11 @@ class Study:
         test: ImageSet,
         holdings: Sequence[Holdings],
         *,
+        val: ImageSet | None = None,
         on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         self.simulation = simulation
-        self.trainer = Trainer(simulation, coordinator, store, test)
+        self.trainer = Trainer(simulation, coordinator, store, test, val)
         expected = Expected(test.channels, test.size, test.n_classes, test.multilabel)
         self.desk = Desk(simulation, coordinator, self.trainer, store, folder, expected, holdings, on_event)
         self.pooled = Pooled(self.desk)

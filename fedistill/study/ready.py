@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fedistill.data import ImageSet, concatenate
 from fedistill.errors import DataError
-from fedistill.plan import Holdings, Plan, holdings, test_sets
+from fedistill.plan import Holdings, Plan, holdings, test_sets, val_set
 from fedistill.plan.census import census
 from fedistill.store import Tensors
 
@@ -34,11 +34,13 @@ class Ready:
         test: the official test split.
         divided: who holds what, a redraw after another.
         sources: what the test split is joined of, in this order.
+        val: the official validation split as a whole, where recipes are chosen on the coordinator's own.
     """
 
     test: ImageSet
     divided: list[Holdings]
     sources: tuple[Source, ...]
+    val: ImageSet | None = None
 
 
 def made_ready(
@@ -79,5 +81,11 @@ def made_ready(
                 held = holdings(federation, key[1], data_root, note)
                 divided[key] = census(held) if divided and not audited else held
         test, sources = tests[about]
-        ready.append(Ready(test, [divided[key] for key in keys], sources))
+        own = point.simulation.recipe.chosen_on == "coordinator"
+        val = val_set(federation, data_root) if own else None
+        if val is not None and not len(val):
+            raise DataError(
+                'recipe.chosen_on = "coordinator", and the validation split is empty.', mend='chosen_on = "pool"'
+            )
+        ready.append(Ready(test, [divided[key] for key in keys], sources, val))
     return ready, drawn

@@ -138,7 +138,9 @@ def _conducted(
         def listen(event: dict[str, Any], about: dict[str, Any] = about) -> None:
             on_event({**about, **event})
 
-        study = Study(point.simulation, coordinator, here, store, data.test, data.divided, on_event=listen)
+        study = Study(
+            point.simulation, coordinator, here, store, data.test, data.divided, val=data.val, on_event=listen
+        )
         studies.append(study)
 
     plans = planned(plan, studies)

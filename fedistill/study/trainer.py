@@ -41,10 +41,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class Validated:
-    """How a recipe's networks did on images set aside: their AUC, and the mean negative log-likelihood."""
+    """How a recipe's networks did on images set aside.
+
+    Args:
+        auc: theirs; loss: the mean negative log-likelihood of the images' labels.
+    """
 
     auc: float
     loss: float
+
+    @property
+    def quality(self) -> float:
+        """What a choice is made by."""
+        return self.auc
 
 
 def trained_elsewhere(params: Params, seconds: float) -> Trained:
@@ -58,7 +67,15 @@ def trained_elsewhere(params: Params, seconds: float) -> Trained:
 class Trainer:
     """Trains and tests the networks of a run's arms; only what the store does not know is computed."""
 
-    def __init__(self, simulation: Simulation, coordinator: Coordinator, store: Store, test: ImageSet) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        coordinator: Coordinator,
+        store: Store,
+        test: ImageSet,
+        val: ImageSet | None = None,
+    ) -> None:
+        self._val = val
         self.simulation, self.coordinator, self.store = simulation, coordinator, store
         self.test_labels, self.mirror, self.multilabel = test.labels, test.mirror, test.multilabel
         self._shape = {"channels": test.channels, "classes": test.n_classes, "size": test.size}
@@ -178,6 +195,24 @@ class Trainer:
             self.found += 1
         counts = {name: value.numpy() for name, value in parts.items() if name != "loss"}
         return Validated(Tally(**counts).auc, float(parts["loss"][0]))
+
+    async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
+        """Return the AUC of each network on the coordinator's own validation split; NaN where it has none."""
+        val = self._val
+        if val is None or not len(val):
+            return [float("nan")] * len(networks)
+        scores: torch.Tensor = await self.coordinator.compute(
+            f"server: validation {key_of({'networks': [n.key for n in networks]})[:16]}",
+            score_networks,
+            self.network(model),
+            [n.params for n in networks],
+            val.pixels().numpy(),
+            val.multilabel,
+            self.simulation.gpus,
+            threads=self.simulation.threads,
+            gpus=self.simulation.gpus,
+        )
+        return [score(val.labels, each)["auc"] for each in scores.numpy()]
 
     async def test(self, arm: Arm, networks: Sequence[Trained]) -> np.ndarray:
         """Probabilities on the official test split, float32 (networks, N, K)."""
