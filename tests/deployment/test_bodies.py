@@ -124,7 +124,7 @@ def test_one_that_stops_is_given_up(monkeypatch):
 
 def test_one_that_drips_is_given_up():
     clock = iter(range(0, 1000, 10)).__next__
-    sender = read(Sender((b"x" for _ in range(100))), through=Bodies(app, lambda scope: False, clock))
+    sender = read(Sender(b"x" for _ in range(100)), through=Bodies(app, lambda scope: False, clock))
     assert sender.status == 408 and sender.read < 5
 
 

@@ -144,7 +144,9 @@ def bodies_of_strangers_leave_the_memory_as_it_is(server):
 
     def send(number):
         said = b"transfer-encoding: chunked" if number % 2 else b"content-length: %d" % LARGE
-        head = b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-type: application/protobuf\r\n%s\r\n\r\n" % said
+        head = (
+            b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-type: application/protobuf\r\n%s\r\n\r\n" % said
+        )
         part = bytes(1 << 16)
         framed = b"%x\r\n%s\r\n" % (len(part), part) if number % 2 else part
         with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=20) as plain:
