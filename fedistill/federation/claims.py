@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
 
 from fedistill.distill import METHODS, privacy_statement, settings_for
 from fedistill.distill.dp import PrivateSettings

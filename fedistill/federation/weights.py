@@ -182,8 +182,9 @@ def check_round_reply(content: RecordDict, *, site: str, network: Network) -> fl
     if who != site:
         raise ReleaseError("The reply is another site's.", expected=site, found=who)
     _require_counts(seconds, examples)
+    assert isinstance(seconds, int | float)  # as has just been looked at
     params_of(arrays, network)
-    return seconds
+    return float(seconds)
 
 
 def _require_counts(seconds: object, examples: object) -> None:

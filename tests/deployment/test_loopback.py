@@ -180,6 +180,7 @@ def test_three_hospitals(deployment):
     for node in nodes.values():
         node.until(": connected", UP)
     seconds = the_study_runs(deployment)
+    what_they_keep_is_theirs_alone(deployment.folder)
     assert stranger.wait(UP) == 1 and "does not know this site's key" in stranger.said, stranger.said
     assert ": connected" not in stranger.said
     a_node_dies_and_comes_back(deployment, nodes["south"], seconds)
@@ -221,6 +222,24 @@ def the_study_runs(deployment):
     assert refused.wait(UP) == 1 and "Too few sites answered" in refused.said, refused.said
     assert "forbids 'random'" in refused.said and "allow_real_images" in refused.said
     return seconds
+
+
+def what_they_keep_is_theirs_alone(folder):
+    """Stores, logs, events and ledgers of sites, the server's folder, and the run's."""
+    for name in ("north/store", "east/store", "keys/server", "runs/first"):
+        assert (folder / name).stat().st_mode & 0o077 == 0, name
+    kept = [folder / site / name for site in SITES for name in ("ledger.jsonl", "store")]
+    kept += [folder / "keys" / "server", folder / "runs"]
+    paths = [path for top in kept for path in (top.rglob("*") if top.is_dir() else [top]) if path.exists()]
+    open_to_others = [path for path in paths if path.is_file() and path.stat().st_mode & 0o077]
+    assert {path.suffix for path in open_to_others} <= {".crt", ".pub"}, open_to_others
+    assert {path.name for path in paths} >= {
+        "events.jsonl",
+        "node.log",
+        "superlink.log",
+        "superexec.log",
+        "report.html",
+    }
 
 
 def a_node_dies_and_comes_back(deployment, south, seconds):
