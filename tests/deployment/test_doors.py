@@ -1,20 +1,26 @@
 """Who may ask the server for what, without a server: where a request comes from, its token, and what a run brings."""
 
 import asyncio
+import base64
+import datetime as dt
 import io
 import os
 import zipfile
+from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.cli.build import build_fab_from_files
+from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 
 from fedistill.errors import SettingError, UserError
 from fedistill.federation.control import COMPONENTS, Control, bundle
 from fedistill.federation.control_token import HEADER, made_token, read_token
-from fedistill.federation.doors import ASKED, Doors, OnlySettings, require_settings_alone
+from fedistill.federation.doors import ASKED, Doors, OnlySettings, is_known, require_settings_alone
 from fedistill.federation.flower_child import TASK_TOKEN, app_command
 
 HERE, ELSEWHERE = ("127.0.0.1", 4), ("203.0.113.9", 4)
@@ -209,3 +215,51 @@ def test_a_runs_process_has_its_token_where_others_do_not_see_it():
     command, environment = app_command(Spec())
     assert "a secret" not in " ".join(command) and environment[TASK_TOKEN] == "a secret"
     assert command[-2:] == ["--root-certificates", "ca.crt"]
+
+
+class State:
+    """What the server knows."""
+
+    def __init__(self, *, task=None, key=None):
+        self.task, self.key = task, key
+
+    def get_task_by_token(self, token):
+        return object() if token == self.task else None
+
+    def get_node_id_by_public_key(self, key):
+        return 7 if key == self.key else None
+
+
+def known(path, state, **headers):
+    listed = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    app = SimpleNamespace(state=SimpleNamespace(linkstate_factory=SimpleNamespace(state=lambda: state)))
+    return is_known({"type": "http", "path": path, "headers": listed, "app": app})
+
+
+def test_a_runs_own_process_is_known_by_its_token():
+    state = State(task="good")
+    assert known("/v1/runtime/push-object", state, flwr_task_token="good")
+    assert not known("/v1/runtime/push-object", state, flwr_task_token="bad")
+    assert not known("/v1/runtime/push-object", state, flwr_task_token="")
+    assert not known("/v1/runtime/push-object", state)
+    assert not known("/v1/fleet/push-object", state, flwr_task_token="good"), "a token is for its own paths"
+
+
+def test_a_node_is_known_by_a_registered_key_and_a_fresh_signature():
+    mine, other = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    public = public_key_to_bytes(mine.public_key())
+
+    def headers(signer=mine, key=public, age=0.0):
+        said = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).isoformat()
+        encoded = {"flwr_public_key": key, "flwr_signature": sign_message(signer, said.encode())}
+        return {TIMESTAMP_HEADER: said, **{n: base64.b64encode(v).decode() for n, v in encoded.items()}}
+
+    path, state = "/v1/fleet/push-object", State(key=public)
+    assert known(path, state, **headers())
+    assert not known(path, State(), **headers()), "not registered, or not any more"
+    assert not known(path, state, **headers(signer=other))
+    assert not known(path, state, **headers(age=3600)) and not known(path, state, **headers(age=-3600))
+    assert not known(path, state, **{**headers(), "flwr_signature": "no base64!"})
+    assert not known(path, state, **{**headers(), TIMESTAMP_HEADER: "yesterday"})
+    assert not known(path, state, **{**headers(), TIMESTAMP_HEADER: "2026-01-01T00:00:00"}), "a time of no place"
+    assert not known(path, state)
