@@ -206,8 +206,8 @@ def _started(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
             mend="free some memory and some space in /tmp and /dev/shm, or run without Ray: --engine inline"
             if engine == "local"
             else "a cluster needs the same Python and Ray as here, and this machine has to be one of its nodes "
-            f"(`ray start --address {engine}`); one that asks for a token needs the same RAY_AUTH_MODE and RAY_AUTH_TOKEN "
-            "(or RAY_AUTH_TOKEN_PATH) here; `ray status` says whether it is up",
+            f"(`ray start --address {engine}`); where it asks for a token, "
+            "its RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH are needed here too; `ray status` says whether it is up",
         ) from error
     try:
         from fedistill.federation.dispatch import Dispatcher
