@@ -36,7 +36,11 @@ def keys(
     for path in made:
         words.console.print(escape(str(path)), soft_wrap=True)
     words.console.print(
-        "Hand each hospital its folder site-NAME, and nobody root.key." if made else "Nothing was missing."
+        "Hand each hospital its folder site-NAME. Move authority/root.key off this machine, to where nobody gets at "
+        "it: servers are signed with it, and nothing that runs needs it."
+        if made
+        else "Nothing was missing.",
+        soft_wrap=True,
     )
 
 

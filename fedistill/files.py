@@ -5,6 +5,52 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fedistill.errors import SettingError
+
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Modes of what its owner alone may read."""
+
+
+def keep_private() -> None:
+    """Make all that this process and those it starts write from now on their owner's alone, to the end of it."""
+    global _UMASK
+    _UMASK = 0o777 & ~PRIVATE_FOLDER
+    os.umask(_UMASK)
+
+
+def private_folder(path: Path) -> Path:
+    """Make this folder its owner's alone, whether it is there already or not; and return it.
+
+    Raises:
+        SettingError: it is somebody else's.
+    """
+    path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    _restrict(path, PRIVATE_FOLDER)
+    return path
+
+
+def private_file(path: Path) -> None:
+    """Make this file its owner's alone, where there is one.
+
+    Raises:
+        SettingError: it is somebody else's.
+    """
+    if path.is_file():
+        _restrict(path, PRIVATE_FILE)
+
+
+def _restrict(path: Path, mode: int) -> None:
+    if path.stat().st_mode & 0o777 & ~mode:
+        try:
+            path.chmod(mode)
+        except OSError as error:
+            raise SettingError(
+                f"Others can read {path}, and this account cannot change that.",
+                expected=f"mode {mode:04o}",
+                found=error.strerror,
+                mend="have its owner run this, or name another place",
+            ) from error
+
 
 def write_atomic(path: Path, content: bytes | str | Callable[[Path], None], *, mode: int | None = None) -> None:
     """Write ``content`` beside ``path``, flush it to disk, then rename it into place.

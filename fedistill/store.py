@@ -1,7 +1,8 @@
 """Content-addressed store: what was computed once from the same settings, images and seed is not computed again.
 
 ``ROOT/KIND/KEY.safetensors``, KEY being the SHA-256 of the canonical JSON of all that determines the result. Every file
-carries a checksum over its content: a damaged one is set aside and made anew.
+carries a checksum over its content: a damaged one is set aside and made anew. Files and the folders they are in are
+their owner's alone, for among them are images that no rule has been applied to.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedistill.files import write_atomic
+from fedistill.files import PRIVATE_FILE, PRIVATE_FOLDER, write_atomic
 
 Tensors = dict[str, Tensor]
 
@@ -63,7 +64,13 @@ class Store:
         described = json.dumps(dict(note or {}), sort_keys=True)
         tensors = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
         metadata = {"note": described, "sha256": _checksum(tensors, described)}
-        write_atomic(self.path(kind, key), save(tensors, metadata=metadata))
+        self._open(kind)
+        write_atomic(self.path(kind, key), save(tensors, metadata=metadata), mode=PRIVATE_FILE)
+
+    def _open(self, kind: str) -> None:
+        """Make the folders that are not there."""
+        for folder in (self.root, self.root / kind):
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     def get(self, kind: str, key: str) -> tuple[Tensors, dict[str, Any]] | None:
         """The tensors and their note; None where there are none or the file is damaged."""
@@ -106,9 +113,9 @@ class Store:
         Two jobs that need the same experts or the same images would otherwise both compute them.
         """
         path = self.path(kind, key).with_suffix(".making")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open(kind)
         while True:
-            with path.open("a") as file:
+            with open(path, "a", opener=_private) as file:
                 while not _locked(file.fileno()):
                     self._on_wait()
                     time.sleep(WAIT_SECONDS)
@@ -159,6 +166,10 @@ class KeptCheckpoint:
 
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         self._store.put("checkpoint", self._key, tensors, note)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE_FILE)
 
 
 def _locked(file: int) -> bool:

@@ -90,3 +90,13 @@ def test_who_fails_lets_the_next_one_try(tmp_path):
         with pytest.raises(ValueError):
             store.remember("kind", {"a": 1}, fail)
     assert store.remember("kind", {"a": 1}, lambda: {"x": torch.ones(1)})["x"] == 1
+
+
+def test_what_is_kept_is_its_owners_alone(tmp_path):
+    store = Store(tmp_path / "work")
+    store.put("synthetic", "a", {"x": torch.zeros(1)})
+    with store.making("experts", "b"):
+        made = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+        assert len(made) == 2 and all(path.stat().st_mode & 0o777 == 0o600 for path in made)
+    folders = [tmp_path / "work", *[path for path in (tmp_path / "work").iterdir()]]
+    assert len(folders) == 3 and all(path.stat().st_mode & 0o777 == 0o700 for path in folders)

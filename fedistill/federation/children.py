@@ -1,14 +1,17 @@
 """Processes beside ours: started with a quiet Flower, watched, and ended with us."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedistill.federation.runtime import QUIET
+from fedistill.files import PRIVATE_FILE, private_file, private_folder, write_atomic
 
 LINES = 12
 GRACE_SECONDS = 8.0
@@ -18,13 +21,14 @@ class Child:
     """A process whose output goes to a file.
 
     Args:
-        log: that file; begun anew.
+        log: that file; begun anew, its owner's alone.
     """
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
-        with log.open("wb") as out:
+        private_file(log)
+        with open(log, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE_FILE)) as out:
             self.process = subprocess.Popen(
                 [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
             )
@@ -56,7 +60,7 @@ class Child:
 
 def flower(command: str, arguments: Sequence[str], log: Path, home: Path) -> Child:
     """A Flower command that ends with this process."""
-    words = ["-m", "fedistill.federation.flower_child", str(os.getpid()), command, *arguments]
+    words = ["-P", "-m", "fedistill.federation.flower_child", str(os.getpid()), command, *arguments]
     return Child(words, log, quiet(home))
 
 
@@ -64,8 +68,19 @@ def quiet(home: Path) -> dict[str, str]:
     """An environment in which Flower keeps what it writes in a folder of ours, and sends nothing anywhere."""
     # Flower starts commands of its own by name, which lie beside this Python whether or not its environment is active.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     return {**QUIET, **os.environ, "PATH": path, "FLWR_HOME": str(home)}
+
+
+@contextmanager
+def secret_file(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """What children know each other by; made anew each time, and gone with them."""
+    secret, path = secrets.token_bytes(32), folder / f".secret-{os.getpid()}"
+    write_atomic(path, secret, mode=PRIVATE_FILE)
+    try:
+        yield path, secret
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def free_port() -> int:

@@ -16,13 +16,21 @@ import tomli_w
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
-from flwr.proto.control_pb2 import ListRunsRequest, RegisterNodeRequest, StartRunRequest, StopRunRequest
+from flwr.proto.control_pb2 import (
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedistill.errors import RunError, SettingError, nearest
+from fedistill.federation.control_token import HEADER, NAME, read_token
+from fedistill.text import printable
 
 COMPONENTS = {"serverapp": "fedistill.app:server", "clientapp": "fedistill.app:client"}
 
@@ -45,28 +53,41 @@ class Control:
     Args:
         address: HOST:PORT.
         root: its root certificate; None without TLS.
+        token: by which it knows who may ask; None where it asks for none, as Flower's own do not.
     """
 
-    def __init__(self, address: str, root: Path | None) -> None:
+    def __init__(self, address: str, root: Path | None, token: str | None = None) -> None:
         self.address = address
         self._client: Any = ControlHttpClient.from_server_address(
             server_address=address,
             insecure=root is None,
             root_certificates=None if root is None else root.read_bytes(),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedistill")],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedistill"), *_shown(token)],
         )
 
-    def register(self, public_key: Path, name: str) -> None:
-        """Let whoever holds the private key connect.
+    def register(self, public_key: bytes, name: str) -> int:
+        """Let whoever holds the private key connect; the number it has as a node.
+
+        Args:
+            public_key: as in a file ``NAME.pub``.
 
         Raises:
-            RunError: the file is no key, or the SuperLink does not take it.
+            RunError: it is no key, or the SuperLink does not take it.
         """
         try:
-            key = public_key_to_bytes(load_ssh_public_key(public_key.read_bytes()))  # type: ignore[arg-type]
+            key = public_key_to_bytes(load_ssh_public_key(public_key))  # type: ignore[arg-type]
         except Exception as error:
-            raise RunError(f"{public_key.name} is no public key of a site.", found=error) from error
-        self._asked("register the key", "RegisterNode", RegisterNodeRequest(public_key=key, name=name))
+            raise RunError(f"{name}.pub is no public key of a site.", found=error) from error
+        request = RegisterNodeRequest(public_key=key, name=name)
+        return int(self._asked("register the key", "RegisterNode", request).node_id)
+
+    def unregister(self, node_id: int) -> None:
+        """Let nobody connect any more with the key that was registered as this node.
+
+        Raises:
+            RunError: the SuperLink does not do it.
+        """
+        self._asked("take the key out", "UnregisterNode", UnregisterNodeRequest(node_id=node_id))
 
     def start(self, config: dict[str, str | bool]) -> int:
         """Start a run of the app as the server has it installed; its id."""
@@ -98,12 +119,23 @@ class Control:
         try:
             return getattr(self._client, method)(request)
         except httpx.HTTPStatusError as error:
-            found = f"{error.response.status_code}: {error.response.text[:500]}"
+            found = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
             raise RunError(f"The server at {self.address} did not {what}.", found=found) from error
         except httpx.HTTPError as error:
             raise RunError(
                 f"No server answers at {self.address}.", found=error, mend="start it with `fedistill server`"
             ) from error
+
+
+def _shown(token: str | None) -> list[Any]:
+    """What puts the token into every request; nothing where there is none."""
+
+    class Shown:
+        def intercept(self, context: Any, call_next: Any) -> Any:
+            context.request.headers[HEADER] = token
+            return call_next(context)
+
+    return [] if token is None else [Shown()]
 
 
 def connection(where: str) -> Control:
@@ -113,7 +145,7 @@ def connection(where: str) -> Control:
         where: the ``server`` folder it runs from, or the name of a connection in Flower's own configuration.
 
     Raises:
-        SettingError: there is none.
+        SettingError: there is none, or its token cannot be read.
     """
     folder = Path(where).expanduser()
     home = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
@@ -137,7 +169,8 @@ def connection(where: str) -> Control:
         raise SettingError(f"The connection {name!r} has neither root-certificates nor insecure = true.", found=path)
     if root is not None and not (path.parent / root).is_file():
         raise SettingError(f"The root certificate of {name!r} is not there.", expected=path.parent / root)
-    return Control(str(table["address"]), None if root is None else path.parent / root)
+    token = read_token(folder / NAME) if own else None
+    return Control(str(table["address"]), None if root is None else path.parent / root, token)
 
 
 def bundle(config: dict[str, str | bool]) -> bytes:

@@ -7,6 +7,7 @@ import torch
 from fedistill.distill import METHODS
 from fedistill.distill.release import ENCODINGS, Packed, Release
 from fedistill.errors import ReleaseError
+from fedistill.federation.claims import require_as_asked
 from fedistill.plan import Job
 
 OVERHEAD_BYTES = 1 << 20
@@ -52,11 +53,14 @@ def inspect(data: bytes, job: Job, expected: Expected) -> Release:
         raise ReleaseError("The Release answers another request.", expected=asked, found=told)
     if release.real and not METHODS[job.scheme].real:
         raise ReleaseError(f"The Release says it holds real images; {job.scheme!r} shares none.")
+    if METHODS[job.scheme].real and not release.real:
+        raise ReleaseError(f"The Release says it holds no real images; {job.scheme!r} shares nothing else.")
     budgets = job.ipcs or (None,)
     if set(release.sets) != set(budgets):
         raise ReleaseError("The Release has other budgets.", expected=list(budgets), found=list(release.sets))
     for ipc, packed in release.sets.items():
         _check(packed, ipc, job, expected)
+    require_as_asked(release, job)
     return release
 
 

@@ -3,10 +3,14 @@ own, and a key for each site by which the server knows it.
 
 Layout of the folder; a hospital is handed its own ``site-NAME`` and nothing else::
 
-    root.key              signs server certificates; leave it where nobody gets at it
+    authority/root.key    signs server certificates; move it to where nobody gets at it: nothing that runs needs it
     server/ca.crt         the root certificate      server/server.crt, server.key
     server/sites/NAME.pub the keys that may connect
     site-NAME/ca.crt      the root certificate      site-NAME/site.key  the site's private key
+
+Whoever has the root key can make servers that every site trusts. So it lies apart from the server's folder, and the
+server does not start where it lies beside it. Without it, sites can be added; for another server certificate it has to
+be brought back.
 """
 
 import datetime as dt
@@ -27,14 +31,16 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedistill.errors import SettingError
-from fedistill.files import write_atomic
+from fedistill.files import PRIVATE_FILE, private_file, private_folder, write_atomic
 from fedistill.plan.federation import require_name
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DAYS = 825
 """What a certificate is good for; browsers and libraries have come to distrust longer ones."""
 
-SECRET = 0o600
+AUTHORITY, ROOT_KEY = "authority", "root.key"
+
+SECRET = PRIVATE_FILE
 
 
 def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, days: int = DAYS) -> list[Path]:
@@ -49,21 +55,22 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         The files made.
 
     Raises:
-        SettingError: a name that cannot be one of a site, or other hosts than an earlier certificate names.
+        SettingError: a name that cannot be one of a site, other hosts than an earlier certificate names, or a server's
+            certificate is to be made and the root key is elsewhere.
     """
     for name in sites:
         try:
             require_name(name, "a site")
         except ValueError as error:
             raise SettingError(str(error)) from error
-    server = folder / "server"
-    made: list[Path] = []
-    if not (folder / "root.key").exists():
-        made += _make_root(folder / "root.key", server / "ca.crt", days)
+    server, secret = private_folder(folder / "server"), folder / AUTHORITY / ROOT_KEY
+    made = _moved(folder / ROOT_KEY, secret)
+    if not secret.exists() and not (server / "ca.crt").exists():
+        made += _make_root(secret, server / "ca.crt", days)
     if (server / "server.crt").exists():
         _require_hosts(server / "server.crt", hosts)
     else:
-        root_key, root = _root(folder / "root.key", server / "ca.crt")
+        root_key, root = _root(secret, server / "ca.crt")
         key, names = ec.generate_private_key(ec.SECP384R1()), dict.fromkeys((*LOOPBACK, *hosts))
         certificate = _certificate("FeDistill server", key, signer=root_key, issuer=root, hosts=names, days=days)
         write_atomic(server / "server.key", _pem(key), mode=SECRET)
@@ -73,25 +80,50 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         own, public = folder / f"site-{name}", server / "sites" / f"{name}.pub"
         if public.exists():
             continue
+        private_folder(own)
         pair = ec.generate_private_key(ec.SECP384R1())
-        secret = pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        write_atomic(own / "site.key", secret, mode=SECRET)
+        private = pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        write_atomic(own / "site.key", private, mode=SECRET)
         write_atomic(own / "ca.crt", (server / "ca.crt").read_bytes())
         write_atomic(public, pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
         made += [own / "site.key", own / "ca.crt", public]
     return made
 
 
+def _moved(old: Path, new: Path) -> list[Path]:
+    """Put a root key where it is kept now, that an earlier FeDistill has left beside the server."""
+    if not old.exists():
+        return []
+    if new.exists():
+        raise SettingError(
+            "There are two root keys.",
+            found=f"{old} and {new}",
+            mend="move the one away that did not sign server/ca.crt",
+        )
+    private_folder(new.parent)
+    old.replace(new)
+    private_file(new)
+    return [new]
+
+
 def _make_root(secret: Path, public: Path, days: int) -> list[Path]:
     key = ec.generate_private_key(ec.SECP384R1())
     certificate = _certificate("FeDistill root", key, signer=key, issuer=None, hosts=(), days=days)
     write_atomic(public, certificate.public_bytes(Encoding.PEM))
+    private_folder(secret.parent)
     write_atomic(secret, _pem(key), mode=SECRET)  # last: where it is, its certificate is
     return [secret, public]
 
 
 def _root(secret: Path, public: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     """The key that signs, and its certificate."""
+    if not secret.exists():
+        raise SettingError(
+            "A server's certificate is signed by the root key, which is not here.",
+            expected=secret,
+            found="none",
+            mend="bring it back for as long as this takes; another root key would be one that no site trusts",
+        )
     try:
         key, certificate = (
             load_pem_private_key(secret.read_bytes(), None),

@@ -22,6 +22,7 @@ from fedistill.federation.executor import InlineExecutor
 from fedistill.federation.nodes import Node
 from fedistill.federation.patient_grid import PatientGrid
 from fedistill.federation.runtime import Runtime, open_runtime
+from fedistill.files import PRIVATE_FOLDER
 from fedistill.plan import Plan, Simulation, Site
 from fedistill.plan.schemes import EVERYONE, scheme_named
 from fedistill.training.device import device_for
@@ -112,7 +113,7 @@ def launch(
         RunError: the runtime cannot be opened.
     """
     results: list[Any] = []
-    store.mkdir(parents=True, exist_ok=True)  # machines that share this disk are to see it
+    store.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)  # machines that share this disk are to see it
     nodes, addresses = _nodes(plan, store, data_root, cluster=engine not in ("local", "inline"))
     start = time.perf_counter()
     with open_runtime(

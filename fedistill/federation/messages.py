@@ -6,7 +6,6 @@ Nothing here names a file, and nothing is ever unpickled. A job, its settings in
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from fedistill.errors import SettingError
+from fedistill.federation.claims import require_counts
 from fedistill.plan.jobs import Job, read_job
 from fedistill.training.metrics import Tally
 
@@ -109,8 +109,10 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
                 raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
             if wanted is str:
                 values[key] = _shown(values[key])
-        if any(not 0 <= s < inf for s in values["seconds"]) or min(values["examples"], values["found"]) < 0:
-            raise ValueError(f"seconds or counts of {name} cannot be so")
+        for taken in (0.0, *values["seconds"]):
+            require_counts(taken, values["examples"])
+        if not 0 <= values["found"] <= len(values["seconds"]):
+            raise ValueError(f"{name} says that {values['found']} of {len(values['seconds'])} budgets were there")
         values |= {"release": values["release"] or None, "seconds": tuple(float(s) for s in values["seconds"])}
         outcomes.append(Outcome(**values))
     return outcomes

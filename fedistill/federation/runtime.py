@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fedistill.errors import RunError, UserError
@@ -37,6 +39,9 @@ QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 """Nothing is sent anywhere, and nothing is looked up. A variable the user has set is left alone."""
+
+AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+"""By what Ray knows its own: whether it asks for a token, and which."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,51 @@ def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
         os.environ.setdefault(name, value)
     if engine != "local":
         _require_listener(engine)
+        with _started(engine, workers) as dispatcher:
+            yield dispatcher
+        return
+    with _own_token(), _started(engine, workers) as dispatcher:
+        yield dispatcher
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Within the block a Ray that starts here asks everybody for a token that nobody else has, new each time.
+
+    Ray listens on all of a machine's addresses, whatever it is told, and without a token it runs the code of whoever
+    reaches it. The token is in the environment of Ray's processes, which their owner alone can read. Who has set
+    Ray's variables is left with what was set; a token without a mode is meant to be used.
+    """
+    before = {name: os.environ.get(name) for name in AUTH}
+    if before["RAY_AUTH_MODE"] is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        if before["RAY_AUTH_TOKEN"] is None and before["RAY_AUTH_TOKEN_PATH"] is None:
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _read_again()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _read_again()
+
+
+def _read_again() -> None:
+    """Have Ray read its variables anew: it keeps what it read first for as long as the process lives.
+
+    These are private names of Ray's; where a new Ray has not got them, a second run in one process says that it cannot
+    be authenticated, and the Ray test fails.
+    """
+    _raylet: Any = import_module("ray._raylet")
+    _raylet.Config.initialize("")
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _started(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
     import ray
 
     if ray.is_initialized():
@@ -156,7 +206,8 @@ def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
             mend="free some memory and some space in /tmp and /dev/shm, or run without Ray: --engine inline"
             if engine == "local"
             else "a cluster needs the same Python and Ray as here, and this machine has to be one of its nodes "
-            f"(`ray start --address {engine}`); `ray status` says whether it is up",
+            f"(`ray start --address {engine}`); where it asks for a token, "
+            "its RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH are needed here too; `ray status` says whether it is up",
         ) from error
     try:
         from fedistill.federation.dispatch import Dispatcher

@@ -1,21 +1,18 @@
 """A hospital's node: a Flower SuperNode that connects it, a child of this process, which answers with its own code."""
 
-import os
-import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
 from fedistill.errors import RunError, SettingError
 from fedistill.federation.answering import answer_while
-from fedistill.federation.children import Child, flower, free_port
+from fedistill.federation.children import Child, flower, free_port, secret_file
 from fedistill.federation.here import here
-from fedistill.files import write_atomic
+from fedistill.files import keep_private, private_file, private_folder
 from fedistill.plan.site_file import OwnSite
 from fedistill.privacy.secret import ensure_secret
 
@@ -43,7 +40,10 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
     """
     _require_keys(site, insecure)
     file = site.file
+    keep_private()
     ensure_secret(site.path(file.secret), store=site.path(file.store), ledger=site.path(file.ledger))
+    private_folder(site.path(file.store))
+    private_file(site.path(file.ledger))
     tell(f"site {site.file.name}: {_holds(site)}")
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))
@@ -76,7 +76,7 @@ def _holds(site: OwnSite) -> str:
 def _live(site: OwnSite, insecure: bool, tell: Callable[[str], None]) -> Child:
     """A SuperNode from its start to its end, and answers to what reaches it in between."""
     store = site.path(site.file.store)
-    with _secret_file(store) as (path, secret):
+    with secret_file(store) as (path, secret):
         port = free_port()
         node = flower("supernode", _arguments(site, port, path, insecure), store / "node.log", store / "flower")
         try:
@@ -171,14 +171,3 @@ def require_server(address: str, root: Path) -> None:
         ) from error
     except OSError:
         return
-
-
-@contextmanager
-def _secret_file(store: Path) -> Iterator[tuple[Path, bytes]]:
-    """What the two children know each other by; made anew each time, and gone with them."""
-    secret, path = secrets.token_bytes(32), store / f".secret-{os.getpid()}"
-    write_atomic(path, secret, mode=0o600)
-    try:
-        yield path, secret
-    finally:
-        path.unlink(missing_ok=True)

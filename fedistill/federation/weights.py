@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from torch import Tensor
 
 from fedistill.errors import ReleaseError
+from fedistill.federation.claims import require_counts
 from fedistill.models import Network, Params
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
@@ -180,10 +181,19 @@ def check_round_reply(content: RecordDict, *, site: str, network: Network) -> fl
         raise ReleaseError("The reply of a round cannot be read.", found=f"no {error}") from error
     if who != site:
         raise ReleaseError("The reply is another site's.", expected=site, found=who)
-    if not isinstance(examples, int) or examples < 1 or not isinstance(seconds, float) or not 0 <= seconds < 1e9:
-        raise ReleaseError("The reply's counts cannot be so.", expected="1 image or more", found=(examples, seconds))
+    _require_counts(seconds, examples)
+    assert isinstance(seconds, int | float)  # as has just been looked at
     params_of(arrays, network)
-    return seconds
+    return float(seconds)
+
+
+def _require_counts(seconds: object, examples: object) -> None:
+    try:
+        require_counts(seconds, examples)
+    except ValueError as error:
+        raise ReleaseError("The reply's counts cannot be so.", found=error) from error
+    if not examples:
+        raise ReleaseError("The reply's counts cannot be so.", expected="1 image or more", found=examples)
 
 
 def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:
@@ -259,6 +269,7 @@ def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Lea
         raise ReleaseError("The reply is another site's.", expected=request.site, found=head["site"])
     if recipe.lr not in request.grid.lr:
         raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=recipe.lr)
+    _require_counts(seconds, examples)
     params = params_of(arrays, network, networks=len(request.seeds))
     return Learned(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
 

@@ -16,6 +16,7 @@ from fedistill.study.desk import Desk
 from fedistill.study.pool import Pool, pooled
 from fedistill.study.rows import SiteRow
 from fedistill.study.trainer import Trained
+from fedistill.study.weighing import believed
 from fedistill.training.recipe import Recipe
 
 
@@ -90,13 +91,14 @@ class Pooled:
 
         async def join() -> tuple[Pool, Shared]:
             releases, budget = [a.release for a in good if a.release is not None], good[0].ipcs[ipc]
+            told = [a.examples for a in good]
             made = pooled(
                 releases,
                 budget,
                 missing,
                 classes=self.desk.expected.classes,
                 by=self.desk.simulation.pooling,
-                examples=[a.examples for a in good],
+                examples=told if self.desk.holdings[partition].shares else believed(told),
             )
             once = self.desk.coordinator.kept_once
             parts = {part: getattr(made, part) for part in ("images", "labels", "draw")}

@@ -3,7 +3,8 @@
 ``concat`` takes every image once. ``balanced`` repeats the images of every class until it has as many as the largest,
 so that a class few sites hold is not drowned. ``weighted`` repeats every site's images in proportion to the real images
 they stand for, as federated averaging weights its sites: ten images of a large hospital count for more than ten of a
-small one. Repeating is the same as weighting, and needs nothing of the training.
+small one. Repeating is the same as weighting, and needs nothing of the training. How many real images a deployed site
+has is what it says, and nobody can look: there none counts for more than all the others together.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,16 @@ def chosen(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None, exampl
     else:
         taken = [_weighted(at, site_of[at], examples) for at in draws]
     return torch.cat(taken).sort().values  # in the order of the pool: one that needs no weighing is left as it is
+
+
+def believed(examples: Sequence[int]) -> list[int]:
+    """Counts that nobody can check, cut so that no site counts for more than all the others together.
+
+    >>> believed([500, 300, 10**7]), believed([546, 300, 273]), believed([546])
+    ([500, 300, 800], [546, 300, 273], [546])
+    """
+    total = sum(examples)
+    return [min(one, total - one) if len(examples) > 1 else one for one in examples]
 
 
 def _balanced(at: Tensor, labels: Tensor) -> Tensor:

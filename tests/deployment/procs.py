@@ -40,6 +40,13 @@ class Process:
             assert self._process.poll() is None and time.monotonic() < end, f"not {words!r} but:\n{self.said}"
             time.sleep(0.2)
 
+    def until_count(self, words, count, seconds):
+        """Wait until it has said that so many times."""
+        end = time.monotonic() + seconds
+        while self.said.count(words) < count:
+            assert self._process.poll() is None and time.monotonic() < end, f"not {count} x {words!r} but:\n{self.said}"
+            time.sleep(0.2)
+
     def kill(self):
         """As a power cut would: it and all it has started, with no time to say so."""
         if self._process.poll() is None:

@@ -11,7 +11,8 @@ from flwr.cli.build import build_fab_from_disk
 from fedistill.errors import SettingError
 from fedistill.federation.children import quiet
 from fedistill.federation.control import bundle, connection
-from fedistill.federation.flower_child import OnlyFromHere, is_here
+from fedistill.federation.control_token import made_token
+from fedistill.federation.doors import is_here
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,35 +41,6 @@ def test_a_runs_bundle_holds_its_settings_alone():
     assert app["components"]["serverapp"] == "fedistill.app:server"
 
 
-@pytest.mark.parametrize(
-    ("path", "client", "passed"),
-    [
-        ("/v1/fleet/pull-messages", ("203.0.113.9", 4), True),
-        ("/v1/control/start-run", ("127.0.0.1", 4), True),
-        ("/v1/control/start-run", ("203.0.113.9", 4), False),
-        ("/v1/control/register-node", ("203.0.113.9", 4), False),
-        ("/v1/runtime/acquire-task", ("203.0.113.9", 4), False),
-        ("/v1/runtime/acquire-task", None, False),
-        ("/docs", ("203.0.113.9", 4), False),
-        ("//v1/fleet/../control/start-run", ("203.0.113.9", 4), False),
-    ],
-)
-def test_who_is_elsewhere_may_only_be_a_node(path, client, passed):
-    import asyncio
-
-    reached, sent = [], []
-
-    async def app(scope, receive, send):
-        reached.append(scope["path"])
-
-    async def send(message):
-        sent.append(message)
-
-    asyncio.run(OnlyFromHere(app)({"type": "http", "path": path, "client": client, "method": "POST"}, None, send))
-    assert bool(reached) == passed
-    assert passed or sent[0]["status"] == 403
-
-
 def test_this_machine_by_any_address():
     assert is_here(("::ffff:127.0.0.1", 1)) and not is_here(("::ffff:203.0.113.9", 1)) and not is_here(("host", 1))
 
@@ -89,6 +61,9 @@ def test_a_server_is_found_by_its_folder_or_by_its_name(tmp_path, monkeypatch):
     own = tmp_path / "server" / "flower"
     own.mkdir(parents=True)
     (own / "config.toml").write_text('[superlink]\ndefault = "s"\n[superlink.s]\naddress = "h:8"\ninsecure = true\n')
+    with pytest.raises(SettingError, match="no token of a server"):
+        connection(str(tmp_path / "server"))
+    made_token(tmp_path / "server")
     assert connection(str(tmp_path / "server")).address == "h:8"
 
 

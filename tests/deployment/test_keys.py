@@ -34,6 +34,9 @@ def test_secrets_are_their_owners_alone_and_pairs_belong_together(made):
     public = load_ssh_public_key((made / "server" / "sites" / "north.pub").read_bytes())
     assert isinstance(private.curve, ec.SECP384R1) and private.public_key() == public
     assert public != load_ssh_public_key((made / "server" / "sites" / "east.pub").read_bytes())
+    for path in (made / "authority", made / "server", made / "site-north"):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+    assert not (made / "root.key").exists() and (made / "authority" / "root.key").exists()
     handed = {path.name for path in (made / "site-north").iterdir()}
     assert handed == {"ca.crt", "site.key"}, "a hospital is handed nothing of the server's or of another's"
 
@@ -56,6 +59,34 @@ def test_other_hosts_need_another_certificate_and_sites_keep_what_they_have(made
     assert {path.name for path in make_keys(made, ["north"], ["10.0.0.8"])} == {"server.key", "server.crt"}
     assert contents(made / "site-north") == before
     assert accepts(made, made / "site-north" / "ca.crt")
+
+
+def test_a_root_key_that_was_moved_away_is_not_made_anew(tmp_path):
+    make_keys(tmp_path, ["north"])
+    root = tmp_path / "authority" / "root.key"
+    root.rename(tmp_path / "away")
+    before = contents(tmp_path)
+    assert {path.name for path in make_keys(tmp_path, ["south"])} == {"site.key", "ca.crt", "south.pub"}
+    after = contents(tmp_path)
+    assert {path: after[path] for path in before} == before and not root.exists()
+    (tmp_path / "server" / "server.crt").unlink()
+    with pytest.raises(SettingError, match=r"signed by the root key, which is not here[\s\S]*bring it back"):
+        make_keys(tmp_path, ["north"])
+    (tmp_path / "away").rename(root)
+    make_keys(tmp_path, ["north"])
+    assert accepts(tmp_path, tmp_path / "site-south" / "ca.crt")
+
+
+def test_a_root_key_beside_the_server_is_put_apart(tmp_path):
+    make_keys(tmp_path, ["north"])
+    root, old = tmp_path / "authority" / "root.key", tmp_path / "root.key"
+    root.rename(old)
+    root.parent.rmdir()
+    assert make_keys(tmp_path, ["north"]) == [root]
+    assert not old.exists() and (root.stat().st_mode & 0o777, root.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    old.write_text("another")
+    with pytest.raises(SettingError, match="two root keys"):
+        make_keys(tmp_path, ["north"])
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b"])

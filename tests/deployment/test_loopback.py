@@ -7,6 +7,8 @@ import csv
 import hashlib
 import json
 import math
+import subprocess
+import sys
 import time
 
 import pytest
@@ -20,7 +22,8 @@ from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
 
 from fedistill.app import run_simulation
-from fedistill.federation.control import connection
+from fedistill.federation.children import quiet
+from fedistill.federation.control import Control
 from fedistill.federation.keys import make_keys
 
 SITES = ["north", "east", "south"]
@@ -169,7 +172,6 @@ def deployment(tmp_path):
 @pytest.mark.slow
 @pytest.mark.deployment
 def test_three_hospitals(deployment):
-    folder = deployment.folder
     server = deployment.start("server", "server", "keys/server", "--host", "127.0.0.1", "--port", deployment.port)
     server.until("south may connect", UP)
     nodes = {name: deployment.node(name) for name in SITES}
@@ -178,7 +180,7 @@ def test_three_hospitals(deployment):
     for node in nodes.values():
         node.until(": connected", UP)
     seconds = the_study_runs(deployment)
-    the_installed_code_answers(folder)
+    what_they_keep_is_theirs_alone(deployment.folder)
     assert stranger.wait(UP) == 1 and "does not know this site's key" in stranger.said, stranger.said
     assert ": connected" not in stranger.said
     a_node_dies_and_comes_back(deployment, nodes["south"], seconds)
@@ -222,25 +224,22 @@ def the_study_runs(deployment):
     return seconds
 
 
-def the_installed_code_answers(folder):
-    """A run whose app would answer everything, with no policy asked: it is not what answers."""
-    control, told = connection(str(folder / "keys" / "server")), folder / "told.json"
-    job = {"site": "north", "scheme": "full", "seed": 0, "partition": 0, "ipcs": [], "settings": {}, "draws": 1}
-    job |= {"model": "convnet", "width": 4, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
-    config = {"out": str(told), "jobs": json.dumps([job]), "touched": str(folder / "touched")}
-    app = {**PROJECT, "tool": {"flwr": {"app": {**PROJECT["tool"]["flwr"]["app"], "config": config}}}}
-    content = build_fab_from_files({**ROGUE, "pyproject.toml": tomli_w.dumps(app).encode()})[0]
-    fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
-    run = control._client.StartRun(StartRunRequest(fab=fab_to_proto(fab))).run_id
-    end = time.monotonic() + UP
-    while (ended := control.ended(run)) is None and time.monotonic() < end:
-        time.sleep(0.5)
-    assert ended is not None and ended.well, ended
-    said = json.loads(told.read_text())
-    assert len(said) == 3
-    for answers in said:
-        assert len(answers) == 1 and "forbids 'full'" in answers[0] and "stolen" not in answers[0], answers
-    assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"
+def what_they_keep_is_theirs_alone(folder):
+    """Stores, logs, events and ledgers of sites, the server's folder, and the run's."""
+    for name in ("north/store", "east/store", "keys/server", "runs/first"):
+        assert (folder / name).stat().st_mode & 0o077 == 0, name
+    kept = [folder / site / name for site in SITES for name in ("ledger.jsonl", "store")]
+    kept += [folder / "keys" / "server", folder / "runs"]
+    paths = [path for top in kept for path in (top.rglob("*") if top.is_dir() else [top]) if path.exists()]
+    open_to_others = [path for path in paths if path.is_file() and path.stat().st_mode & 0o077]
+    assert {path.suffix for path in open_to_others} <= {".crt", ".pub"}, open_to_others
+    assert {path.name for path in paths} >= {
+        "events.jsonl",
+        "node.log",
+        "superlink.log",
+        "superexec.log",
+        "report.html",
+    }
 
 
 def a_node_dies_and_comes_back(deployment, south, seconds):
@@ -263,3 +262,50 @@ def a_node_dies_and_comes_back(deployment, south, seconds):
     assert [row["status"] for row in mortal] == ["shared"] * 6
     seconds = [[row["distill_seconds"] for row in listed if row["scheme"] == "dc"] for listed in (first, mortal)]
     assert seconds[0] == seconds[1], "what took that long once was found: anew it would have taken another time"
+
+
+@pytest.mark.slow
+@pytest.mark.deployment
+def test_a_server_that_runs_anything(deployment):
+    """Flower's own server takes a run whose app would answer everything, no policy asked: a site does not run it."""
+    folder, keys = deployment.folder, deployment.folder / "keys" / "server"
+    trust = ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.crt", "--ssl-keyfile", "server.key"]
+    words = ["--host", "127.0.0.1", "--port", str(deployment.port), *trust, "--enable-supernode-auth"]
+    words.append("--disable-runtime-dependency-installation")
+    run = "from flwr.superlink.cli.flower_superlink import flower_superlink; flower_superlink()"
+    with (folder / "others.log").open("wb") as log:
+        flowers = subprocess.Popen(
+            [sys.executable, "-c", run, *words], cwd=keys, env=quiet(folder / "flower"), stdout=log, stderr=log
+        )
+    try:
+        control = Control(f"127.0.0.1:{deployment.port}", keys / "ca.crt")
+        end = time.monotonic() + UP
+        while not control.is_up():
+            assert flowers.poll() is None and time.monotonic() < end, (folder / "others.log").read_text()
+            time.sleep(0.5)
+        control.register((keys / "sites" / "north.pub").read_bytes(), "north")
+        deployment.node("north").until(": connected", UP)
+        the_installed_code_answers(folder, control)
+    finally:
+        flowers.terminate()
+        flowers.wait(60)
+
+
+def the_installed_code_answers(folder, control):
+    told = folder / "told.json"
+    job = {"site": "north", "scheme": "full", "seed": 0, "partition": 0, "ipcs": [], "settings": {}, "draws": 1}
+    job |= {"model": "convnet", "width": 4, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
+    config = {"out": str(told), "jobs": json.dumps([job]), "touched": str(folder / "touched")}
+    app = {**PROJECT, "tool": {"flwr": {"app": {**PROJECT["tool"]["flwr"]["app"], "config": config}}}}
+    content = build_fab_from_files({**ROGUE, "pyproject.toml": tomli_w.dumps(app).encode()})[0]
+    fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+    run = control._client.StartRun(StartRunRequest(fab=fab_to_proto(fab))).run_id
+    end = time.monotonic() + UP
+    while (ended := control.ended(run)) is None and time.monotonic() < end:
+        time.sleep(0.5)
+    assert ended is not None and ended.well, ended
+    said = json.loads(told.read_text())
+    assert len(said) == 1
+    for answers in said:
+        assert len(answers) == 1 and "forbids 'full'" in answers[0] and "stolen" not in answers[0], answers
+    assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"

@@ -142,7 +142,7 @@ def test_half_a_line_waits_for_its_other_half(tmp_path):
 def test_keys_by_the_command(tmp_path):
     done = CliRunner().invoke(cli, ["keys", str(tmp_path / "k"), "--sites", "north, east", "--host", "h.example"])
     assert done.exit_code == 0 and (tmp_path / "k" / "site-east" / "site.key").exists()
-    assert "nobody root.key" in done.output
+    assert "Move authority/root.key off this machine" in done.output
     again = CliRunner().invoke(cli, ["keys", str(tmp_path / "k"), "--sites", "north,east"])
     assert "Nothing was missing" in again.output
     assert isinstance(CliRunner().invoke(cli, ["keys", str(tmp_path / "k")]).exception, SettingError)

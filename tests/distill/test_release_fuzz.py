@@ -1,6 +1,7 @@
 """Whatever bytes a site sends, the server takes a sound Release or raises one of our own errors, in little memory."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fuzz import fuzzed, letters, memory_within, spoilt, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedistill.distill import privacy_statement, settings_for
 from fedistill.distill.release import Packed, Release
 from fedistill.distill.release_header import LARGEST_HEADER
 from fedistill.errors import FedistillError, ReleaseError
@@ -25,7 +27,10 @@ def packed(n: int) -> Packed:
     return Packed(pixels, torch.ones(1), torch.zeros(1), torch.arange(n) % 3, torch.tensor([0.01]))
 
 
-GOOD = Release("north", "dc", 0, False, {1: packed(3), 2: packed(6)}, provenance={"settings": {}}).to_bytes()
+SETTINGS = {str(ipc): asdict(settings_for("dc", ipc=ipc)) for ipc in JOB.budgets}
+ABOUT = {"settings": SETTINGS, "model": "convnet", "width": 8, "precision": "float32"}
+PRIVACY = privacy_statement("dc")
+GOOD = Release("north", "dc", 0, False, {1: packed(3), 2: packed(6)}, provenance=ABOUT, privacy=PRIVACY).to_bytes()
 LENGTH = int.from_bytes(GOOD[:8], "little")
 HEADER, TENSORS = json.loads(GOOD[8 : 8 + LENGTH]), GOOD[8 + LENGTH :]
 
@@ -55,7 +60,11 @@ def taken_or_refused(data: bytes) -> bool:
 
 
 def test_the_whole_one_is_taken():
-    assert taken_or_refused(GOOD) and taken_or_refused(written(HEADER)) and taken_or_refused(told(privacy="none"))
+    assert (
+        taken_or_refused(GOOD)
+        and taken_or_refused(written(HEADER))
+        and taken_or_refused(told(privacy=f"{PRIVACY} None."))
+    )
 
 
 @fuzzed

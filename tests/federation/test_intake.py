@@ -1,10 +1,11 @@
 """The server's look at a Release: everything a faulty or hostile site could send is refused by name."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
+from fedistill.distill import METHODS, privacy_statement, settings_for
 from fedistill.distill.release import Packed, Release
 from fedistill.errors import ReleaseError
 from fedistill.federation.intake import Expected, inspect, size_limit
@@ -25,7 +26,13 @@ def packed(n, **more):
 
 
 def release(one=None, **more):
+    scheme, sets = more.get("scheme", "dc"), more.get("sets", {1: None, 2: None})
+    if scheme not in METHODS:
+        scheme = "dc"
+    made = {str(ipc): asdict(settings_for(scheme, ipc=ipc)) for ipc in sets}
     values = {
+        "provenance": {"settings": made, "model": "convnet", "width": 8, "precision": "float32"},
+        "privacy": privacy_statement(scheme, [settings_for(scheme, ipc=ipc) for ipc in sets]),
         "site": "north",
         "scheme": "dc",
         "seed": 0,

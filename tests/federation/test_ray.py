@@ -1,10 +1,15 @@
 """The Ray grid and executor. One test, since starting Ray takes longer than all that is asked of it here."""
 
+import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from apps import count_threads, doze, fail, process_and_gpus, total
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -12,7 +17,7 @@ from fedistill.errors import PlanError, RunError
 from fedistill.federation.failure import DEADLINE, RAISED, SILENT
 from fedistill.federation.nodes import Node
 from fedistill.federation.ray_grid import Limits, RayGrid
-from fedistill.federation.runtime import Runtime, open_runtime
+from fedistill.federation.runtime import AUTH, Runtime, open_runtime
 
 SITES = 4
 
@@ -30,6 +35,7 @@ def test_everything_that_needs_ray(
     with open_runtime("local", nodes, "apps:app", {}, workers=2) as runtime:
         assert runtime.workers == 2
         many_messages_come_back_sorted(runtime)
+        strangers_are_turned_away(tmp_path)
         named_jobs_report_and_keep_to_their_threads(runtime)
         failures_spoil_no_other(runtime, tmp_path)
         results_come_beside(runtime)
@@ -40,6 +46,7 @@ def test_everything_that_needs_ray(
         busy_has_what_was_computed(runtime)
     out, err = capfd.readouterr()
     assert out + err == "", "Ray or its workers wrote to the terminal"
+    assert not set(AUTH) & set(os.environ), "another run has another token"
 
 
 def ask(node_id: int, action: str = "echo", job: str = "", **request: object) -> Message:
@@ -56,6 +63,47 @@ def many_messages_come_back_sorted(runtime: Runtime) -> None:
     assert said == sorted((number % SITES, number) for number in range(100))
     # Not one process per message: the workers are reused.
     assert len({reply.content["said"]["pid"] for reply in replies}) <= 4
+
+
+ATTACH = """
+import sys, ray
+try:
+    ray.init(address=sys.argv[1], _node_ip_address=sys.argv[1].rpartition(":")[0], log_to_driver=False)
+    print("ran:", ray.get(ray.remote(lambda: 40 + 2).remote(), timeout=60))
+except ConnectionError as error:
+    print("refused:", error)
+"""
+
+
+def strangers_are_turned_away(tmp_path: Path) -> None:
+    """Ray listens on every address of the machine; who comes by the outward one needs the run's token."""
+    outward = outward_address()
+    if outward is None:
+        return  # a machine with no other address than its loopback: nobody comes from outside
+    token, own = os.environ["RAY_AUTH_TOKEN"], dict(os.environ)
+    port = ray.get_runtime_context().gcs_address.rpartition(":")[2]
+    bare = {name: value for name, value in own.items() if name not in AUTH}
+    wrong = {**bare, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    for environment, expected in ((bare, "refused: "), (wrong, "refused: "), (own, "ran: 42")):
+        command = [sys.executable, "-c", ATTACH, f"{outward}:{port}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+        assert done.stdout.startswith(expected), done.stdout + done.stderr
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert len(token) == 64 and token not in listed, "everybody may read the arguments of a process"
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    for path in session.rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes(), path
+
+
+def outward_address() -> str | None:
+    """This machine's own address that others would reach it by; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address kept for examples: a datagram socket only looks up the way
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+    return None if address.startswith("127.") else address
 
 
 def named_jobs_report_and_keep_to_their_threads(runtime: Runtime) -> None:
