@@ -41,7 +41,7 @@ class CommonRecipe(Frozen):
     lr: tuple[Annotated[float, Field(gt=0)], ...] = (0.003, 0.01, 0.03)
     augment: bool = True
     pilots: Annotated[int, Field(ge=1, le=1000)] = 2
-    chosen_on: Literal["pool", "coordinator", "sites"] = "sites"
+    chosen_on: Literal["pool", "coordinator", "sites"] = "pool"
 
     @field_validator("lr", mode="before")
     @classmethod

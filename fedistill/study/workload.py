@@ -11,6 +11,7 @@ from fedistill.data import ImageSet
 from fedistill.plan import Holdings, Simulation
 from fedistill.plan.schemes import DPFedAvgSettings, PrivateAloneSettings, scheme_named
 from fedistill.study.arm import Arm
+from fedistill.study.crossval import fold_sizes
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 
@@ -77,21 +78,28 @@ def trainings(simulation: Simulation, arms: Sequence[Arm], held: Holdings, test:
     return made
 
 
-def grown(simulation: Simulation, *, grows: bool, chooses: bool) -> tuple[float, float]:
-    """SGD steps of all networks of a pool, and networks that are scored on validation images."""
+def grown(simulation: Simulation, *, grows: bool, chooses: bool, folds: int = 0) -> tuple[float, float]:
+    """Return SGD steps of all networks of a pool, and networks that are scored on validation images.
+
+    Args:
+        grows: whether the number of steps may grow; chooses: whether a recipe is chosen for this pool.
+        folds: networks trained for each pilot where the choice is made within the pool, none of which is used again;
+            0 where it is made on validation images.
+    """
     recipe, n = simulation.recipe, simulation.networks
     pilots = min(recipe.pilots, n) * len(recipe.lr)
+    again = pilots // len(recipe.lr) if not folds else 0  # pilots of the recipe that is chosen are not trained twice
     if not grows:
         if len(recipe.lr) == 1 or not chooses:
             return n * recipe.steps, 0.0
-        return (pilots + n - pilots // len(recipe.lr)) * recipe.steps, pilots
+        return (pilots * max(1, folds) + n - again) * recipe.steps, 0.0 if folds else pilots
     tried = [recipe.steps]
     while tried[-1] * 2 <= recipe.max_steps:
         tried.append(tried[-1] * 2)
-    more = n - pilots // len(recipe.lr)
-    least = pilots * sum(tried[:2]) + more * tried[0]
-    most = pilots * sum(tried) + more * tried[-1]
-    return (least + most) / 2, pilots * (len(tried[:2]) + len(tried)) / 2
+    more = n - again
+    least = pilots * max(1, folds) * sum(tried[:2]) + more * tried[0]
+    most = pilots * max(1, folds) * sum(tried) + more * tried[-1]
+    return (least + most) / 2, 0.0 if folds else pilots * (len(tried[:2]) + len(tried)) / 2
 
 
 def _of_pool(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> Training:
@@ -101,8 +109,11 @@ def _of_pool(simulation: Simulation, arm: Arm, held: Holdings, test: int) -> Tra
         steps, asked = float(networks * native.steps_for(images)), 0.0
     else:
         first = arm.seed == 0 and not arm.left_out
-        steps, asked = grown(simulation, grows=arm.ipc is None, chooses=first)
+        within = len(fold_sizes(images)) if simulation.recipe.chosen_on == "pool" else 0
+        steps, asked = grown(simulation, grows=arm.ipc is None, chooses=first, folds=within)
     scored = networks * test + asked * _validated(held)
+    if simulation.recipe.chosen_on == "coordinator":
+        asked = 0.0  # scored where they were trained: nothing crosses
     return Training(arm.model, images, steps, networks, scored, asked)
 
 
