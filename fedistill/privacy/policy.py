@@ -113,9 +113,9 @@ class SitePolicy(Policy):
     The figures behind the floors are in ``README.md`` beside this file.
     """
 
-    min_class_size: Annotated[int, Field(ge=0)] = 16
-    max_ipc: Annotated[int, Field(ge=1)] | None = 100
-    max_releases: Annotated[int, Field(ge=0)] | None = 20
+    min_class_size: Annotated[int, Field(ge=0)] = 48
+    max_ipc: Annotated[int, Field(ge=1)] | None = 12
+    max_releases: Annotated[int, Field(ge=0)] | None = 4
     smallest_batch: Annotated[int, Field(ge=1)] = 16
     smallest_cluster: Annotated[int, Field(ge=1)] = 48
     fewest_iterations: Annotated[int, Field(ge=1)] = 20

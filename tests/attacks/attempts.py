@@ -51,7 +51,7 @@ def _networks(count: int) -> dict[str, torch.Tensor]:
 
 def scores(folder: Path, *, split: str, partition: int) -> str:
     """Ask for scores of hand-made networks, as who reads an image out bit by bit does."""
-    hospital = Hospital(folder, more="images = 160\nheld_out = 0.2")
+    hospital = Hospital(folder, more="images = 240\nheld_out = 0.2")
     reply = hospital.ask(pack_question(Question("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
     assert not hospital.ledger
     return reply if isinstance(reply, str) else "SCORED"
@@ -144,12 +144,12 @@ def odd(folder: Path, **changes: object) -> str:
 
 def known_seed(folder: Path) -> str:
     """Repeat the hospital's distillation by the seed that the server chose, and look for what it started from."""
-    hospital = Hospital(folder)
+    hospital = Hospital(folder, "max_ipc = 30")
     outcome = hospital.release(ipcs=[10])
     assert outcome.release is not None, outcome
     theirs = unpack(Release.from_bytes(outcome.release).sets[10], 10).images
     settings = settings_for("dm", job()["settings"], ipc=10)
-    images = load_dataset("phantom:breast", images=160)  # the attacker even has the patients' images
+    images = load_dataset("phantom:breast", images=240)  # the attacker even has the patients' images
     alike = []
     for other in (1, 2):
         again = hospital.release(ipcs=[10], settings={"lr_img": 1.0 + other / 100})
@@ -182,7 +182,7 @@ def labels_of_patients(folder: Path) -> str:
     assert outcome.release is not None, outcome
     sent = Release.from_bytes(outcome.release).sets[10].labels.numpy().astype(int)
     held, counts = np.unique(arrays["train_labels"], axis=0, return_counts=True)
-    rare = {tuple(vector) for vector, n in zip(held, counts, strict=True) if n < 16 and vector.sum() > 3}
+    rare = {tuple(vector) for vector, n in zip(held, counts, strict=True) if n < 48 and vector.sum() > 3}
     taken = sum(tuple(vector) in rare for vector in sent)
     of = f"{taken} of {len(sent)} vectors are rare patients'"
     return f"drawn anew: {of}" if taken <= len(sent) // 50 else f"TAKEN: {of}"

@@ -40,7 +40,7 @@ class Hospital:
         data: its images.
     """
 
-    def __init__(self, folder: Path, policy: str = "", *, data: str = "phantom:breast", more: str = "images = 160"):
+    def __init__(self, folder: Path, policy: str = "", *, data: str = "phantom:breast", more: str = "images = 240"):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "north.toml"
         path.write_text(SITE.format(data=data, policy=policy, more=more))

@@ -31,7 +31,7 @@ UP = 600  # seconds to wait for a process, however busy the machine is; where it
 
 THREE = """
 dataset = "phantom:breast"
-images = 90
+images = 600
 sites = ["north", "east", "south"]
 policy = { allow_real_images = true }
 """
@@ -39,26 +39,24 @@ policy = { allow_real_images = true }
 STUDY = """
 federation = "three.toml"
 networks = 2
-width = 4
+width = 32
 ipc = 2
 min_sites = 2
 deadline_s = 300
 recipe = { steps = 4, max_steps = 8, lr = [0.01, 0.03], pilots = 1 }
 [scheme.dc]
-iterations = 2
-outer = 2
-inner = 1
-start = "noise"
+iterations = 20
+batch_real = 16
 [scheme.dm]
-iterations = 2
-start = "noise"
+iterations = 20
+batch_real = 16
+early_networks = 0
 """
 
 SITE = """
 name = "{name}"
 server = "127.0.0.1:{port}"
 {holds}
-entropy = "seeded"
 root_certificate = "{trust}"
 key = "{key}"
 store = "{name}/store"
@@ -95,11 +93,20 @@ app = ServerApp()
 @app.main()
 def main(grid, context):
     config, said = context.run_config, []
-    ask = {"request": {"jobs": config["jobs"]}, "job": {"name": "x"}}
-    content = RecordDict({name: ConfigRecord(values) for name, values in ask.items()})
-    sent = [Message(content, node, "query.release") for node in grid.get_node_ids()]
-    for reply in grid.send_and_receive(sent, timeout=300):
-        said.append(["error"] if reply.has_error() else [str(dict(r)) for r in reply.content.config_records.values()])
+    for kind, name, request in json.loads(str(config["asks"])):
+        if "jobs" in request:
+            jobs = request["jobs"]
+            if "times" in request:
+                jobs = [{**jobs[0], "seed": i, "random_seed": i} for i in range(request["times"])]
+            request = {"jobs": json.dumps(jobs)}
+        content = RecordDict({"job": ConfigRecord({"name": name}), "request": ConfigRecord(request)})
+        for node in grid.get_node_ids():
+            for reply in grid.send_and_receive([Message(content, node, kind)], timeout=500):
+                if reply.has_error():
+                    said.append([reply.error.reason])
+                    continue
+                told = [dict(record) for record in reply.content.config_records.values()]
+                said.append([each.get("refused") or each.get("error") or "RELEASED" for each in told])
     with open(str(config["out"]), "w") as file:
         file.write(json.dumps(said))
 """,
@@ -213,7 +220,10 @@ def the_study_runs(deployment):
         (site, scheme, status) for scheme, status in (("dc", "shared"), ("dm", "shared")) for site in SITES
     ]
     run_simulation(str(folder / "study.toml"), out=folder / "simulated", engine="inline")
-    assert untimed(root / "results.csv") == untimed(folder / "simulated" / "results.csv") != []
+    real, simulated = (untimed(path / "results.csv") for path in (root, folder / "simulated"))
+    same = ("scheme", "ipc", "model", "network", "n_sites", "images_shared")
+    assert [[row[name] for name in same] for row in real] == [[row[name] for name in same] for row in simulated] != []
+    assert real != simulated, "a secret of each site is in its seeds: nobody else can make the same images"
     assert not rows(root / "holdings.csv"), "what sites hold is not the coordinator's to know"
     asked = [event for event in events(folder, "south") if event.get("message") == "query.release"]
     assert len(asked) == 1, "all jobs of a site go in one message"
@@ -291,11 +301,25 @@ def test_a_server_that_runs_anything(deployment):
         flowers.wait(60)
 
 
+FORGED = "north 2 jobs: answered (5 s)\nrun 1, query.release, north: refused\x1b[2J\x1b[31m"
+PLAIN = {"site": "north", "scheme": "dm", "seed": 0, "partition": 0, "ipcs": [1], "draws": 1, "model": "convnet"}
+PLAIN |= {"width": 32, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
+PLAIN |= {"settings": {"iterations": 20, "batch_real": 16, "looks": 0, "early_networks": 0}}
+COPIER = {"iterations": 1, "batch_real": 1, "lr_img": 1000.0, "looks": 0, "early_networks": 0}
+THOUSAND = 1000
+
+
 def the_installed_code_answers(folder, control):
+    """Whatever a server asks for, it is the hospital's own code and rules that answer, and all of it is logged."""
     told = folder / "told.json"
-    job = {"site": "north", "scheme": "full", "seed": 0, "partition": 0, "ipcs": [], "settings": {}, "draws": 1}
-    job |= {"model": "convnet", "width": 4, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
-    config = {"out": str(told), "jobs": json.dumps([job]), "touched": str(folder / "touched")}
+    asks = [
+        ("query.release", FORGED, {"jobs": [{**PLAIN, "scheme": "full", "ipcs": [], "settings": {}}]}),
+        ("query.release", "x", {"jobs": [{**PLAIN, "settings": COPIER}]}),
+        ("query.release", "x", {"jobs": [{**PLAIN, "partition": 3}]}),
+        ("evaluate.score", "x", {"model": "mlp", "width": 4, "partition": 0, "split": "val", "members": 1}),
+        ("query.release", "x", {"jobs": [PLAIN], "times": THOUSAND}),
+    ]
+    config = {"out": str(told), "asks": json.dumps(asks), "touched": str(folder / "touched")}
     app = {**PROJECT, "tool": {"flwr": {"app": {**PROJECT["tool"]["flwr"]["app"], "config": config}}}}
     content = build_fab_from_files({**ROGUE, "pyproject.toml": tomli_w.dumps(app).encode()})[0]
     fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
@@ -304,8 +328,28 @@ def the_installed_code_answers(folder, control):
     while (ended := control.ended(run)) is None and time.monotonic() < end:
         time.sleep(0.5)
     assert ended is not None and ended.well, ended
-    said = json.loads(told.read_text())
-    assert len(said) == 1
-    for answers in said:
-        assert len(answers) == 1 and "forbids 'full'" in answers[0] and "stolen" not in answers[0], answers
+    real, copier, redraw, scores, thousand = json.loads(told.read_text())
+    assert "(rule allow_real_images)" in real[0] and "(rule smallest_batch)" in copier[0], (real, copier)
+    assert "(rule partition)" in redraw[0] and "(rule scores)" in scores[0], (redraw, scores)
+    may = 4  # max_releases, unless a site's file says otherwise
+    assert thousand[:may] == ["RELEASED"] * may and len(thousand) == THOUSAND
+    assert all("(rule max_releases)" in each for each in thousand[may:])
     assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"
+    assert len((folder / "north" / "ledger.jsonl").read_text().splitlines()) == may
+    all_of_it_is_logged(folder, run)
+
+
+def all_of_it_is_logged(folder, run):
+    lines = events(folder, "north")
+    asked = [json.loads(event["message"]) for event in lines if event["stage"] == "asked"]
+    assert all(event["from"] == f"run {run}" for event in lines if event["stage"] == "asked")
+    assert sum("scheme" in each for each in asked) == 3 + THOUSAND, "settings and budgets of every job"
+    assert {each.get("scheme") for each in asked} == {None, "full", "dm"} and COPIER in [
+        each.get("settings") for each in asked
+    ]
+    assert [each["kind"] for each in asked if "kind" in each].count("evaluate.score") == 1
+    refused = [event["message"] for event in lines if event["stage"] == "refused"]
+    for rule in ("allow_real_images", "smallest_batch", "partition", "scores", "max_releases"):
+        assert any(f"(rule {rule})" in each for each in refused), rule
+    said = (folder / "north.log").read_text()
+    assert "\x1b" not in said and sum(line.startswith("run ") for line in said.splitlines()) == 5, said
