@@ -21,7 +21,7 @@ ROWS = [
     ["distill"],
     ["training"],
     ["models", "data"],
-    ["errors", "seeds", "files", "memory", "nesting", "accounting"],
+    ["errors", "seeds", "files", "memory", "nesting", "accounting", "lines", "text"],
 ]
 FLOOR = {name: len(ROWS) - row for row, names in enumerate(ROWS) for name in names}
 

@@ -7,6 +7,7 @@ from fedistill.plan.schemes import scheme_named
 from fedistill.report.recorded import Recorded
 from fedistill.report.table import swept
 from fedistill.study.evidence import distils
+from fedistill.study.happened import unread_words
 
 
 def failures(run: Recorded) -> list[str]:
@@ -22,7 +23,7 @@ def failures(run: Recorded) -> list[str]:
     diverged = run.rows[run.rows["auc"].isna()]
     for scheme, group in diverged.groupby("scheme", sort=False):
         lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
-    told = {line.split(" gave no ")[0] for line in lines}
+    told = set(failed["site"].astype(str))
     for event in run.events:
         who = str(event.get("site") or "")
         if event.get("stage") == "failed" and who and who not in told:
@@ -42,7 +43,8 @@ def incidents(run: Recorded) -> list[str]:
         if event.get("stage") in INCIDENTS:
             job = str(event.get("job") or "server")
             times[str(event.get("site") or ""), job, str(event.get("message"))] += 1
-    return [
+    unread = [f"{unread_words(run.unreadable)}."] if run.unreadable else []
+    return unread + [
         f"{f'{site}, ' if site and not job.startswith(site) else ''}{job}: {words}"
         + (f" ({count} times)" if count > 1 else "")
         for (site, job, words), count in times.items()

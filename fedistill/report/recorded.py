@@ -12,6 +12,7 @@ from fedistill.data.phantom import PREFIX
 from fedistill.errors import RunFolderError
 from fedistill.plan import Plan, load_plan
 from fedistill.report.table import first_point, swept, whole_pools
+from fedistill.study.happened import read_events
 
 WORDS = (
     *("site", "scheme", "left_out", "recipe", "model", "why", "status", "class", "split"),
@@ -32,7 +33,7 @@ class Recorded:
         text: of simulation.toml; plan: what it says.
         rows, compared, by_site: results.csv, comparison.csv, sites.csv.
         holdings, sources, rounds, privacy, roc: their tables; empty where the run has none.
-        events: of events.jsonl, oldest first.
+        events: of events.jsonl, oldest first; unreadable: lines of it that are none.
         environment, timing: of their files; empty where there are none.
     """
 
@@ -48,6 +49,7 @@ class Recorded:
     privacy: pd.DataFrame
     roc: pd.DataFrame
     events: tuple[Mapping[str, Any], ...]
+    unreadable: int
     environment: Mapping[str, Any]
     timing: Mapping[str, Any]
 
@@ -117,6 +119,7 @@ def read_recorded(folder: Path) -> Recorded:
         )
     plan = load_plan(str(folder / "simulation.toml"))
     try:
+        happened = read_events(folder)
         return Recorded(
             folder=folder,
             text=(folder / "simulation.toml").read_text(encoding="utf-8"),
@@ -129,7 +132,8 @@ def read_recorded(folder: Path) -> Recorded:
             rounds=_table(folder / "rounds.csv", needed=False),
             privacy=_attacked(folder / "privacy.csv"),
             roc=_attacked(folder / "roc.csv"),
-            events=read_events(folder),
+            events=happened.objects,
+            unreadable=happened.unreadable,
             environment=_json(folder / "environment.json"),
             timing=_json(folder / "timing.json"),
         )
@@ -137,22 +141,6 @@ def read_recorded(folder: Path) -> Recorded:
         raise RunFolderError(
             f"{folder} holds no finished run.", found=error, mend="run the simulation to its end first"
         ) from error
-
-
-def read_events(folder: Path) -> tuple[dict[str, Any], ...]:
-    """events.jsonl; a last line that is still being written is left out."""
-    path = folder / "events.jsonl"
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    events = []
-    for number, line in enumerate(lines):
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            if number < len(lines) - 1:
-                raise
-    return tuple(events)
 
 
 def _table(path: Path, *, needed: bool = True) -> pd.DataFrame:

@@ -11,8 +11,10 @@ from typing import Any
 from fedistill.errors import SettingError
 from fedistill.federation.control import connection
 from fedistill.federation.deployed import error_of, require_deployable
+from fedistill.lines import parse
 from fedistill.plan import Plan
 from fedistill.plan.find import find
+from fedistill.study.happened import is_event
 
 LOOK_SECONDS = 1.0
 
@@ -109,8 +111,11 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self._read += len(line)
-                event = json.loads(line)
-                if event["stage"] != "planned":  # says how much there is to do, which is in plan.json
+                try:
+                    event = parse(line)
+                except ValueError:
+                    continue  # cut or damaged: the report and `fedistill status` count such lines
+                if is_event(event) and event.get("stage") != "planned":  # says how much there is to do, which is in plan.json
                     on_event({key: value for key, value in event.items() if value is not None})
 
 

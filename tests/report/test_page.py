@@ -249,10 +249,3 @@ def test_phantoms_are_called_so_everywhere(recorded):
         r"<figcaption>([^\n]*?|<strong>.*?)</figcaption>\s*(?:<ul|<div class=.panels)", text, re.DOTALL
     )
     assert len(captions) >= 5 and all(caption.startswith("<strong>Phantoms.</strong>") for caption in captions)
-
-
-def test_events_of_a_run_that_still_writes_can_be_read(recorded, tmp_path):
-    from fedistill.report.recorded import read_events
-
-    (tmp_path / "events.jsonl").write_text(json.dumps({"job": "a"}) + '\n{"job": "b')
-    assert read_events(tmp_path) == ({"job": "a"},)
