@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fedistill import __version__, cli_deployed, cli_running, cli_showing
 from fedistill import cli_words as words
+from fedistill.cli_screen import show_what_can_be
 
 cli = typer.Typer(
     name="fedistill",
@@ -40,6 +41,7 @@ def main() -> None:
     from fedistill.errors import FedistillError
     from fedistill.memory import keep_freed_memory
 
+    show_what_can_be()
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _stop)
     try:

@@ -41,7 +41,7 @@ def run(
     sites = list(dict.fromkeys(site for each in points for site in each.federation.sites))
     data = ", ".join(dict.fromkeys(Path(name).name for each in points for name in each.federation.datasets()))
     schemes = ", ".join(dict.fromkeys(scheme for each in points for scheme in each.scheme))
-    words.console.print(f"[bold]{plan.name}[/]: {len(sites)} sites, {escape(data)}, {schemes}")
+    words.console.print(f"[bold]{escape(plan.name)}[/]: {len(sites)} sites, {escape(data)}, {escape(schemes)}")
     if plan.sweep:
         words.console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
     if engine is not None and engine.startswith("superlink:"):
@@ -53,7 +53,7 @@ def run(
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
     print_comparison(finished, words.console)
     if finished.timing is not None:
-        words.console.print(finished.timing.until_now().line())
+        words.console.print(finished.timing.until_now().line(), markup=False)
     words.console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
     words.console.print(f"report: {words.short(report)}", soft_wrap=True)
 
@@ -132,7 +132,7 @@ def distill(
             encoding=encoding,
             on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
         )
-    words.console.print(written)
+    words.console.print(written, markup=False)
 
 
 def audit(

@@ -12,6 +12,7 @@ ROWS = [
     ["cli"],
     ["cli_running", "cli_showing", "cli_deployed"],
     ["cli_words"],
+    ["cli_screen"],
     ["app"],
     ["report"],
     ["study"],

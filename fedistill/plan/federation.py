@@ -12,6 +12,7 @@ from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
+from fedistill.text import printable
 
 MOST_SITES = 10_000
 
@@ -113,6 +114,13 @@ class Federation(Frozen):
     site: dict[str, Site] = Field(default_factory=dict)
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     policy: Policy = Policy()
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value or printable(value) != value:
+            raise ValueError(f"{value[:80]!r} cannot name a federation: one line of printable characters, at most 300")
+        return value
 
     @field_validator("sites", mode="before")
     @classmethod

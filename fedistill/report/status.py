@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedistill.errors import RunFolderError
@@ -35,7 +36,7 @@ def print_status(folder: Path, console: Console) -> None:
     times = [event["time"] for event in events if event.get("time")]
     finished = not running and len(tally.scored) == len(tally.arms) and (folder / "comparison.csv").is_file()
     state = "finished" if finished else "running" if running else "stopped; run it again to resume"
-    console.print(f"[bold]{tally.name}[/]: {state}", highlight=False)
+    console.print(f"[bold]{escape(tally.name)}[/]: {state}", highlight=False)
     if tally.jobs:
         console.print(_table(tally))
     console.print(f"{len(tally.scored)} of {len(tally.arms)} results are there.", highlight=False)
@@ -46,7 +47,7 @@ def print_status(folder: Path, console: Console) -> None:
             console.print(f"  {label}: {doing.stage}{steps}", markup=False, highlight=False)
         words = tally.estimate(now).words
         last = f"last sign of life {clock(now - max(times))} ago" if times else "no sign of life yet"
-        console.print("; ".join(filter(None, (last, words))), highlight=False)
+        console.print("; ".join(filter(None, (last, words))), markup=False, highlight=False)
     for job, why in tally.failed.items():
         console.print(f"failed: {job}: {why}", style="yellow", markup=False, highlight=False)
     if found.unreadable:
@@ -95,5 +96,5 @@ def _table(tally: Tally) -> Table:
     for i in shown:
         table.add_column(names[i], justify="right")
     for scheme, row in rows.items():
-        table.add_row(scheme, *[str(row[i]) for i in shown])
+        table.add_row(escape(scheme), *[str(row[i]) for i in shown])
     return table

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedistill.study import Finished
@@ -41,7 +42,7 @@ def print_comparison(finished: Finished, console: Console) -> None:
     seeds = finished.simulation.seeds
     spread = "±: between networks of one seed" + ("; (): between seeds" if seeds > 1 else "")
     base = f"{spread}. All in %, on the official test split of {finished.rows['dataset'].iloc[0]}."
-    console.print(base, style="dim")
+    console.print(base, style="dim", markup=False)
     if wide and "auc_vs_random_low" in frame:
         console.print(
             "gap: AUC that full has above it; gain: AUC above random's, at the same ipc; in points. "
@@ -99,9 +100,9 @@ def _print_points(
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_header=number == 0)
         for head, width in zip(heads, widths, strict=True):
             justify: Any = "left" if head in names else "right"
-            table.add_column(head, justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED)
+            table.add_column(escape(head), justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED)
         for _, cells in group:
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))
         if point:
             console.print(point, style="bold", markup=False)
         console.print(table)
