@@ -10,6 +10,7 @@ from fedistill.data import scanner as device
 from fedistill.data.combine import one_name
 from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
+from fedistill.plan.rule import IID, Partition
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy
 from fedistill.text import printable
@@ -96,7 +97,7 @@ class Federation(Frozen):
             its ``dataset``, and holds that set's images of these classes.
         size: image height and width in pixels, for MedMNIST sets (28, 64, 128, 224) and phantoms.
         images, data_seed: of a phantom: training images and seed.
-        partition: ``by`` and that rule's options and ``seed``; see `fedistill.data.partition`.
+        partition: ``by`` and that rule's options and ``seed``; see `fedistill.plan.rule` and `fedistill.data.partition`.
         sites: their names; a number N stands for site-1 to site-N.
         site: settings of single sites, by name.
         held_out: share of each site's training images set aside before anything is made of them.
@@ -109,7 +110,7 @@ class Federation(Frozen):
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
     images: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     data_seed: int | None = None
-    partition: dict[str, Any] = Field(default_factory=lambda: {"by": "iid"})
+    partition: Partition = IID
     sites: tuple[str, ...]
     site: dict[str, Site] = Field(default_factory=dict)
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -163,6 +164,8 @@ class Federation(Frozen):
             raise ValueError("two sites bring the same data set: let them divide it with `dataset` and `partition`")
         if self.combine is not None and own:
             self.combine.require_brought(dict(zip(own, brought, strict=True)))
+        if self.divided:
+            self.partition.require_sites(len(self.sites))
         return self
 
     @property

@@ -63,8 +63,7 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
     trains, vals = (_sets(federation, split, data_root) for split in ("train", "val"))
     if federation.divided:
         train, val = concatenate(trains), concatenate(vals)
-        rule = dict(federation.partition)
-        seed = rule.pop("seed", 0)
+        rule, seed = federation.partition.described(), federation.partition.seed
         seed = seed if redraw == 0 else spawn(seed, "redraw", redraw)
         sites = len(federation.sites)
 
@@ -112,7 +111,7 @@ def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet])
             found=train.source,
             mend="leave out stain",
         )
-    seed = federation.partition.get("seed", 0)
+    seed = federation.partition.seed
     return (
         acquire(train, settings.built(), spawn(seed, "scanner", name, "train")),
         acquire(val, settings.built(), spawn(seed, "scanner", name, "val")),

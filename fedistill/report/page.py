@@ -179,7 +179,7 @@ def _division(run: Recorded) -> str:
         return "Every site's own images: what they hold is not known here."
     if federation.dataset is None:
         return "Every site brings a data set of its own."
-    rule = {key: value for key, value in federation.partition.items() if key != "seed"}
+    rule = federation.partition.described()
     text = f"{run.dataset}, divided among {len(run.sites)} sites by the rule {word(rule)}."
     if swept(run.compared) or run.plan.first.partitions > 1:
         text += " Shown is the first division."

@@ -166,7 +166,7 @@ def _runs(runs: Mapping[str, Recorded], unfinished: Mapping[str, Plan]) -> Grid:
         simulation = plan.first
         sets = list(dict.fromkeys(Path(s).name for p in plan.points for s in p.simulation.federation.datasets()))
         kinds = {drawn(point.simulation.federation) for point in plan.points}
-        rule = {key: value for key, value in simulation.federation.partition.items() if key != "seed"}
+        rule = simulation.federation.partition.described()
         own = simulation.federation.dataset is None
         rows.append(
             [

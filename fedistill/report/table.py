@@ -100,7 +100,9 @@ def _print_points(
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_header=number == 0)
         for head, width in zip(heads, widths, strict=True):
             justify: Any = "left" if head in names else "right"
-            table.add_column(escape(head), justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED)
+            table.add_column(
+                escape(head), justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED
+            )
         for _, cells in group:
             table.add_row(*map(escape, cells))
         if point:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
 OF_SERVER = "server: "
 """What the server's jobs begin with; no site's name has a colon."""
 

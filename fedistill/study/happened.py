@@ -52,5 +52,7 @@ def unread_words(count: int) -> str:
     """
     if not count:
         return ""
-    lines = f"{count} lines of {NAME} cannot be read and are" if count > 1 else f"1 line of {NAME} cannot be read and is"
+    lines = (
+        f"{count} lines of {NAME} cannot be read and are" if count > 1 else f"1 line of {NAME} cannot be read and is"
+    )
     return f"{lines} passed over: something stopped a run while it wrote"

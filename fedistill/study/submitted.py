@@ -115,7 +115,9 @@ class Tail:
                     event = parse(line)
                 except ValueError:
                     continue  # cut or damaged: the report and `fedistill status` count such lines
-                if is_event(event) and event.get("stage") != "planned":  # says how much there is to do, which is in plan.json
+                if (
+                    is_event(event) and event.get("stage") != "planned"
+                ):  # says how much there is to do, which is in plan.json
                     on_event({key: value for key, value in event.items() if value is not None})
 
 

@@ -1,6 +1,5 @@
 """report.html: it needs nothing, hides nothing, and nothing that it shows can do harm."""
 
-import json
 import re
 import shutil
 from base64 import b64encode

@@ -11,10 +11,10 @@ from tiny import write_tiny
 
 from fedistill.errors import RunFolderError
 from fedistill.plan import load_plan
-from fedistill.study.happened import read_events
 from fedistill.report.status import in_use, print_status
 from fedistill.report.tally import Tally
 from fedistill.study import run
+from fedistill.study.happened import read_events
 
 PLAN = {
     "name": "x",

@@ -10,7 +10,13 @@ from fedistill.plan.jobs import job
 from fedistill.plan.schemes import EVERYONE
 from fedistill.study import run
 
-CHANGES = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "recipe.max_steps=4", "scheme={full={}, dm={iterations=1, looks=0}, central-dm={}}"]
+CHANGES = [
+    "ipc=[1]",
+    "networks=1",
+    "recipe.lr=0.01",
+    "recipe.max_steps=4",
+    "scheme={full={}, dm={iterations=1, looks=0}, central-dm={}}",
+]
 NAMES = ["everyone", "NA"]
 
 
