@@ -21,6 +21,9 @@ cli = typer.Typer(
     rich_markup_mode="rich",
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+FAILING = (errno.EIO, errno.ESTALE)
+"""What the disk says of a place that cannot be read or written, rather than of a mistake of ours."""
 
 
 @cli.callback(invoke_without_command=True)
@@ -56,6 +59,13 @@ def main() -> None:
         words.errors.print("stopped; run the same command again to resume")
         sys.exit(128 + signal.SIGTERM)
     except OSError as error:
+        if error.errno in (*CLOSED, *FAILING) and error.filename is not None:
+            words.errors.print(
+                f"[red]error:[/] {escape(str(error.filename)[:200])} cannot be read or written: {error.strerror}",
+                soft_wrap=True,
+            )
+            words.errors.print("  to mend it: see who owns it and what it is, or name another place")
+            sys.exit(2 if error.errno in CLOSED else 1)
         if error.errno not in FULL:
             raise
         where = f" at {error.filename}" if error.filename else ""

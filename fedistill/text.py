@@ -1,4 +1,4 @@
-"""Text of others (sites, servers, files) made fit to be shown, logged and written: one line, printable, not a formula."""
+"""Text of others (sites, servers, files) made fit to be shown, logged and written: one printable line, no formula."""
 
 import unicodedata
 

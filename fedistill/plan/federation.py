@@ -97,7 +97,7 @@ class Federation(Frozen):
             its ``dataset``, and holds that set's images of these classes.
         size: image height and width in pixels, for MedMNIST sets (28, 64, 128, 224) and phantoms.
         images, data_seed: of a phantom: training images and seed.
-        partition: ``by`` and that rule's options and ``seed``; see `fedistill.plan.rule` and `fedistill.data.partition`.
+        partition: ``by``, that rule's options and ``seed``; see `fedistill.plan.rule`, `fedistill.data.partition`.
         sites: their names; a number N stands for site-1 to site-N.
         site: settings of single sites, by name.
         held_out: share of each site's training images set aside before anything is made of them.

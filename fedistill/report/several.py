@@ -3,6 +3,7 @@
 Phantoms and real images never share a figure or a table: each has a part of the page of its own.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fedistill.errors import RunFolderError, SettingError
-from fedistill.files import write_atomic
+from fedistill.files import require_folder, require_new_file, write_atomic
 from fedistill.plan import Plan, load_plan
 from fedistill.plan.sweep import word
 from fedistill.report.cells import Cell, Grid, Head, plain, points_between
@@ -65,8 +66,12 @@ def compare(folders: Sequence[Path], out: Path) -> Path:
     twice = [str(folder) for folder in whole if whole.count(folder) > 1]
     if twice:
         raise SettingError(f"{twice[0]} is named twice: a run is not compared with itself.")
-    if out.exists() and (not out.is_file() or GENERATOR not in out.read_text(encoding="utf-8", errors="replace")):
+    if not os.path.lexists(out):
+        require_new_file(out, "--out")
+    elif not out.is_file() or GENERATOR not in out.read_text(encoding="utf-8", errors="replace"):
         raise RunFolderError(f"{out} is there already, and no report of FeDistill.", mend="choose another --out")
+    else:
+        require_folder(out.resolve().parent, "The folder of --out,")
     write_atomic(out.resolve(), page(whole))
     return out.resolve()
 

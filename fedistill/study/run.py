@@ -12,6 +12,7 @@ import pandas as pd
 from fedistill.errors import RunError
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import Launched, engine_here, launch, require_engine
+from fedistill.files import require_folder
 from fedistill.plan import Holdings, Plan, Simulation
 from fedistill.store import Store, key_of
 from fedistill.study.conduct import Study
@@ -83,6 +84,9 @@ def run(
         RunError: the run could not be finished; what was finished is kept.
     """
     plan = simulation if isinstance(simulation, Plan) else Plan.of(simulation)
+    require_folder(out, "--out")
+    if cache is not None:
+        require_folder(cache, "--cache")
     engine = engine or engine_here()
     for point in plan.points:
         require_engine(engine, point.simulation, workers)

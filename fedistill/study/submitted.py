@@ -11,6 +11,7 @@ from typing import Any
 from fedistill.errors import SettingError
 from fedistill.federation.control import connection
 from fedistill.federation.deployed import error_of, require_deployable
+from fedistill.files import require_folder
 from fedistill.lines import parse
 from fedistill.plan import Plan
 from fedistill.plan.find import find
@@ -56,6 +57,7 @@ def run_submitted(
         RunError: the run could not be finished.
     """
     require_deployable(plan)
+    require_folder(out, "--out")
     control, root = connection(where), out.resolve()
     events = Tail(root / "events.jsonl")
     config: dict[str, str | bool] = {
