@@ -156,10 +156,9 @@ def audit(
 ) -> None:
     """Attack what one site sends: is an image in its data? Run it again to resume."""
     began = time.perf_counter()
-    import pandas as pd
-
     from fedistill.plan import audited_plan
     from fedistill.report.leaks import print_leaks
+    from fedistill.study.written import read_table
 
     plan = audited_plan(
         name,
@@ -173,7 +172,7 @@ def audit(
         phantom=phantom,
     )
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
-    print_leaks(pd.read_csv(finished.root / "privacy.csv"), words.console)
+    print_leaks(read_table(finished.root / "privacy.csv"), words.console)
     words.console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
     words.console.print(f"report: {words.short(report)}", soft_wrap=True)
 

@@ -85,8 +85,9 @@ def page(folders: Sequence[Path]) -> str:
         try:
             runs[name] = read_recorded(folder)
         except RunFolderError:
-            if not (folder / "simulation.toml").is_file():
-                raise
+            whole = all((folder / f"{name}.csv").is_file() for name in ("results", "comparison", "sites"))
+            if whole or not (folder / "simulation.toml").is_file():
+                raise  # damaged, which is not the same as not finished
             unfinished[name] = load_plan(str(folder / "simulation.toml"))
     pieces = [piece for name, run in runs.items() for piece in pieces_of(name, run)]
     found = looks(scheme for piece in pieces for scheme in piece.lines["scheme"] if scheme != "majority")

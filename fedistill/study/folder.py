@@ -19,6 +19,7 @@ from fedistill.plan import Plan
 from fedistill.plan.find import read_toml
 from fedistill.plan.literals import written, written_key
 from fedistill.study.happened import append_event
+from fedistill.study.written import csv_text
 
 PLAN = "simulation.toml"
 RESULTS = (
@@ -90,7 +91,7 @@ class RunFolder:
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write NAME.csv."""
-        write_atomic(self.root / f"{name}.csv", frame.to_csv(index=False))
+        write_atomic(self.root / f"{name}.csv", csv_text(frame))
 
     def results(self, frame: pd.DataFrame) -> None:
         """Write results.csv and results.parquet."""
