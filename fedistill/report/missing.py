@@ -7,7 +7,7 @@ from fedistill.plan.schemes import scheme_named
 from fedistill.report.recorded import Recorded
 from fedistill.report.table import swept
 from fedistill.study.evidence import distils
-from fedistill.study.happened import unread_words
+from fedistill.study.happened import NOTE, unread_words
 
 
 def failures(run: Recorded) -> list[str]:
@@ -20,7 +20,7 @@ def failures(run: Recorded) -> list[str]:
         who, what, cause = (str(each) for each in found)
         seeds = ", ".join(f"{seed:g}" for seed in sorted(group["seed"].dropna().unique()))
         lines.append(f"{who} gave no {what} (seed {seeds}): {cause}")
-    diverged = run.rows[run.rows["auc"].isna()]
+    diverged = run.rows[run.rows["accuracy"].isna()]
     for scheme, group in diverged.groupby("scheme", sort=False):
         lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
     told = set(failed["site"].astype(str))
@@ -58,6 +58,7 @@ def gaps(run: Recorded) -> list[str]:
 
 def _gaps(run: Recorded) -> Iterator[str]:
     simulation = run.plan.first
+    yield from dict.fromkeys(str(event.get("message")) for event in run.events if event.get("stage") == NOTE)
     schemes = list(simulation.scheme)
     if run.privacy.empty:
         yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedistill.report.tally import OF_SERVER, Tally, clock
+from fedistill.study.happened import NOTE
 
 PLAIN_EVERY_SECONDS = 10.0
 WHOLE_EVERY_SECONDS = 30.0
@@ -52,12 +53,12 @@ class Progress:
             self._tally = Tally(event["plan"])
         if self._tally is not None:
             self._tally.add(event)
-        if stage == "machine":
+        if stage in ("machine", NOTE):
             self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event['message']}", markup=False)
         if event.get("site"):
             self._site_of[job] = str(event["site"])
-        who = SERVER if job.startswith(OF_SERVER) else self._site_of.get(job, "")
-        if who not in self._lines:
+        who = SERVER if job.startswith(OF_SERVER) else self._site_of.get(job)
+        if who is None or who not in self._lines:
             return
         doing = job.removeprefix(OF_SERVER).removeprefix(who).strip()
         if event.get("point"):

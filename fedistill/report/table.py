@@ -1,6 +1,6 @@
 """The comparison as a table for a terminal, narrow or wide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -186,7 +186,7 @@ def word(value: Any) -> str:
 def metric_of(line: dict[str, Any], metric: str) -> str:
     """Mean, spread within and (between) seeds, in %."""
     if pd.isna(line[metric]):
-        return "diverged"
+        return why_blank(line, metric)
     text = f"{100 * line[metric]:.1f}"
     within, between = line.get(f"{metric}_within"), line.get(f"{metric}_between")
     if not pd.isna(within):
@@ -194,6 +194,16 @@ def metric_of(line: dict[str, Any], metric: str) -> str:
     if not pd.isna(between):
         text += f" ({100 * between:.1f})"
     return text
+
+
+def why_blank(line: Mapping[Any, Any], metric: str) -> str:
+    """Why a metric has no number: of a network that diverged none has one, and where only AUC lacks it, it is not
+    defined, for no class of the test split has both images of it and images of others.
+
+    >>> why_blank({"accuracy": 0.9}, "auc"), why_blank({"accuracy": float("nan")}, "auc")
+    ('undefined', 'diverged')
+    """
+    return "undefined" if metric == "auc" and not pd.isna(line.get("accuracy")) else "diverged"
 
 
 def interval_of(line: dict[str, Any], metric: str) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 from fedistill.lines import Lines, append_line, read_lines
 
 NAME = "events.jsonl"
+NOTE = "note"
+"""The stage of what is said of the data before any work."""
+
 NUMBERS = ("time", "step", "steps", "seconds")
 WORDS = ("run", "job", "site", "stage", "message")
 

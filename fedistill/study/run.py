@@ -20,6 +20,7 @@ from fedistill.study.divided import licences
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import shows_real, write_grids
+from fedistill.study.happened import NOTE
 from fedistill.study.planned import planned
 from fedistill.study.ready import Ready, made_ready
 from fedistill.study.screening import write_screens
@@ -135,6 +136,8 @@ def _conducted(
     on_event: Callable[[dict[str, Any]], None],
 ) -> list[Study]:
     """The points' studies, all at once, to their ends."""
+    for note in dict.fromkeys(note for data in ready for note in data.notes()):
+        on_event({"time": time.time(), "stage": NOTE, "message": note})
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
         here, about = folder.of_point(number), {"point": point.label} if plan.sweep else {}
