@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from fedistill.plan.jobs import Job
+from fedistill.text import printable
 from fedistill.training.metrics import Tally
 
 RELEASE = "query.release"
@@ -22,7 +23,10 @@ WHO = "query.who"
 SCORE = "evaluate.score"
 
 LONGEST_TEXT = 1 << 16
-"""Characters of an error or a traceback that are kept."""
+"""Characters of a traceback that are kept."""
+
+LONGEST_LINE = 1000
+"""Characters of an error that are kept."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
             if not isinstance(values[key], wanted):
                 raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
             if wanted is str:
-                values[key] = _shown(values[key])
+                # Names are compared with those that were asked for, and go no further where they differ.
+                values[key] = _SHOWN.get(key, _bounded)(values[key])
         if any(not 0 <= s < inf for s in values["seconds"]) or min(values["examples"], values["found"]) < 0:
             raise ValueError(f"seconds or counts of {name} cannot be so")
         values |= {"release": values["release"] or None, "seconds": tuple(float(s) for s in values["seconds"])}
@@ -103,10 +108,27 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
     return outcomes
 
 
-def _shown(text: str) -> str:
-    """A site's words as they may be printed and written: not without end, and nothing that is no text."""
+def shown_line(text: object) -> str:
+    """Return a site's words as they may be printed, logged and written: one line of printable characters.
+
+    >>> shown_line("no\x1b[2J such\\nfile")
+    'no\ufffd[2J such file'
+    """
+    return printable(text, most=LONGEST_LINE)
+
+
+def shown_trace(text: str) -> str:
+    """Return a site's traceback as it may be written: lines of printable characters, indented as they were."""
+    lines = _bounded(text).split("\n")
+    return "\n".join(" " * (len(line) - len(line.lstrip(" "))) + shown_line(line) for line in lines)
+
+
+def _bounded(text: str) -> str:
     kept = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
     return kept.encode(errors="replace").decode()
+
+
+_SHOWN = {"refused": shown_line, "error": shown_line, "trace": shown_trace}
 
 
 @dataclass(frozen=True)
