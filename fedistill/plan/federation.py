@@ -1,6 +1,7 @@
 """A federation: the sites of one file in ``sites/``, and the data they divide or bring."""
 
 import re
+import unicodedata
 from collections import Counter
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 
 from fedistill.data import scanner as device
 from fedistill.data.combine import one_name
+from fedistill.data.facts import LEAST_SIZE
 from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
 from fedistill.plan.rule import IID, Partition
@@ -22,6 +24,12 @@ _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
 def require_name(name: str, what: str) -> str:
     """The name, where it can be one of a file or folder as well; raises ValueError where it cannot."""
+    composed = unicodedata.normalize("NFC", name)
+    if composed != name and _NAME.fullmatch(composed):
+        raise ValueError(
+            f"{name!r} cannot name {what}: some of its letters are written as a letter and a mark after it, which "
+            f"looks the same and is another name. Write it anew, as {composed!r}"
+        )
     if not _NAME.fullmatch(name) or len(name.encode()) > 128:
         raise ValueError(
             f"{name!r} cannot name {what}: letters, digits, spaces, '-', '_' and '.' only, at most 63 (128 bytes), "
@@ -107,7 +115,7 @@ class Federation(Frozen):
     name: str
     dataset: str | None = None
     combine: Combine | None = None
-    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=1024)] | None = None
     images: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     data_seed: int | None = None
     partition: Partition = IID

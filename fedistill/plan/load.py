@@ -29,7 +29,15 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
         PlanError: no such file, or something in it cannot be.
     """
     path = find("sites", name, beside=beside)
-    return _federation(_from_file(path), source=str(path), phantom=phantom)
+    content = _from_file(path)
+    if "scheme" in content or "federation" in content:
+        named = content.get("federation")
+        raise PlanError(
+            f"{path} is a simulation, and a federation is wanted here.",
+            expected="a file that says who holds what: dataset and sites",
+            mend=f"name its federation, {named!r}" if isinstance(named, str) else "see `fedistill simulations FILE`",
+        )
+    return _federation(content, source=str(path), phantom=phantom)
 
 
 def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Simulation:
@@ -81,6 +89,12 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
         content["federation"] = _from_file(find("sites", federation, beside=path.parent))
     elif isinstance(federation, dict):
         content["federation"] = renamed({"name": path.stem, **federation}, from_folder(path.parent))
+    elif federation is None and "sites" in content and "scheme" not in content:
+        raise PlanError(
+            f"{path} is a federation, and a simulation is wanted here.",
+            expected='a file with federation = "NAME" and schemes',
+            mend="see `fedistill sites FILE` for it, or write a simulation that names it",
+        )
     else:
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
     if phantom:
