@@ -58,6 +58,8 @@ def require_new_file(path: Path, what: str) -> None:
 @contextmanager
 def _refused(path: Path, what: str, expected: str) -> Iterator[None]:
     try:
+        if os.fsencode(path).decode(errors="replace") != str(path):
+            raise ValueError("a name that is no text in UTF-8, which tables cannot be kept under")
         yield
     except (OSError, ValueError, RuntimeError) as error:  # no such character in a path; links that lead in a circle
         reason: object = error.strerror if isinstance(error, OSError) else error

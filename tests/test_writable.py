@@ -32,10 +32,10 @@ def typed(monkeypatch, capsys, tmp_path):
     return run
 
 
-PLACES = ["f/x", "f", f"runs/{LONG}", f"{LONG}/x"]
+PLACES = ["f/x", "f", f"runs/{LONG}", f"{LONG}/x", "no text \udcff"]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[:10])
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ascii(place[:10]))
 def test_no_folder_can_be_made_there(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f").touch()
