@@ -55,8 +55,8 @@ def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
     what = {"sites": "federation", "simulations": "simulation"}[kind]
     if name and os.path.isdir(name):  # noqa: PTH112 - a name too long for any path is none
         raise PlanError(
-            f"{name} is a folder.",
-            expected=f"a {what}: a file, or a name from {kind}/",
+            f"There is no {what} {name[:200]!r}: it is a folder.",
+            expected=f"a file, or a name from {kind}/",
             mend=f"name the file in it, such as {Path(name) / 'simulation.toml'}"
             if kind == "simulations"
             else "name the file in it",

@@ -30,8 +30,8 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "holdings": (("site", "split", "class"), ("partition", "images", "site_images")),
     "sources": (("scheme", "source", "recipe", "model"), ("partition", "ipc", "accuracy", "auc", "test_images")),
     "rounds": (("scheme", "model"), ("partition", "seed", "round", "auc")),
-    "privacy": (("site", "scheme", "attack", "records"), ("ipc", "auc", "shadows")),
-    "roc": (("site", "scheme", "attack", "records"), ("ipc", "fpr", "tpr")),
+    "privacy": (("scheme", "attack"), ("ipc", "auc")),
+    "roc": (("scheme", "attack"), ("ipc", "fpr", "tpr")),
 }
 """Of a table by its file's name, columns of words and of numbers that it has at least."""
 
@@ -90,7 +90,7 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
             raise _changed(path, expected=f"numbers in the column {name}", found=repr(odd)[:80])
     for name in frame.columns:
         if frame[name].dtype.kind == "O" or isinstance(frame[name].dtype, pd.StringDtype):
-            frame[name] = frame[name].map(_unquoted)
+            frame[name] = frame[name].map(_unquoted).astype(frame[name].dtype)  # blank all over, words stay words
     return frame
 
 

@@ -176,7 +176,7 @@ def test_what_failed_and_what_was_not_measured_is_said(recorded, made):
     at = by_site.index[(by_site["scheme"] == "dm") & (by_site["site"] == "a")]
     by_site.loc[at, ["status", "why"]] = ["failed", "the disk is full"]
     rows = recorded.rows.copy()
-    rows.loc[rows["scheme"] == "fedavg", "auc"] = np.nan
+    rows.loc[rows["scheme"] == "fedavg", ["auc", "accuracy"]] = np.nan
     assert failures(replace(recorded, by_site=by_site, rows=rows)) == [
         "a gave no dm (seed 0): the disk is full",
         "4 networks of fedavg diverged; means that they belong to are blank.",

@@ -54,6 +54,7 @@ def test_a_name_that_looks_blank_is_none(tmp_path):
     path.write_text("partition,site,scheme,ipc,seed,status,why\n0,NA,dc,1,0,shared,\n")
     frame = read_table(path)
     assert frame["site"].tolist() == ["NA"] and frame["why"].isna().all()
+    frame.loc[0, "why"] = "words"  # which a column of numbers would not take
 
 
 @pytest.mark.parametrize(
