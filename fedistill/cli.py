@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fedistill import __version__, cli_deployed, cli_running, cli_showing
 from fedistill import cli_words as words
+from fedistill.cli_screen import show_what_can_be
 
 cli = typer.Typer(
     name="fedistill",
@@ -20,6 +21,9 @@ cli = typer.Typer(
     rich_markup_mode="rich",
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+FAILING = (errno.EIO, errno.ESTALE)
+"""What the disk says of a place that cannot be read or written, rather than of a mistake of ours."""
 
 
 @cli.callback(invoke_without_command=True)
@@ -40,6 +44,7 @@ def main() -> None:
     from fedistill.errors import FedistillError
     from fedistill.memory import keep_freed_memory
 
+    show_what_can_be()
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -54,6 +59,13 @@ def main() -> None:
         words.errors.print("stopped; run the same command again to resume")
         sys.exit(128 + signal.SIGTERM)
     except OSError as error:
+        if error.errno in (*CLOSED, *FAILING) and error.filename is not None:
+            words.errors.print(
+                f"[red]error:[/] {escape(str(error.filename)[:200])} cannot be read or written: {error.strerror}",
+                soft_wrap=True,
+            )
+            words.errors.print("  to mend it: see who owns it and what it is, or name another place")
+            sys.exit(2 if error.errno in CLOSED else 1)
         if error.errno not in FULL:
             raise
         where = f" at {error.filename}" if error.filename else ""

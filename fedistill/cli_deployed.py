@@ -28,10 +28,12 @@ def keys(
     """Make the keys and certificates of a deployment."""
     from fedistill.errors import SettingError
     from fedistill.federation.keys import make_keys
+    from fedistill.files import require_folder
 
     named = [name.strip() for name in sites.split(",") if name.strip()]
     if not named:
         raise SettingError("Keys for whom?", mend="--sites north,east,south")
+    require_folder(folder, "DIR")
     made = make_keys(folder, named, hosts or ())
     for path in made:
         words.console.print(escape(str(path)), soft_wrap=True)
@@ -62,9 +64,12 @@ def site(
 ) -> None:
     """Run a hospital's node: its own data, its own rules, its own code. Ctrl-C ends it."""
     from fedistill.federation.site_node import run_site
+    from fedistill.files import require_folder
     from fedistill.plan.site_file import load_site
 
-    run_site(load_site(str(file)), insecure=insecure, tell=_tell)
+    own = load_site(str(file))
+    require_folder(own.path(own.file.store), "The site's store")
+    run_site(own, insecure=insecure, tell=_tell)
 
 
 def run_deployed(

@@ -41,7 +41,7 @@ def run(
     sites = list(dict.fromkeys(site for each in points for site in each.federation.sites))
     data = ", ".join(dict.fromkeys(Path(name).name for each in points for name in each.federation.datasets()))
     schemes = ", ".join(dict.fromkeys(scheme for each in points for scheme in each.scheme))
-    words.console.print(f"[bold]{plan.name}[/]: {len(sites)} sites, {escape(data)}, {schemes}")
+    words.console.print(f"[bold]{escape(plan.name)}[/]: {len(sites)} sites, {escape(data)}, {escape(schemes)}")
     if plan.sweep:
         words.console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
     if engine is not None and engine.startswith("superlink:"):
@@ -53,7 +53,7 @@ def run(
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
     print_comparison(finished, words.console)
     if finished.timing is not None:
-        words.console.print(finished.timing.until_now().line())
+        words.console.print(finished.timing.until_now().line(), markup=False)
     words.console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
     words.console.print(f"report: {words.short(report)}", soft_wrap=True)
 
@@ -132,7 +132,7 @@ def distill(
             encoding=encoding,
             on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
         )
-    words.console.print(written)
+    words.console.print(written, markup=False)
 
 
 def audit(
@@ -156,10 +156,9 @@ def audit(
 ) -> None:
     """Attack what one site sends: is an image in its data? Run it again to resume."""
     began = time.perf_counter()
-    import pandas as pd
-
     from fedistill.plan import audited_plan
     from fedistill.report.leaks import print_leaks
+    from fedistill.study.written import read_table
 
     plan = audited_plan(
         name,
@@ -173,7 +172,7 @@ def audit(
         phantom=phantom,
     )
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
-    print_leaks(pd.read_csv(finished.root / "privacy.csv"), words.console)
+    print_leaks(read_table(finished.root / "privacy.csv"), words.console)
     words.console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
     words.console.print(f"report: {words.short(report)}", soft_wrap=True)
 

@@ -128,7 +128,7 @@ def _listed(kind: str) -> None:
     from fedistill.plan.find import names
 
     for name, path in sorted(names(kind).items()):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        first = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
         words.console.print(
             f"[bold]{escape(name):<18}[/] {escape(first.lstrip('# ')) if first.startswith('#') else ''}"
         )

@@ -1,13 +1,16 @@
 """What commands have in common: options, and where they print."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+from fedistill.cli_screen import Lasting
+
+console = Console(file=cast(IO[str], Lasting("stdout")), highlight=False)
+errors = Console(file=cast(IO[str], Lasting("stderr")), highlight=False)
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given several times.")
@@ -26,11 +29,11 @@ Phantom = Annotated[bool, typer.Option("--phantom", help="Put every data set's p
 
 
 def short(path: Path) -> str:
-    """A path from here, where it lies below."""
+    """A path from here, where it lies below, as a console shows it: what looks like markup is none."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return escape(str(path.relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return escape(str(path))
 
 
 def text(path: Path | None) -> str | None:

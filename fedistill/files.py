@@ -2,10 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fedistill.errors import SettingError
+from fedistill.errors import RunFolderError, SettingError
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Modes of what its owner alone may read."""
@@ -75,6 +76,67 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None], *, m
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_folder(folder: Path, what: str) -> None:
+    """Raise RunFolderError unless files can be written in a folder, or in one that can be made there.
+
+    Nothing is left behind: what has to be made to find out is taken away again.
+
+    Args:
+        what: names the folder in the message, such as ``--out``.
+    """
+    with _refused(folder, what, "a folder, or one that can be made"), _made(folder):
+        handle, name = tempfile.mkstemp(prefix=".tried.", dir=folder)
+        os.close(handle)
+        Path(name).unlink()
+
+
+def require_new_file(path: Path, what: str) -> None:
+    """Raise RunFolderError unless a file can be made at a path where there is none; nothing is left behind."""
+    with _refused(path, what, "the path of a file that can be made"), _made(path.parent):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        path.unlink()
+
+
+@contextmanager
+def _refused(path: Path, what: str, expected: str) -> Iterator[None]:
+    try:
+        if os.fsencode(path).decode(errors="replace") != str(path):
+            raise ValueError("a name that is no text in UTF-8, which tables cannot be kept under")
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # no such character in a path; links that lead in a circle
+        reason: object = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file where a folder should be" if "folder" in expected else "something else is there"
+        shown = str(path) if len(str(path)) <= LONGEST_SHOWN else f"{str(path)[:LONGEST_SHOWN]}..."
+        raise RunFolderError(
+            f"{what} {shown} cannot be written.",
+            expected=expected,
+            found=reason,
+            mend="choose another place, or let this user write there",
+        ) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder for a moment: what of it was not there is taken away at the end."""
+    lacking = []
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each):
+            break
+        lacking.append(each)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for each in lacking:
+            with suppress(OSError):  # it was never made, or somebody else has put something into it
+                each.rmdir()
+
+
+LONGEST_SHOWN = 200
+"""Characters of a path in a message."""
 
 
 def _umask() -> int:

@@ -22,7 +22,7 @@ def printable(text: object, *, most: int = LONGEST) -> str:
     >>> printable("north\\nrun 1: answered\\x1b[2J")
     'north run 1: answered\\ufffd[2J'
     """
-    whole = str(text)[: most + 1].strip()
+    whole = str(text)[: most + 1].strip().replace("\r\n", "\n")
     line = "".join(" " if each.isspace() else each if _shows(each) else "\N{REPLACEMENT CHARACTER}" for each in whole)
     return line if len(line) <= most else f"{line[:most]}..."
 

@@ -12,6 +12,7 @@ ROWS = [
     ["cli"],
     ["cli_running", "cli_showing", "cli_deployed"],
     ["cli_words"],
+    ["cli_screen"],
     ["app"],
     ["report"],
     ["study"],
@@ -21,7 +22,7 @@ ROWS = [
     ["distill"],
     ["training"],
     ["models", "data"],
-    ["errors", "seeds", "files", "memory", "nesting", "accounting"],
+    ["errors", "seeds", "files", "memory", "nesting", "accounting", "lines", "text"],
 ]
 FLOOR = {name: len(ROWS) - row for row, names in enumerate(ROWS) for name in names}
 

@@ -11,6 +11,8 @@ from fedistill.errors import DataError, nearest
 
 SIZES = (28, 64, 128, 224)
 SPLITS = ("train", "val", "test")
+LEAST_SIZE = 8
+"""Pixels; of less no network here makes anything."""
 CITATION = "MedMNIST v2"
 
 

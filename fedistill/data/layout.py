@@ -1,5 +1,6 @@
 """The rules of MedMNIST's layout: which arrays go together, and what classes and patients they mean."""
 
+import unicodedata
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedistill.data.facts import SPLITS
+from fedistill.data.facts import LEAST_SIZE, SPLITS
 from fedistill.errors import DataError
+from fedistill.text import LONGEST, printable
 
 MOST_CLASSES = 10_000  # a larger label is a patient number or a mistake, not a class
 LONGEST_NAME = 4000  # bytes, four a letter
@@ -45,11 +47,21 @@ def check_images(path: Path, headers: Mapping[str, Header]) -> tuple[int, int, i
         shape, dtype = images
         square = len(shape) in (3, 4) and shape[1] == shape[2] and shape[1] > 0 and (*shape, 1)[3] in (1, 3)
         if dtype != np.uint8 or not square:
+            alpha = dtype == np.uint8 and len(shape) == 4 and shape[3] in (2, 4)
             raise DataError(
                 f"{path}: {split}_images cannot be used.",
                 expected="uint8, square, (N, S, S) or (N, S, S, C) with C = 1 or 3",
                 found=f"{dtype}, {shape}",
-                mend="scale the pixels to 0..255 and convert with .astype(numpy.uint8); crop or pad to a square",
+                mend="leave out the last channel, which says how opaque a pixel is: images[..., :-1]"
+                if alpha
+                else "scale the pixels to 0..255 and convert with .astype(numpy.uint8); crop or pad to a square",
+            )
+        if shape[1] < LEAST_SIZE:
+            raise DataError(
+                f"{path}: {split}_images are too small to tell anything apart.",
+                expected=f"at least {LEAST_SIZE} by {LEAST_SIZE} pixels",
+                found=f"{shape[1]} by {shape[2]}",
+                mend="save them as large as they were taken",
             )
         length = headers[f"{split}_labels"].shape[:1]
         if length != shape[:1]:
@@ -110,6 +122,14 @@ def check_sizes(path: Path, headers: Mapping[str, Header]) -> None:
         labels, names = name.endswith("_labels"), name == "class_names"
         if not (labels or names or name.endswith("_groups")):
             continue
+        if labels and dtype.kind in "US":
+            raise DataError(
+                f"{path}: {name} are text.",
+                expected="whole numbers 0, 1, 2, ... one per class",
+                found=dtype,
+                mend="number them over all splits with names, labels = numpy.unique(labels, return_inverse=True), and "
+                "save names as class_names",
+            )
         each = prod(shape if names else shape[1:])
         longest = 8 if labels else LONGEST_NAME
         if each > MOST_CLASSES or (dtype.itemsize > longest and dtype.kind in "iufbUS"):
@@ -120,19 +140,50 @@ def check_sizes(path: Path, headers: Mapping[str, Header]) -> None:
             )
 
 
+def check_names(path: Path, array: np.ndarray) -> tuple[str, ...]:
+    """The file's own class names: people's words, which terminals and tables are to show.
+
+    Raises:
+        DataError: one that is no line of printable text, or that another has too.
+    """
+    try:
+        names = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in array.ravel().tolist())
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: class_names cannot be read.", expected="text, or bytes in UTF-8", found=error.reason
+        ) from error
+    for number, name in enumerate(names):
+        if not name or printable(name) != name:
+            raise DataError(
+                f"{path}: the name of class {number} cannot be used.",
+                expected=f"one line of printable characters, at least one and at most {LONGEST}",
+                found=repr(name[:80]),
+                mend="name it anew and save the file again",
+            )
+    alike = [unicodedata.normalize("NFC", name) for name in names]
+    twice = sorted({name for name, each in zip(names, alike, strict=True) if alike.count(each) > 1})
+    if twice:
+        raise DataError(
+            f"{path}: several classes are called {twice[0]!r}.", expected="a name of its own for every class"
+        )
+    return names
+
+
 def name_classes(
     path: Path, labels: Mapping[str, np.ndarray], names: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], str]:
     """Class names and task. Without names there are as many classes as the largest label in any split says.
 
     Raises:
-        DataError: fewer names than classes, or a single class.
+        DataError: fewer names than classes, a single class, or labels most of which no image has.
     """
     multilabel = labels["train"].ndim == 2
     if multilabel:
         classes = labels["train"].shape[1]
     else:
         classes = max(int(array.max()) + 1 for array in labels.values() if len(array))
+        if names is None:
+            _require_few_gaps(path, labels, classes)
         classes = max(classes, len(names or ()))  # a named class may lack images
     if names is None:
         names = tuple(f"class {k}" for k in range(classes))
@@ -144,6 +195,19 @@ def name_classes(
         raise DataError(f"{path} has a single class.", expected="at least two", found=names[0])
     task = "multi-label, binary-class" if multilabel else "binary-class" if classes == 2 else "multi-class"
     return names, task
+
+
+def _require_few_gaps(path: Path, labels: Mapping[str, np.ndarray], classes: int) -> None:
+    """A stray label makes as many classes as its number says."""
+    present = set(np.unique(np.concatenate([array for array in labels.values() if len(array)])).tolist())
+    lacking = [k for k in range(classes) if k not in present]
+    if len(lacking) > len(present):
+        raise DataError(
+            f"{path}: most of the labels 0 to {classes - 1} have no image in any split.",
+            expected="whole numbers 0, 1, 2, ... one per class",
+            found=f"{len(present)} of {classes} labels have images; {', '.join(map(str, lacking[:5]))} have none",
+            mend="number the classes from 0 without gaps, and look for a label that is none; or save class_names",
+        )
 
 
 def check_groups(path: Path, headers: Mapping[str, Header], groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

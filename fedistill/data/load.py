@@ -1,5 +1,6 @@
 """Any data set by name, and what is known of the named ones."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,20 @@ def load_dataset(
             )
         return found
     if text not in FACTS:
-        known = [*FACTS, *(entry.phantom for entry in FACTS.values())]
-        raise DataError(f"There is no data set {text!r}.", mend=f"{nearest(text, known)}; or give a path to an .npz")
+        raise _unknown(text)
     return medmnist.load(text, split, size=28 if size is None else size, root=data_root)
+
+
+def _unknown(text: str) -> DataError:
+    if text.lower().endswith(".npz"):
+        mend = f"rename it to {text[:-4]}.npz"
+        return DataError(
+            f"{text} does not end in .npz.", expected="a path that ends in .npz", found=text[-4:], mend=mend
+        )
+    if os.path.isdir(Path(text).expanduser()):  # noqa: PTH112 - a name too long for any path is none
+        return DataError(f"{text} is a folder.", expected="the name of a data set, or the path of an .npz file")
+    known = [*FACTS, *(entry.phantom for entry in FACTS.values())]
+    return DataError(f"There is no data set {text!r}.", mend=f"{nearest(text, known)}; or give a path to an .npz")
 
 
 def to_phantom(name: str | Path) -> str:
@@ -118,8 +130,7 @@ def describe(name: str | Path, *, data_root: str | Path | None = None) -> Datase
     if text.startswith(phantom.PREFIX):
         return _phantom_card(phantom.phantom_of(text))
     if text not in FACTS:
-        known = [*FACTS, *(entry.phantom for entry in FACTS.values())]
-        raise DataError(f"There is no data set {text!r}.", mend=nearest(text, known))
+        raise _unknown(text)
     return _file_card(FACTS[text], medmnist.data_root(data_root))
 
 

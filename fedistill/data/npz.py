@@ -19,7 +19,15 @@ from numpy.lib import format as npy
 
 from fedistill.data.facts import SPLITS
 from fedistill.data.imageset import ImageSet
-from fedistill.data.layout import Header, check_groups, check_images, check_labels, check_sizes, name_classes
+from fedistill.data.layout import (
+    Header,
+    check_groups,
+    check_images,
+    check_labels,
+    check_names,
+    check_sizes,
+    name_classes,
+)
 from fedistill.errors import DataError, nearest
 
 LARGEST_ARRAY = 16 * 2**30  # bytes; PathMNIST at 224 pixels, the largest published, has 12.6 GiB
@@ -64,7 +72,7 @@ def read_npz(
         found = [s for s in present if f"{s}_groups" in headers]
         groups = check_groups(path, headers, {s: _array(path, archive, f"{s}_groups") for s in found})
         if class_names is None and "class_names" in headers:
-            class_names = tuple(str(name) for name in _array(path, archive, "class_names").ravel())
+            class_names = check_names(path, _array(path, archive, "class_names"))
         names, guess = name_classes(path, labels, class_names)
         if split in present:
             images = _array(path, archive, f"{split}_images").reshape(-1, *shape)
@@ -86,6 +94,8 @@ def read_npz(
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder.", expected="an .npz file", mend="name the file in it")
     if not path.is_file():
         raise DataError(f"There is no file {path}.", mend="check the path")
     with _damage(f"{path} is not an .npz file, or is damaged.", expected="a zip archive as numpy.savez writes it"):

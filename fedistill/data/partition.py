@@ -28,6 +28,9 @@ _OPTIONS: dict[str, tuple[set[str], set[str]]] = {
     "square": (set(), set()),
     "exponential": (set(), set()),
 }
+LARGEST_ALPHA = 1e6
+"""Shares are as good as equal far below it; far above it they cannot be drawn."""
+
 _BY_CLASS = {"dirichlet", "pathological", "shards"}
 
 
@@ -89,7 +92,7 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
 
 def _read(rule: Mapping[str, Any], multilabel: bool) -> tuple[str, dict[str, Any]]:
     by = rule.get("by")
-    if by not in _OPTIONS:
+    if not isinstance(by, str) or by not in _OPTIONS:
         raise DataError(f"There is no partition by {by!r}.", mend=nearest(str(by), _OPTIONS))
     if multilabel and by in _BY_CLASS:
         raise DataError(
@@ -143,6 +146,7 @@ def _divide(labels: np.ndarray, by: str, options: dict[str, Any], sites: int, se
             case "dirichlet":
                 alpha = _alpha(options["alpha"], sites)
                 least = options.get("min_size", min(10, len(labels) // (2 * sites)))
+                _require_enough(least, len(labels), sites)
                 return flower.DirichletPartitioner(sites, "label", alpha, min_partition_size=least, seed=seed)
             case "pathological":
                 return flower.PathologicalPartitioner(sites, "label", options["classes"], seed=seed)
@@ -168,11 +172,26 @@ def _divide(labels: np.ndarray, by: str, options: dict[str, Any], sites: int, se
             ) from error
 
 
+def _require_enough(least: int, total: int, sites: int) -> None:
+    if least * sites > total:
+        raise DataError(
+            f"min_size = {least} for each of {sites} sites is more than the {total} that there are.",
+            expected=f"at most {total // sites}",
+            found=least,
+            mend="lower min_size, or use fewer sites",
+        )
+
+
 def _alpha(alpha: Any, sites: int) -> Any:
     each = alpha if isinstance(alpha, list) else [alpha] * sites
-    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) and 0 < a < np.inf for a in each)
+    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) and 0 < a <= LARGEST_ALPHA for a in each)
     if not numbers or len(each) != sites:
-        raise DataError("alpha cannot be used.", expected=f"a number above 0, or {sites} of them", found=alpha)
+        raise DataError(
+            "alpha cannot be used.",
+            expected=f"a number above 0 and at most {LARGEST_ALPHA:,.0f}, or {sites} of them",
+            found=alpha,
+            mend="for equal shares take by = 'iid'",
+        )
     return [float(a) for a in each]
 
 
@@ -190,4 +209,12 @@ def _counts(sizes: Any, total: int, sites: int) -> list[int]:
     if whole:
         return [int(s) for s in wanted]
     shares = apportion(total, np.array([*wanted, max(0.0, 1 - sum(wanted))]))
-    return [int(s) for s in shares[:-1]]
+    counts = [int(s) for s in shares[:-1]]
+    if 0 in counts:
+        raise DataError(
+            f"By these sizes site number {counts.index(0) + 1} of {sites} holds nothing.",
+            expected=f"fractions of which each is at least one of the {total}",
+            found=sizes,
+            mend="raise its fraction, or use counts",
+        )
+    return counts

@@ -10,7 +10,6 @@ Like ``identity.py``, this file uses private names of Flower; ``tests/deployment
 """
 
 import _thread
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,9 +34,10 @@ from fedistill.federation.asked_log import request_events
 from fedistill.federation.events import Event, Sink, delivered_to, emitter
 from fedistill.federation.failure import Failure
 from fedistill.federation.identity import acting_as
-from fedistill.federation.job import answer, attempt, job_name
+from fedistill.federation.job import Answer, answer, attempt, job_name
 from fedistill.federation.messages import RELEASE
 from fedistill.federation.nodes import Node
+from fedistill.lines import append_line
 from fedistill.text import printable
 
 APP = "fedistill.federation.site_app:app"
@@ -96,10 +96,7 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
         with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
             on_event = emitter(job_name(message, here))
-            for event in request_events(message, run_id=run.run_id):
-                on_event(event)
-            on_event({"stage": "started", "message": kind})
-            came = attempt(answer, APP, message, here, {}, run.run_id, RecordDict())
+            came = attempt(_logged, message, here, run.run_id, on_event)
             beat.end()
             with acting_as(run.run_id, context.node_id):
                 reply, how = _discreet(came, message, on_event, own=node.config)
@@ -115,6 +112,14 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
     finally:
         beat.end()
         client.close()
+
+
+def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Answer:
+    """Answer a message when the log has it: what cannot be logged is not answered."""
+    for event in request_events(message, run_id=run_id):
+        on_event(event)
+    on_event({"stage": "started", "message": printable(message.metadata.message_type, most=60)})
+    return answer(APP, message, here, {}, run_id, RecordDict())
 
 
 def _discreet(
@@ -210,8 +215,4 @@ def _client(address: str, *interceptors: Any) -> Any:
 def _sink_to(path: Path) -> Callable[[Event], None]:
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def sink(event: Event) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, default=str) + "\n")
-
-    return sink
+    return lambda event: append_line(path, event)

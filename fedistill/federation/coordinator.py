@@ -27,6 +27,8 @@ from fedistill.federation.messages import (
     Question,
     pack_jobs,
     pack_question,
+    shown_line,
+    shown_trace,
     unpack_outcomes,
     unpack_tallies,
 )
@@ -205,7 +207,7 @@ class Coordinator:
         self.traffic.count(purpose, site, "up", up)
         if reply.has_error():
             line, _, trace = (reply.error.reason or "no reason given").partition("\n\n")
-            return Exchange(reply, line, trace, up, down, shared)
+            return Exchange(reply, shown_line(line), shown_trace(trace), up, down, shared)
         return Exchange(reply, "", "", up, down, shared)
 
     async def release(self, job: Job) -> Outcome:
@@ -219,9 +221,9 @@ class Coordinator:
         try:
             [outcome] = unpack_outcomes(came.reply.content)
         except UNREADABLE as error:
-            return Outcome(job.name, job.site, error=f"a reply that cannot be read: {error}")
+            return Outcome(job.name, job.site, error=f"a reply that cannot be read: {shown_line(error)}")
         if (outcome.job, outcome.site) != (job.name, job.site):
-            found = f"{outcome.site!r} for {outcome.job!r}"
+            found = shown_line(f"{outcome.site!r} for {outcome.job!r}")
             return Outcome(job.name, job.site, error=f"a reply of {found} came for {job.name!r}")
         # What another point has had computed is found here.
         return replace(outcome, found=len(outcome.seconds)) if came.shared else outcome
@@ -239,7 +241,7 @@ class Coordinator:
         try:
             return unpack_tallies(came.reply.content)
         except UNREADABLE as error:
-            return f"a reply that cannot be read: {error}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def alone(self, request: Alone, network: Network) -> Learned | str:
         """Networks a site trained by itself; or one line on why there are none."""
@@ -252,9 +254,9 @@ class Coordinator:
         try:
             return unpack_learned(came.reply.content, request, network)
         except ReleaseError as error:
-            return f"refused by the server: {error}"
+            return f"refused by the server: {shown_line(error)}"
         except UNREADABLE as error:
-            return f"a reply that cannot be read: {error}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
         """``function(*args)`` on the server's executor, with so many threads and such a share of a GPU.

@@ -24,7 +24,8 @@ from fedistill.training.device import device_for
 class Here:
     """This site: its federation and place in it, its data folder, its store.
 
-    One place beyond the last site is ``everyone``: in a simulation, all sites' data at one, for ``central-`` schemes.
+    One place beyond the last site is called `EVERYONE`, as no site can be: in a simulation, all sites' data at one, for
+    ``central-`` schemes.
     The noise of private methods follows from the seed, which the server knows, unless the site's own configuration says
     ``entropy=system``: what is meant to protect patients must say so.
 

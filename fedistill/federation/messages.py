@@ -16,6 +16,7 @@ from torch import Tensor
 from fedistill.errors import SettingError
 from fedistill.federation.claims import require_counts
 from fedistill.plan.jobs import Job, read_job
+from fedistill.text import printable
 from fedistill.training.metrics import Tally
 
 RELEASE = "query.release"
@@ -26,7 +27,10 @@ MOST_JOBS = 10_000
 """In one request."""
 
 LONGEST_TEXT = 1 << 16
-"""Characters of an error or a traceback that are kept."""
+"""Characters of a traceback that are kept."""
+
+LONGEST_LINE = 1000
+"""Characters of an error that are kept."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
             if not isinstance(values[key], wanted):
                 raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
             if wanted is str:
-                values[key] = _shown(values[key])
+                # Names are compared with those that were asked for, and go no further where they differ.
+                values[key] = _SHOWN.get(key, _bounded)(values[key])
         for taken in (0.0, *values["seconds"]):
             require_counts(taken, values["examples"])
         if not 0 <= values["found"] <= len(values["seconds"]):
@@ -118,10 +123,27 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
     return outcomes
 
 
-def _shown(text: str) -> str:
-    """A site's words as they may be printed and written: not without end, and nothing that is no text."""
+def shown_line(text: object) -> str:
+    """Return a site's words as they may be printed, logged and written: one line of printable characters.
+
+    >>> shown_line("no\x1b[2J such\\nfile")
+    'no\ufffd[2J such file'
+    """
+    return printable(text, most=LONGEST_LINE)
+
+
+def shown_trace(text: str) -> str:
+    """Return a site's traceback as it may be written: lines of printable characters, indented as they were."""
+    lines = _bounded(text).split("\n")
+    return "\n".join(" " * (len(line) - len(line.lstrip(" "))) + shown_line(line) for line in lines)
+
+
+def _bounded(text: str) -> str:
     kept = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
     return kept.encode(errors="replace").decode()
+
+
+_SHOWN = {"refused": shown_line, "error": shown_line, "trace": shown_trace}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import FedAvg, FedProx
 
 from fedistill.errors import ReleaseError
 from fedistill.federation.coordinator import NOBODY, Coordinator
+from fedistill.federation.messages import shown_line
 from fedistill.federation.weights import Round, addressed, arrays_of, check_round_reply, params_of
 from fedistill.models import Network, Params
 
@@ -89,7 +90,7 @@ async def train_round(
         try:
             seconds += check_round_reply(exchange.reply.content, site=site, network=network)
         except ReleaseError as error:
-            missing[site] = f"refused by the server: {error}"
+            missing[site] = f"refused by the server: {shown_line(error)}"
             continue
         good.append(exchange.reply)
         answered.append(site)

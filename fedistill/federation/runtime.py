@@ -123,6 +123,16 @@ def open_runtime(
         yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.busy)
 
 
+def _too_long(error: Exception) -> UserError:
+    """What a long TMPDIR is: Ray's sockets lie some sixty characters below it."""
+    return UserError(
+        "Ray's folder for temporary files has too long a path: it keeps sockets there, whose paths have a limit.",
+        expected="a socket's path of at most 107 bytes, so a TMPDIR of at most some forty",
+        found=" ".join(str(error).split())[:500],
+        mend="export TMPDIR=/tmp, or run without Ray: --engine inline",
+    )
+
+
 @contextmanager
 def _ray(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
     for name, value in QUIET.items():
@@ -200,6 +210,8 @@ def _started(engine: str, workers: int | None) -> Iterator["Dispatcher"]:
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process without a word
     except Exception as error:
         ray.shutdown()
+        if "AF_UNIX path length" in str(error):
+            raise _too_long(error) from error
         raise RunError(
             "Ray did not start" if engine == "local" else f"cannot use the Ray cluster at {engine}",
             found=" ".join(str(error).split())[:500] or type(error).__name__,

@@ -1,6 +1,7 @@
 """A federation: the sites of one file in ``sites/``, and the data they divide or bring."""
 
 import re
+import unicodedata
 from collections import Counter
 from typing import Annotated, Any
 
@@ -8,10 +9,13 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 
 from fedistill.data import scanner as device
 from fedistill.data.combine import one_name
+from fedistill.data.facts import LEAST_SIZE
 from fedistill.errors import nearest
 from fedistill.plan.combined import Combine
+from fedistill.plan.rule import IID, Partition
 from fedistill.plan.tables import Frozen
 from fedistill.privacy.policy import Policy, require_bound
+from fedistill.text import printable
 
 MOST_SITES = 10_000
 
@@ -20,6 +24,12 @@ _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
 def require_name(name: str, what: str) -> str:
     """The name, where it can be one of a file or folder as well; raises ValueError where it cannot."""
+    composed = unicodedata.normalize("NFC", name)
+    if composed != name and _NAME.fullmatch(composed):
+        raise ValueError(
+            f"{name!r} cannot name {what}: some of its letters are written as a letter and a mark after it, which "
+            f"looks the same and is another name. Write it anew, as {composed!r}"
+        )
     if not _NAME.fullmatch(name) or len(name.encode()) > 128:
         raise ValueError(
             f"{name!r} cannot name {what}: letters, digits, spaces, '-', '_' and '.' only, at most 63 (128 bytes), "
@@ -95,7 +105,7 @@ class Federation(Frozen):
             its ``dataset``, and holds that set's images of these classes.
         size: image height and width in pixels, for MedMNIST sets (28, 64, 128, 224) and phantoms.
         images, data_seed: of a phantom: training images and seed.
-        partition: ``by`` and that rule's options and ``seed``; see `fedistill.data.partition`.
+        partition: ``by``, that rule's options and ``seed``; see `fedistill.plan.rule`, `fedistill.data.partition`.
         sites: their names; a number N stands for site-1 to site-N.
         site: settings of single sites, by name.
         held_out: share of each site's training images set aside before anything is made of them.
@@ -105,14 +115,21 @@ class Federation(Frozen):
     name: str
     dataset: str | None = None
     combine: Combine | None = None
-    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=1024)] | None = None
     images: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     data_seed: int | None = None
-    partition: dict[str, Any] = Field(default_factory=lambda: {"by": "iid"})
+    partition: Partition = IID
     sites: tuple[str, ...]
     site: dict[str, Site] = Field(default_factory=dict)
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     policy: Policy = Policy()
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value or printable(value) != value:
+            raise ValueError(f"{value[:80]!r} cannot name a federation: one line of printable characters, at most 300")
+        return value
 
     @field_validator("sites", mode="before")
     @classmethod
@@ -157,6 +174,8 @@ class Federation(Frozen):
             require_bound(self.policy_of(name))
         if self.combine is not None and own:
             self.combine.require_brought(dict(zip(own, brought, strict=True)))
+        if self.divided:
+            self.partition.require_sites(len(self.sites))
         return self
 
     @property

@@ -1,6 +1,7 @@
 """From a NAME to a TOML file: an existing path, ./simulations, the checkout's, the shipped ones."""
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -52,6 +53,14 @@ def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
     if name in known:
         return known[name].resolve()
     what = {"sites": "federation", "simulations": "simulation"}[kind]
+    if name and os.path.isdir(name):  # noqa: PTH112 - a name too long for any path is none
+        raise PlanError(
+            f"There is no {what} {name[:200]!r}: it is a folder.",
+            expected=f"a file, or a name from {kind}/",
+            mend=f"name the file in it, such as {Path(name) / 'simulation.toml'}"
+            if kind == "simulations"
+            else "name the file in it",
+        )
     raise PlanError(
         f"There is no {what} {name[:200]!r}.", expected=f"a path, or a name from {kind}/", mend=nearest(name, known)
     )
@@ -71,7 +80,7 @@ def read_toml(path: Path) -> dict[str, Any]:
                 expected=f"at most {LARGEST_FILE >> 20} MiB",
                 found=f"{path.stat().st_size:,} bytes",
             )
-        return toml(path.read_text(encoding="utf-8"))
+        return toml(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path} is not TOML.", found=str(error), mend="mend that line") from error
     except (UnicodeDecodeError, OSError) as error:

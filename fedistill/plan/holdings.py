@@ -57,14 +57,13 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
         remember: a store that keeps who holds what, for the partitioners' import alone takes seconds.
 
     Raises:
-        DataError: data that cannot be had, or a rule that does not fit them.
+        DataError: data that cannot be had, a rule that does not fit them, or a site with nothing to train on.
         PlanError: a scanner that shifts the stain of grey images.
     """
     trains, vals = (_sets(federation, split, data_root) for split in ("train", "val"))
     if federation.divided:
         train, val = concatenate(trains), concatenate(vals)
-        rule = dict(federation.partition)
-        seed = rule.pop("seed", 0)
+        rule, seed = federation.partition.described(), federation.partition.seed
         seed = seed if redraw == 0 else spawn(seed, "redraw", redraw)
         sites = len(federation.sites)
 
@@ -95,6 +94,13 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
     for name, pair in zip(federation.sites, pairs, strict=True):
         train, val = _scanned(federation, name, pair)
         kept, aside = hold_out(train, federation.held_out, seed=spawn(redraw, "held out", name))
+        if len(train) and not len(kept):
+            raise DataError(
+                f"held_out = {federation.held_out:g} leaves {name!r} nothing to train on.",
+                expected="a share that leaves images of its classes",
+                found=f"all of its {len(train):,} training images are set aside",
+                mend="lower held_out",
+            )
         shares.append(Share(train.take(kept), val, train.take(aside)))
     return Holdings(tuple(shares), unheld)
 
@@ -112,7 +118,7 @@ def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet])
             found=train.source,
             mend="leave out stain",
         )
-    seed = federation.partition.get("seed", 0)
+    seed = federation.partition.seed
     return (
         acquire(train, settings.built(), spawn(seed, "scanner", name, "train")),
         acquire(val, settings.built(), spawn(seed, "scanner", name, "val")),

@@ -136,6 +136,7 @@ def job(
         model=simulation.models[0],
         width=simulation.width,
         precision=simulation.precision,
-        random_seed=spawn(simulation.seed, site, name, seed, partition),
+        # All sites' data in one place draw as they did when that place went by a word that a site may have.
+        random_seed=spawn(simulation.seed, site.strip("()"), name, seed, partition),
         encoding=simulation.encoding,
     )

@@ -29,7 +29,15 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
         PlanError: no such file, or something in it cannot be.
     """
     path = find("sites", name, beside=beside)
-    return _federation(_from_file(path), source=str(path), phantom=phantom)
+    content = _from_file(path)
+    if "scheme" in content or "federation" in content:
+        named = content.get("federation")
+        raise PlanError(
+            f"{path} is a simulation, and a federation is wanted here.",
+            expected="a file that says who holds what: dataset and sites",
+            mend=f"name its federation, {named!r}" if isinstance(named, str) else "see `fedistill simulations FILE`",
+        )
+    return _federation(content, source=str(path), phantom=phantom)
 
 
 def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Simulation:
@@ -81,6 +89,12 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
         content["federation"] = _from_file(find("sites", federation, beside=path.parent))
     elif isinstance(federation, dict):
         content["federation"] = renamed({"name": path.stem, **federation}, from_folder(path.parent))
+    elif federation is None and "sites" in content and "scheme" not in content:
+        raise PlanError(
+            f"{path} is a federation, and a simulation is wanted here.",
+            expected='a file with federation = "NAME" and schemes',
+            mend="see `fedistill sites FILE` for it, or write a simulation that names it",
+        )
     else:
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
     if phantom:
@@ -156,27 +170,45 @@ def _checked(model: type[M], content: dict[str, Any], source: str) -> M:
 
 
 def _explained(error: ValidationError, model: type[BaseModel], source: str) -> PlanError:
-    """The first problem in words; the rest follow when it is mended."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    """The first problem in words, a mistyped key before what it then lacks; the rest follow when it is mended."""
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    at = [part for number, part in enumerate(first["loc"]) if not _is_tag(model, first["loc"], number)]
+    where = ".".join(str(part) for part in at)
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        known = [each.strip("'") for each in first["ctx"].get("expected_tags", "").split(", ")]
+        by, found = first["ctx"]["discriminator"].strip("'"), first["input"]
+        said = found.get(by) if isinstance(found, dict) else found
+        if said is None or not isinstance(found, dict):
+            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(found)[:200])
+        return PlanError(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), known))
     if first["type"] == "extra_forbidden":
         *path, last = first["loc"]
         known = _keys(model, path)
         return PlanError(f"{source}: there is no setting {where!r}.", mend=nearest(str(last), known))
     if first["type"] == "missing":
         return PlanError(f"{source}: {where!r} is missing.", expected=f"a value for {where}", found="none")
-    message = first["msg"].removeprefix("Value error, ")
+    table = first["type"] in ("model_type", "model_attributes_type", "dict_type")
+    message = "a table" if table else first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return PlanError(f"{source}{': ' + where if where else ''}: {message}")
     return PlanError(f"{source}: {where} cannot be so.", expected=message, found=repr(first["input"])[:200])
 
 
+def _is_tag(model: type[BaseModel], path: tuple[Any, ...], number: int) -> bool:
+    """Whether a part of an error's path is no key of the file, but the kind of partition that is meant."""
+    return path[:number] in (("partition",), ("federation", "partition")) and number < len(path)
+
+
 def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
     """The known keys of the table an error's path leads to."""
+    several: list[type[BaseModel]] = []
     for part in path:
         field = model.model_fields.get(str(part))
-        if field is None:
-            continue  # a name inside a table of tables, such as a site's
+        if field is None:  # a name inside a table of tables, such as a site's; or the kind of table that is meant
+            model = next((k for k in several if part in get_args(k.model_fields["by"].annotation)), model)
+            continue
         kinds = [field.annotation, *get_args(field.annotation)]
-        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), model)
+        found = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        several = found if len(found) > 1 else []
+        model = found[0] if found else model
     return list(model.model_fields)

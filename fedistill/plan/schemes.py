@@ -29,8 +29,10 @@ CENTRAL = "central-"
 SEVERAL_LABELS = {name for known in FACTS.values() if known.multilabel for name in (known.name, known.phantom)}
 """Multi-label sets that are known by name; a file by path is seen to be one when it is read."""
 
-EVERYONE = "everyone"
-"""What a site that had all sites' data would be called; it exists in simulations alone."""
+EVERYONE = "(everyone)"
+"""What a site that had all sites' data would be called; it exists in simulations alone. No site can be called so: names
+begin with a letter or digit.
+"""
 
 
 class NothingToSet(Frozen):

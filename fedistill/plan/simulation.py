@@ -11,7 +11,7 @@ from fedistill.models import MODELS
 from fedistill.plan.audit import Audit
 from fedistill.plan.federation import Federation, require_name
 from fedistill.plan.permitted import require_equal_weights, require_permitted
-from fedistill.plan.schemes import EVERYONE, Scheme, check_settings, scheme_named, scheme_names
+from fedistill.plan.schemes import Scheme, check_settings, scheme_named, scheme_names
 from fedistill.plan.tables import Frozen
 from fedistill.precision import resolve
 
@@ -205,8 +205,6 @@ class Simulation(Frozen):
             chosen = check_settings(scheme, self.settings(name), budgets=self.budgets(name), datasets=datasets)
         except SettingError as error:
             raise ValueError(str(error)) from error
-        if scheme.kind == "central" and EVERYONE in self.federation.sites:
-            raise ValueError(f"scheme {name!r} calls all sites together {EVERYONE!r}: rename the site of that name")
         if scheme.kind == "join":
             self._check_join(scheme, chosen[0].of)
         budgets, needed = self.budgets(name), self.sites_needed

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fedistill.data.facts import LEAST_SIZE
 from fedistill.errors import PlanError, nearest
 from fedistill.plan.federation import Federation, Scanner, Site, require_name
 from fedistill.plan.find import read_toml
@@ -48,7 +49,7 @@ class SiteFile(Frozen):
     data_root: str | None = None
     entropy: Literal["system", "seeded"] = "system"
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=1024)] | None = None
     images: Annotated[int, Field(ge=2)] | None = None
     data_seed: int | None = None
     threads: Annotated[int, Field(ge=1)] = 1
@@ -126,6 +127,8 @@ def load_site(name: str) -> OwnSite:
         PlanError: no such file, or something in it cannot be.
     """
     path = Path(name).expanduser()
+    if path.is_dir():
+        raise PlanError(f"{name} is a folder.", expected="a site's file; the README shows one")
     if not path.is_file():
         raise PlanError(f"There is no file {name!r}.", expected="a site's file; the README shows one")
     folder = path.resolve().parent

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.errors import LedgerError
+from fedistill.lines import append
 from fedistill.privacy.leaving import Leaving, require_room
 from fedistill.privacy.ledger_lines import Entry, Occasion, link, read
 from fedistill.privacy.spending import Charge, already_paid, require_affordable
@@ -125,19 +126,9 @@ class Ledger:
 
     def _append(self, file: int, content: dict[str, Any], chain: str) -> None:
         line = json.dumps({"time": time.time(), **content}, sort_keys=True)
-        line = line[:-1] + f', "chain": "{link(chain, line)}"}}\n'
+        line = line[:-1] + f', "chain": "{link(chain, line)}"}}'
         try:
-            size = os.fstat(file).st_size
-            # A last line whose end of line alone was lost is whole: it gets its end.
-            data = (b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b"") + line.encode()
-            try:
-                written = os.write(file, data)
-                if written != len(data):
-                    raise OSError(f"{written} of {len(data)} bytes were written: is the disk full?")
-                os.fsync(file)
-            except OSError:
-                os.ftruncate(file, size)  # no half line: it would stand in the way of every later one
-                raise
+            append(file, line, sync=True)
             _sync_folder(self.path.parent)
         except OSError as error:
             raise _unwritable(self.path, error) from error

@@ -1,12 +1,12 @@
 """The lines of a ledger as they are read: each checked against its chain, none passed over."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedistill.accounting import Cost, Mechanism
 from fedistill.errors import LedgerError
+from fedistill.lines import parse
 from fedistill.privacy.spending import Charge
 
 
@@ -60,17 +60,21 @@ def read(path: Path) -> tuple[list[Entry], str]:
         if not raw and number == len(lines):
             break
         try:
-            entry, chain = _entry(raw.decode(), chain)
-        except (ValueError, KeyError, TypeError) as error:
+            entry, chain = _entry(raw, chain)
+        except UNREADABLE as error:
             torn = number == len(lines)
             raise _torn(path, number) if torn else _damaged(path, number, error) from error
         entries.append(entry)
     return entries, chain
 
 
-def _entry(line: str, chain: str) -> tuple[Entry, str]:
-    """A line and its chain. ValueError, KeyError or TypeError where it is none."""
-    content = json.loads(line)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What reading a line that is no entry stumbles over."""
+
+
+def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
+    """A line and its chain; one of `UNREADABLE` where it is none."""
+    content, line = parse(raw), raw.decode()
     chained = content.pop("chain")
     body = line[: line.rindex(', "chain"')] + "}"
     if chained != link(chain, body):
@@ -97,7 +101,7 @@ def _damaged(path: Path, number: int, error: Exception) -> LedgerError:
     return LedgerError(
         f"The ledger {path} is damaged at line {number}, so nothing is released.",
         expected="every line as it was written",
-        found=error,
+        found=f"nothing called {error}" if isinstance(error, KeyError) else error,
         mend="put a good copy in its place; what was spent cannot be known from this one",
     )
 

@@ -76,7 +76,7 @@ def _table(entries: Sequence[Entry]) -> Table:
         when = datetime.fromtimestamp(entry.time, UTC).strftime("%Y-%m-%d %H:%M")
         about = entry.occasion
         cost = f"{spent([each.cost for each in paid], delta=_delta(paid)):.4g}" if paid else "0" if entry.keys else ""
-        table.add_row(when, escape(about.to), about.scheme, ", ".join(map(str, about.ipc)), name, cost)
+        table.add_row(when, escape(about.to), escape(about.scheme), ", ".join(map(str, about.ipc)), name, cost)
     return table
 
 

@@ -101,6 +101,9 @@ def _answer(run: Recorded, lines: pd.DataFrame, line: Mapping[str, Any]) -> Sent
         answered = int(line["n_sites"])
         sites = "all sites" if answered == len(run.sites) else f"{answered} of {len(run.sites)} sites"
         start = f"Sharing {each} ({scheme}, {size_of(line['bytes_shared'])} from {sites} together)"
+    if pd.isna(line["auc"]) and not pd.isna(line["accuracy"]):
+        text = f"{start} reached accuracy {percent(line['accuracy'])}; AUC is not defined on this test split."
+        return Sentence(scheme, "unknown", text)
     if pd.isna(line["auc"]):
         return Sentence(scheme, "unknown", f"{start} gave networks that diverged: nothing was measured.")
     against = [f"{percent(full['auc'])} with all images shared" for full in _of(lines, "full", None)]

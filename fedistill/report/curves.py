@@ -48,7 +48,7 @@ def experts(run: Recorded) -> pd.DataFrame:
 
 
 def site_colours(run: Recorded) -> dict[str, str]:
-    """A colour a site where they are few enough to be told apart, else one for all; ``everyone`` is in ink."""
+    """A colour a site where they are few enough to be told apart, else one for all."""
     sites = run.sites
     few = len(sites) <= len(SERIES)
     return {site: SERIES[number] if few else MUTED for number, site in enumerate(sites)}

@@ -14,6 +14,7 @@ from fedistill.report.labels import PointLabel, write_labels
 from fedistill.study.basis import short
 from fedistill.study.evidence import METRICS, points, read_runs
 from fedistill.study.indicator import FEWEST, bounds_of, fit_line, indicator, require_one_kind
+from fedistill.study.written import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def write_indicators(folders: Sequence[Path], out: Path) -> list[Path]:
     written = []
     for name, frame in (("indicator", table), ("indicator_points", found)):
         written.append(out / f"{name}.csv")
-        write_atomic(written[-1], frame.to_csv(index=False))
+        write_atomic(written[-1], csv_text(frame))
     enough = table[table["n_sets"] >= FEWEST].drop_duplicates(["kind", "ipc"])
     for ipc, kinds in enough.groupby("ipc")["kind"]:
         for number, kind in enumerate(kinds, 1):

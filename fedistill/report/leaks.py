@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedistill.report.table import lines_of, word
@@ -30,7 +31,7 @@ def print_leaks(privacy: pd.DataFrame, console: Console) -> None:
         table.add_column("AUC", justify="right", no_wrap=True)
         table.add_column("found at 1 %", justify="right", no_wrap=True)
         for line in lines:
-            table.add_row(line["attack"], between(line, "auc", "auc"), between(line, "tpr_at_1", "tpr"))
+            table.add_row(escape(str(line["attack"])), between(line, "auc", "auc"), between(line, "tpr_at_1", "tpr"))
         console.print(named(lines[0]), style="bold", markup=False)
         console.print(table)
     first = lines_of(once)[0]

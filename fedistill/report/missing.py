@@ -7,6 +7,7 @@ from fedistill.plan.schemes import scheme_named
 from fedistill.report.recorded import Recorded
 from fedistill.report.table import swept
 from fedistill.study.evidence import distils
+from fedistill.study.happened import NOTE, unread_words
 
 
 def failures(run: Recorded) -> list[str]:
@@ -19,10 +20,10 @@ def failures(run: Recorded) -> list[str]:
         who, what, cause = (str(each) for each in found)
         seeds = ", ".join(f"{seed:g}" for seed in sorted(group["seed"].dropna().unique()))
         lines.append(f"{who} gave no {what} (seed {seeds}): {cause}")
-    diverged = run.rows[run.rows["auc"].isna()]
+    diverged = run.rows[run.rows["accuracy"].isna()]
     for scheme, group in diverged.groupby("scheme", sort=False):
         lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
-    told = {line.split(" gave no ")[0] for line in lines}
+    told = set(failed["site"].astype(str))
     for event in run.events:
         who = str(event.get("site") or "")
         if event.get("stage") == "failed" and who and who not in told:
@@ -42,7 +43,8 @@ def incidents(run: Recorded) -> list[str]:
         if event.get("stage") in INCIDENTS:
             job = str(event.get("job") or "server")
             times[str(event.get("site") or ""), job, str(event.get("message"))] += 1
-    return [
+    unread = [f"{unread_words(run.unreadable)}."] if run.unreadable else []
+    return unread + [
         f"{f'{site}, ' if site and not job.startswith(site) else ''}{job}: {words}"
         + (f" ({count} times)" if count > 1 else "")
         for (site, job, words), count in times.items()
@@ -56,6 +58,7 @@ def gaps(run: Recorded) -> list[str]:
 
 def _gaps(run: Recorded) -> Iterator[str]:
     simulation = run.plan.first
+    yield from dict.fromkeys(str(event.get("message")) for event in run.events if event.get("stage") == NOTE)
     schemes = list(simulation.scheme)
     if run.privacy.empty:
         yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")

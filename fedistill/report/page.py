@@ -6,7 +6,7 @@ Everything in it comes from the run folder, so it can be built anew at any time.
 from pathlib import Path
 from typing import Any
 
-from fedistill.files import write_atomic
+from fedistill.files import require_folder, write_atomic
 from fedistill.plan.sweep import word
 from fedistill.report import answer, cells, missing, panels, sections
 from fedistill.report.communication import draw_communication
@@ -42,9 +42,10 @@ def rebuild(folder: Path) -> Path:
     """The report of what a run folder holds.
 
     Raises:
-        RunFolderError: it is no finished run.
+        RunFolderError: it is no finished run, or nothing can be written there.
     """
     run = read_recorded(folder)
+    require_folder(run.folder, "The run folder")
     first = first_point(run.compared)
     if swept(run.compared):
         draw_sweep(run.compared, run.dataset, run.folder / "sweep.png")
@@ -179,7 +180,7 @@ def _division(run: Recorded) -> str:
         return "Every site's own images: what they hold is not known here."
     if federation.dataset is None:
         return "Every site brings a data set of its own."
-    rule = {key: value for key, value in federation.partition.items() if key != "seed"}
+    rule = federation.partition.described()
     text = f"{run.dataset}, divided among {len(run.sites)} sites by the rule {word(rule)}."
     if swept(run.compared) or run.plan.first.partitions > 1:
         text += " Shown is the first division."

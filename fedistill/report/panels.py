@@ -10,7 +10,7 @@ from fedistill.report.communication import budget_of, round_size
 from fedistill.report.labels import LineLabel, PointLabel
 from fedistill.report.looks import Look
 from fedistill.report.recorded import Recorded
-from fedistill.report.table import lines_of, size_of
+from fedistill.report.table import lines_of, size_of, why_blank
 from fedistill.report.vector import INK, MUTED, RULE, Labels, Panel, panel
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _told(lines: pd.DataFrame, metric: str, *, sizes: bool = False) -> str:
 
 
 def _value(line: Mapping[str, Any], metric: str, sizes: bool) -> str:
-    text = "diverged" if pd.isna(line[metric]) else f"{line[metric]:.1f} %"
+    text = why_blank(line, metric) if pd.isna(line[metric]) else f"{line[metric]:.1f} %"
     if budget_of(line):
         text += f" at {budget_of(line)}"
     return f"{text} ({size_of(line['bytes'])})" if sizes else text

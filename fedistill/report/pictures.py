@@ -1,6 +1,6 @@
 """Pictures of what was shared: the grids of a run folder, sorted by scheme, small enough to travel within a page."""
 
-import re
+import json
 from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedistill.distill import METHODS
+from fedistill.errors import RunFolderError
 from fedistill.plan.schemes import EVERYONE, check_settings, scheme_named
 from fedistill.report.recorded import Recorded
+from fedistill.study.grids import INDEX
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,13 +57,13 @@ def pictures(run: Recorded) -> tuple[list[Row], int]:
     """Of every site a row, at each scheme's largest budget; and how many pictures are in the folder alone."""
     grids = sorted((run.folder / "grids").glob("*.png"))
     place = {site: number for number, site in enumerate((*run.sites, EVERYONE))}
-    found = [named for path in grids if (named := _named(path)) is not None and named[0] in place]
+    found = [each for each in _indexed(run.folder) if each[0] in place and each[3] in grids]
     largest: dict[tuple[str, str], tuple[str, str, int, Path]] = {}
     for site, scheme, ipc, path in found:
         if (site, scheme) not in largest or ipc > largest[(site, scheme)][2]:
             largest[(site, scheme)] = (site, scheme, ipc, path)
     order = {scheme: number for number, scheme in enumerate(METHODS)}
-    shown = sorted(largest.values(), key=lambda each: (place[each[0]], order[each[1]]))
+    shown = sorted(largest.values(), key=lambda each: (place[each[0]], order[_method(each[1])]))
     rows, spent, classes = [], 0, _rows_of(run)
     fair = BUDGET // max(1, len(shown))
     number = 0
@@ -73,8 +75,8 @@ def pictures(run: Recorded) -> tuple[list[Row], int]:
                 spent += len(data)
                 number += 1
                 encoded = f"data:image/png;base64,{b64encode(data).decode()}"
-                name = f"central-{scheme}" if site == EVERYONE else scheme
-                made.append(Picture(site, name, ipc, METHODS[scheme].real, _start(run, name), encoded, width, height))
+                real = METHODS[_method(scheme)].real
+                made.append(Picture(site, scheme, ipc, real, _start(run, scheme), encoded, width, height))
         if made:
             rows.append(Row(site, made))
     return rows, len(grids) - number
@@ -96,12 +98,28 @@ def _rows_of(run: Recorded) -> int:
     return max(1, len(class_rows(run)))
 
 
-def _named(path: Path) -> tuple[str, str, int, Path] | None:
-    """Whose grid a file is: a site's name may have dashes, a method's has none."""
-    found = re.fullmatch(r"(.+)-([a-z]+)-ipc(\d+)", path.stem)
-    if found is not None and found[2] in METHODS and scheme_named(found[2]).budget:
-        return found[1], found[2], int(found[3]), path
-    return None
+def _indexed(folder: Path) -> list[tuple[str, str, int, Path]]:
+    """Site, scheme, budget and path of every grid, as the run wrote them down; none where it is of before it did.
+
+    Raises:
+        RunFolderError: the index is not as the run wrote it.
+    """
+    path = folder / f"{INDEX}.json"
+    if not path.is_file():
+        return []
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["grids"]
+        found = [(str(e["site"]), str(e["scheme"]), int(e["ipc"]), path.parent / str(e["file"])) for e in listed]
+        return [each for each in found if scheme_named(each[1]).method is not None]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path} is not as the run wrote it.", found=error, mend="run the simulation again: it resumes"
+        ) from error
+
+
+def _method(scheme: str) -> str:
+    """What makes a scheme's images."""
+    return str(scheme_named(scheme).method)
 
 
 def _start(run: Recorded, scheme: str) -> str:

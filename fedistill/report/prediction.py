@@ -34,7 +34,7 @@ def print_prediction(prediction: Prediction, console: Console) -> None:
     for line in lines:
         between = "too few sets" if pd.isna(line["low"]) else f"{_percent(line['low'])} to {_percent(line['high'])}"
         cells = [line["scheme"], NAMES[line["metric"]], _percent(line["random"]), _percent(line["predicted"]), between]
-        table.add_row(*cells, _percent(line["loo_error"]), str(line["n_sets"]))
+        table.add_row(*map(escape, cells), _percent(line["loo_error"]), str(line["n_sets"]))
     console.print(table)
     sets = dict.fromkeys(basis.points["dataset"])
     console.print(f"It rests on {len(sets)} other sets: {', '.join(map(short, sets))}.", markup=False)

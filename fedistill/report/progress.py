@@ -7,13 +7,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from fedistill.report.tally import Tally, clock
+from fedistill.report.tally import OF_SERVER, Tally, clock
+from fedistill.study.happened import NOTE
 
 PLAIN_EVERY_SECONDS = 10.0
 WHOLE_EVERY_SECONDS = 30.0
 """Between two plain lines that say how far all of it is."""
+
+
+SERVER = ""
+"""The server's line; any word may be a site's name."""
 
 
 class Progress:
@@ -21,7 +27,7 @@ class Progress:
 
     def __init__(self, sites: Iterable[str], console: Console) -> None:
         self._console = console
-        self._lines: dict[str, tuple[str, str]] = {name: ("waiting", "") for name in (*sites, "server")}
+        self._lines: dict[str, tuple[str, str]] = {name: ("waiting", "") for name in (*sites, SERVER)}
         self._done = dict.fromkeys(self._lines, 0)
         self._start = time.monotonic()
         self._printed: dict[str, float] = {}
@@ -47,14 +53,14 @@ class Progress:
             self._tally = Tally(event["plan"])
         if self._tally is not None:
             self._tally.add(event)
-        if stage == "machine":
+        if stage in ("machine", NOTE):
             self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event['message']}", markup=False)
         if event.get("site"):
             self._site_of[job] = str(event["site"])
-        who = "server" if job.startswith("server") else self._site_of.get(job, "")
-        if who not in self._lines:
+        who = SERVER if job.startswith(OF_SERVER) else self._site_of.get(job)
+        if who is None or who not in self._lines:
             return
-        doing = job.removeprefix("server: ").removeprefix(who).strip()
+        doing = job.removeprefix(OF_SERVER).removeprefix(who).strip()
         if event.get("point"):
             doing = f"{event['point']}: {doing}"
         self._lines[who] = (doing, self._state(event, stage))
@@ -82,8 +88,8 @@ class Progress:
         for ratio in (3, 2):  # one line each, however narrow the terminal
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
         for who, (doing, state) in self._lines.items():
-            table.add_row(f"[bold]{who}[/]", doing, f"[dim]{state}[/]")
-        table.add_row("", f"[dim]{self._whole()}[/]", "")
+            table.add_row(f"[bold]{escape(who or 'server')}[/]", escape(doing), f"[dim]{escape(state)}[/]")
+        table.add_row("", f"[dim]{escape(self._whole())}[/]", "")
         return table
 
     def _whole(self) -> str:
@@ -96,10 +102,10 @@ class Progress:
     def _plainly(self, who: str, stage: str, event: dict[str, Any]) -> None:
         now = time.monotonic()
         due = now - self._printed.get(who, -PLAIN_EVERY_SECONDS) >= PLAIN_EVERY_SECONDS
-        if due or (stage in ("done", "failed") and who != "server"):
+        if due or (stage in ("done", "failed") and who != SERVER):
             self._printed[who] = now
             doing, state = self._lines[who]
-            line = f"[{now - self._start:5.0f} s] {who}: {doing}: {state}"
+            line = f"[{now - self._start:5.0f} s] {who or 'server'}: {doing}: {state}"
             if self._tally is not None and now - self._told >= WHOLE_EVERY_SECONDS:
                 self._told = now
                 line += f" ({self._whole()})"

@@ -12,13 +12,8 @@ from fedistill.data.phantom import PREFIX
 from fedistill.errors import RunFolderError
 from fedistill.plan import Plan, load_plan
 from fedistill.report.table import first_point, swept, whole_pools
-
-WORDS = (
-    *("site", "scheme", "left_out", "recipe", "model", "why", "status", "class", "split"),
-    *("dataset", "source", "federation"),
-)
-"""Columns that are words, whatever they look like: a class may be called 1, and a site None."""
-
+from fedistill.study.happened import read_events
+from fedistill.study.written import read_table
 
 WHAT = ("scheme", "ipc", "rounds", "epsilon", "start")
 """What tells one thing that was attacked from another, over all points of a sweep."""
@@ -32,7 +27,7 @@ class Recorded:
         text: of simulation.toml; plan: what it says.
         rows, compared, by_site: results.csv, comparison.csv, sites.csv.
         holdings, sources, rounds, privacy, roc: their tables; empty where the run has none.
-        events: of events.jsonl, oldest first.
+        events: of events.jsonl, oldest first; unreadable: lines of it that are none.
         environment, timing: of their files; empty where there are none.
     """
 
@@ -48,6 +43,7 @@ class Recorded:
     privacy: pd.DataFrame
     roc: pd.DataFrame
     events: tuple[Mapping[str, Any], ...]
+    unreadable: int
     environment: Mapping[str, Any]
     timing: Mapping[str, Any]
 
@@ -107,7 +103,7 @@ def read_recorded(folder: Path) -> Recorded:
     """What a run folder holds.
 
     Raises:
-        RunFolderError: it is no finished run, or its files cannot be read.
+        RunFolderError: it is no finished run, or its files are not as the run wrote them.
         PlanError: its simulation.toml is not one that this version knows.
     """
     folder = folder.resolve()
@@ -116,53 +112,28 @@ def read_recorded(folder: Path) -> Recorded:
             f"{folder} is no run of FeDistill.", expected="a folder with simulation.toml", mend="name a run folder"
         )
     plan = load_plan(str(folder / "simulation.toml"))
-    try:
-        return Recorded(
-            folder=folder,
-            text=(folder / "simulation.toml").read_text(encoding="utf-8"),
-            plan=plan,
-            rows=_table(folder / "results.csv"),
-            compared=_table(folder / "comparison.csv"),
-            by_site=_table(folder / "sites.csv"),
-            holdings=_table(folder / "holdings.csv", needed=False),
-            sources=_table(folder / "sources.csv", needed=False),
-            rounds=_table(folder / "rounds.csv", needed=False),
-            privacy=_attacked(folder / "privacy.csv"),
-            roc=_attacked(folder / "roc.csv"),
-            events=read_events(folder),
-            environment=_json(folder / "environment.json"),
-            timing=_json(folder / "timing.json"),
-        )
-    except (OSError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder} holds no finished run.", found=error, mend="run the simulation to its end first"
-        ) from error
-
-
-def read_events(folder: Path) -> tuple[dict[str, Any], ...]:
-    """events.jsonl; a last line that is still being written is left out."""
-    path = folder / "events.jsonl"
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    events = []
-    for number, line in enumerate(lines):
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            if number < len(lines) - 1:
-                raise
-    return tuple(events)
+    happened = read_events(folder)
+    return Recorded(
+        folder=folder,
+        text=(folder / "simulation.toml").read_text(encoding="utf-8"),
+        plan=plan,
+        rows=_table(folder / "results.csv"),
+        compared=_table(folder / "comparison.csv"),
+        by_site=_table(folder / "sites.csv"),
+        holdings=_table(folder / "holdings.csv", needed=False),
+        sources=_table(folder / "sources.csv", needed=False),
+        rounds=_table(folder / "rounds.csv", needed=False),
+        privacy=_attacked(folder / "privacy.csv"),
+        roc=_attacked(folder / "roc.csv"),
+        events=happened.objects,
+        unreadable=happened.unreadable,
+        environment=_json(folder / "environment.json"),
+        timing=_json(folder / "timing.json"),
+    )
 
 
 def _table(path: Path, *, needed: bool = True) -> pd.DataFrame:
-    if not needed and not path.is_file():
-        return pd.DataFrame()
-    try:
-        # Blank alone is blank: a site or a class may be called NA.
-        return pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
+    return read_table(path) if needed or path.is_file() else pd.DataFrame()
 
 
 def _attacked(path: Path) -> pd.DataFrame:
@@ -172,4 +143,11 @@ def _attacked(path: Path) -> pd.DataFrame:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path} is not as the run wrote it.",
+            found=error,
+            mend="run the simulation again: nothing is computed twice",
+        ) from error

@@ -3,6 +3,7 @@
 Phantoms and real images never share a figure or a table: each has a part of the page of its own.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fedistill.errors import RunFolderError, SettingError
-from fedistill.files import write_atomic
+from fedistill.files import require_folder, require_new_file, write_atomic
 from fedistill.plan import Plan, load_plan
 from fedistill.plan.sweep import word
 from fedistill.report.cells import Cell, Grid, Head, plain, points_between
@@ -65,8 +66,12 @@ def compare(folders: Sequence[Path], out: Path) -> Path:
     twice = [str(folder) for folder in whole if whole.count(folder) > 1]
     if twice:
         raise SettingError(f"{twice[0]} is named twice: a run is not compared with itself.")
-    if out.exists() and (not out.is_file() or GENERATOR not in out.read_text(encoding="utf-8", errors="replace")):
+    if not os.path.lexists(out):
+        require_new_file(out, "--out")
+    elif not out.is_file() or GENERATOR not in out.read_text(encoding="utf-8", errors="replace"):
         raise RunFolderError(f"{out} is there already, and no report of FeDistill.", mend="choose another --out")
+    else:
+        require_folder(out.resolve().parent, "The folder of --out,")
     write_atomic(out.resolve(), page(whole))
     return out.resolve()
 
@@ -80,8 +85,9 @@ def page(folders: Sequence[Path]) -> str:
         try:
             runs[name] = read_recorded(folder)
         except RunFolderError:
-            if not (folder / "simulation.toml").is_file():
-                raise
+            whole = all((folder / f"{name}.csv").is_file() for name in ("results", "comparison", "sites"))
+            if whole or not (folder / "simulation.toml").is_file():
+                raise  # damaged, which is not the same as not finished
             unfinished[name] = load_plan(str(folder / "simulation.toml"))
     pieces = [piece for name, run in runs.items() for piece in pieces_of(name, run)]
     found = looks(scheme for piece in pieces for scheme in piece.lines["scheme"] if scheme != "majority")
@@ -166,7 +172,7 @@ def _runs(runs: Mapping[str, Recorded], unfinished: Mapping[str, Plan]) -> Grid:
         simulation = plan.first
         sets = list(dict.fromkeys(Path(s).name for p in plan.points for s in p.simulation.federation.datasets()))
         kinds = {drawn(point.simulation.federation) for point in plan.points}
-        rule = {key: value for key, value in simulation.federation.partition.items() if key != "seed"}
+        rule = simulation.federation.partition.described()
         own = simulation.federation.dataset is None
         rows.append(
             [

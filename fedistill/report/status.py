@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedistill.errors import RunFolderError
-from fedistill.report.recorded import read_events
 from fedistill.report.tally import Tally, clock
+from fedistill.study.happened import read_events, unread_words
 
 
 def print_status(folder: Path, console: Console) -> None:
@@ -26,15 +27,16 @@ def print_status(folder: Path, console: Console) -> None:
         raise RunFolderError(f"{folder} is no run of FeDistill.", mend="name a run folder, such as runs/quickstart")
     if not (folder / "plan.json").is_file():
         raise RunFolderError(f"{folder} has no plan.json: its run has not come so far yet.", mend="ask again later")
-    tally, now = Tally(json.loads((folder / "plan.json").read_text(encoding="utf-8"))), time.time()
-    events = read_events(folder)
+    tally, now = _tally(folder / "plan.json"), time.time()
+    running = in_use(folder)
+    found = read_events(folder, growing=running)
+    events = found.objects
     for event in events:
         tally.add(event)
-    running = in_use(folder)
     times = [event["time"] for event in events if event.get("time")]
     finished = not running and len(tally.scored) == len(tally.arms) and (folder / "comparison.csv").is_file()
     state = "finished" if finished else "running" if running else "stopped; run it again to resume"
-    console.print(f"[bold]{tally.name}[/]: {state}", highlight=False)
+    console.print(f"[bold]{escape(tally.name)}[/]: {state}", highlight=False)
     if tally.jobs:
         console.print(_table(tally))
     console.print(f"{len(tally.scored)} of {len(tally.arms)} results are there.", highlight=False)
@@ -45,9 +47,20 @@ def print_status(folder: Path, console: Console) -> None:
             console.print(f"  {label}: {doing.stage}{steps}", markup=False, highlight=False)
         words = tally.estimate(now).words
         last = f"last sign of life {clock(now - max(times))} ago" if times else "no sign of life yet"
-        console.print("; ".join(filter(None, (last, words))), highlight=False)
+        console.print("; ".join(filter(None, (last, words))), markup=False, highlight=False)
     for job, why in tally.failed.items():
         console.print(f"failed: {job}: {why}", style="yellow", markup=False, highlight=False)
+    if found.unreadable:
+        console.print(unread_words(found.unreadable) + ".", style="dim", markup=False, highlight=False)
+
+
+def _tally(path: Path) -> Tally:
+    try:
+        return Tally(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path} is not as the run wrote it.", found=error, mend="run the simulation again: it resumes"
+        ) from error
 
 
 def in_use(folder: Path) -> bool:
@@ -83,5 +96,5 @@ def _table(tally: Tally) -> Table:
     for i in shown:
         table.add_column(names[i], justify="right")
     for scheme, row in rows.items():
-        table.add_row(scheme, *[str(row[i]) for i in shown])
+        table.add_row(escape(scheme), *[str(row[i]) for i in shown])
     return table

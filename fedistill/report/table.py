@@ -1,12 +1,13 @@
 """The comparison as a table for a terminal, narrow or wide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedistill.study import Finished
@@ -41,7 +42,7 @@ def print_comparison(finished: Finished, console: Console) -> None:
     seeds = finished.simulation.seeds
     spread = "±: between networks of one seed" + ("; (): between seeds" if seeds > 1 else "")
     base = f"{spread}. All in %, on the official test split of {finished.rows['dataset'].iloc[0]}."
-    console.print(base, style="dim")
+    console.print(base, style="dim", markup=False)
     if wide and "auc_vs_random_low" in frame:
         console.print(
             "gap: AUC that full has above it; gain: AUC above random's, at the same ipc; in points. "
@@ -99,9 +100,11 @@ def _print_points(
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_header=number == 0)
         for head, width in zip(heads, widths, strict=True):
             justify: Any = "left" if head in names else "right"
-            table.add_column(head, justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED)
+            table.add_column(
+                escape(head), justify=justify, min_width=width if fits else None, no_wrap=head not in FOLDED
+            )
         for _, cells in group:
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))
         if point:
             console.print(point, style="bold", markup=False)
         console.print(table)
@@ -183,7 +186,7 @@ def word(value: Any) -> str:
 def metric_of(line: dict[str, Any], metric: str) -> str:
     """Mean, spread within and (between) seeds, in %."""
     if pd.isna(line[metric]):
-        return "diverged"
+        return why_blank(line, metric)
     text = f"{100 * line[metric]:.1f}"
     within, between = line.get(f"{metric}_within"), line.get(f"{metric}_between")
     if not pd.isna(within):
@@ -191,6 +194,16 @@ def metric_of(line: dict[str, Any], metric: str) -> str:
     if not pd.isna(between):
         text += f" ({100 * between:.1f})"
     return text
+
+
+def why_blank(line: Mapping[Any, Any], metric: str) -> str:
+    """Why a metric has no number: of a network that diverged none has one, and where only AUC lacks it, it is not
+    defined, for no class of the test split has both images of it and images of others.
+
+    >>> why_blank({"accuracy": 0.9}, "auc"), why_blank({"accuracy": float("nan")}, "auc")
+    ('undefined', 'diverged')
+    """
+    return "undefined" if metric == "auc" and not pd.isna(line.get("accuracy")) else "diverged"
 
 
 def interval_of(line: dict[str, Any], metric: str) -> str:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+OF_SERVER = "server: "
+"""What the server's jobs begin with; no site's name has a colon."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -77,7 +80,7 @@ class Tally:
         if stage == "planned":
             self.running.clear()  # another attempt began: what ran before was stopped
         elif stage == "scored":
-            self.scored.add((where[0], job.removeprefix("server: ")))
+            self.scored.add((where[0], job.removeprefix(OF_SERVER)))
         elif stage == "failed":
             self.running.pop(where, None)
             self.failed[job] = str(event.get("message") or "")

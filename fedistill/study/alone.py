@@ -1,5 +1,6 @@
 """One hospital alone: its images in, a Release file out."""
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from fedistill.data import load_dataset, to_phantom
 from fedistill.distill import METHODS, distill, privacy_statement, provenance, settings_for
 from fedistill.distill.release import Release, pack, require_encoding
 from fedistill.errors import SettingError
-from fedistill.files import write_atomic
+from fedistill.files import require_folder, require_new_file, write_atomic
 from fedistill.precision import resolve
 from fedistill.store import KeptCheckpoints, Store
 from fedistill.training.device import device_for
@@ -41,17 +42,21 @@ def distill_to_file(
     Raises:
         SettingError: the method, a setting, the encoding or the file cannot be.
         DataError: the data cannot be had.
+        RunFolderError: nothing can be written there.
     """
     settings_for(method, settings, ipc=ipc)  # before anything is loaded
     require_encoding(encoding)
     device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
     precision = resolve(precision, width=width)
-    if out.exists():
+    if os.path.lexists(out):
         raise SettingError(f"{out} exists.", mend="choose another --out; nothing of yours is overwritten")
+    require_new_file(out, "--out")
+    work = out.with_name(f".{out.name}.work")
+    require_folder(work, "The folder beside --out,")
     name = to_phantom(data) if phantom else data
     images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
     chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
-    store = Store(out.with_name(f".{out.name}.work"))
+    store = Store(work)
     made = distill(
         images,
         method=method,

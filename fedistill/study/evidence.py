@@ -15,6 +15,7 @@ from fedistill.errors import RunFolderError, UserError
 from fedistill.plan import Simulation, load_plan
 from fedistill.plan.schemes import scheme_named
 from fedistill.study.kind import Kind, kind_of, set_named
+from fedistill.study.written import read_table
 
 METRICS = ("auc", "accuracy")
 
@@ -74,11 +75,8 @@ def _read_run(folder: Path, notes: list[str]) -> list[Measured]:
         )
     plan = load_plan(str((folder / "simulation.toml").resolve()))
     # As text, for what is swept is compared by its words: "1" may be a number or a list of one.
-    swept = dict.fromkeys([name for values in plan.columns() for name in values], str)
-    try:
-        rows = pd.read_csv(folder / "results.csv", dtype=swept, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{folder / 'results.csv'} cannot be read.", found=error) from error
+    swept = {name for values in plan.columns() for name in values}
+    rows = read_table(folder / "results.csv", words=swept)
     found = []
     for point, values in zip(plan.points, plan.columns(), strict=True):
         simulation = point.simulation

@@ -18,6 +18,8 @@ from fedistill.files import write_atomic
 from fedistill.plan import Plan
 from fedistill.plan.find import read_toml
 from fedistill.plan.literals import written, written_key
+from fedistill.study.happened import append_event
+from fedistill.study.written import csv_text
 
 PLAN = "simulation.toml"
 RESULTS = (
@@ -85,12 +87,11 @@ class RunFolder:
         run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
         line = {name: {**event, "run": run}.get(name) for name in names}
         line |= {name: event[name] for name in MEASURED if math.isfinite(event.get(name, math.nan))}
-        with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_event(self.root, line)
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write NAME.csv."""
-        write_atomic(self.root / f"{name}.csv", frame.to_csv(index=False))
+        write_atomic(self.root / f"{name}.csv", csv_text(frame))
 
     def results(self, frame: pd.DataFrame) -> None:
         """Write results.csv and results.parquet."""

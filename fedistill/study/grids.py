@@ -1,4 +1,5 @@
-"""grids/*.png: the synthetic images that left each site, a row a class, and real random ones where they may be shown.
+"""grids/*.png: the synthetic images that left each site, a row a class, and real random ones where they may be shown;
+and index.json, which says what each of them shows.
 
 Real images are drawn of the scheme `random` alone, one network's subset. It takes the policy of the sites
 (``allow_real_images``), and data that anybody may see: phantoms, or a published set. A hospital's own file is drawn
@@ -6,6 +7,7 @@ only where the simulation keeps real images anyway (``keep_real_images``).
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +17,12 @@ from fedistill.data.phantom import PREFIX
 from fedistill.distill.release import Release, unpack
 from fedistill.files import write_atomic
 from fedistill.plan import Simulation
+from fedistill.plan.schemes import CENTRAL, EVERYONE
 from fedistill.study.comparison import BASELINE
 from fedistill.study.folder import RunFolder
+
+INDEX = "grids/index"
+"""Beside the pictures, NAME.json: of each its ``file``, ``site``, ``scheme`` and ``ipc``."""
 
 COLUMNS = 10
 GAP = 2
@@ -37,6 +43,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
     """
     from matplotlib.image import imsave
 
+    index: list[dict[str, Any]] = []
     for release in releases:
         shown = not release.real or (real and release.scheme == BASELINE)
         if not shown or release.seed or release.partition:
@@ -47,10 +54,16 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
             labels = made.labels.numpy()
             rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
             picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
-            name = f"{release.site}-{release.scheme}-ipc{ipc}.png"
+            scheme = f"{CENTRAL}{release.scheme}" if release.site == EVERYONE else release.scheme
+            # A site's name may end as a scheme's begins: the index tells whose it is, and no name is given twice.
+            stem, taken = f"{release.site}-{release.scheme}-ipc{ipc}", {each["file"] for each in index}
+            names = (f"{stem}{more}.png" for more in ("", *(f"-{number}" for number in range(2, len(index) + 3))))
+            name = next(each for each in names if each not in taken)
+            index.append({"file": name, "site": release.site, "scheme": scheme, "ipc": ipc})
             grey = picture.shape[2] == 1
             rgb = np.repeat(picture, 3, 2) if grey else picture
             write_atomic(folder.root / "grids" / name, partial(imsave, arr=rgb, format="png"))
+    folder.json(INDEX, {"grids": index})
 
 
 def visible(images: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def kind_of(simulation: Simulation, model: str) -> Kind:
         images=federation.images,
         size=size,
         sites=len(federation.sites),
-        division=word({key: value for key, value in federation.partition.items() if key != "seed"}),
+        division=word(federation.partition.described()),
         held_out=federation.held_out,
         model=model,
         matched_on=simulation.models[0],

@@ -7,6 +7,7 @@ from fedistill.distill import METHODS
 from fedistill.distill.release import Release, sha256
 from fedistill.errors import ReleaseError
 from fedistill.federation.intake import inspect
+from fedistill.federation.messages import shown_line, shown_trace
 from fedistill.federation.sizes import release_sizes
 from fedistill.plan import Holdings, Job, Simulation, job
 from fedistill.plan.schemes import EVERYONE, scheme_named
@@ -144,7 +145,7 @@ class Pooled:
                 release = self.desk.coordinator.kept_once(f"release {sha256(outcome.release)}", release)
                 self.accepted.append((scheme, release))
             except ReleaseError as error:
-                release, why, trace = None, f"refused by the server: {error.what}", str(error)
+                release, why, trace = None, f"refused by the server: {shown_line(error.what)}", shown_trace(str(error))
         if release is None:
             self.desk.failed(asked.site, asked.name, why, trace)
         seconds = dict(zip(asked.budgets, outcome.seconds, strict=False))

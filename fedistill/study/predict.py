@@ -16,6 +16,7 @@ from fedistill.files import write_atomic
 from fedistill.study.basis import NEEDED, Basis
 from fedistill.study.indicator import bounds_of, fit_line, indicator, leave_one_out
 from fedistill.study.run import Finished, run
+from fedistill.study.written import csv_text
 
 PREDICTION = ["scheme", "metric", "random", "predicted", "low", "high", "n_sets", "loo_error", "beyond"]
 
@@ -68,7 +69,7 @@ def predict(
     table = foretold(basis.points, finished.rows)
     tables = {"prediction": table, "indicator": indicator(basis.points), "indicator_points": basis.points}
     for name, frame in tables.items():
-        write_atomic(finished.root / f"{name}.csv", frame.to_csv(index=False))
+        write_atomic(finished.root / f"{name}.csv", csv_text(frame))
     return Prediction(basis, finished, table)
 
 

@@ -1,6 +1,6 @@
 """What every point of a plan needs of its data, tried before any work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from fedistill.errors import DataError
 from fedistill.plan import Holdings, Plan, holdings, test_sets, val_set
 from fedistill.plan.census import census
 from fedistill.store import Tensors
+from fedistill.training.metrics import without_auc
 
 
 class Source(NamedTuple):
@@ -41,6 +42,46 @@ class Ready:
     divided: list[Holdings]
     sources: tuple[Source, ...]
     val: ImageSet | None = None
+
+    def notes(self) -> list[str]:
+        """What people should know of these data before they wait for results, a line each."""
+        return [*_of_auc(self.test), *_of_absent(self.test, self.divided)]
+
+
+def _of_auc(test: ImageSet) -> list[str]:
+    without = without_auc(test.labels, test.n_classes)
+    if not without:
+        return []
+    names = [test.class_names[k] for k in without]
+    if len(without) == test.n_classes:
+        return [
+            f"AUC is not defined on these {len(test):,} test images: no class has both images of it and images of "
+            "others among them. It is shown as undefined; accuracy is measured."
+        ]
+    return [f"AUC is the mean over the other classes, as all test images or none are of {_listed(names)}."]
+
+
+def _of_absent(test: ImageSet, divided: Sequence[Holdings]) -> list[str]:
+    """Classes that no split has: a label that was mistyped makes more of them than there are."""
+    if not divided or not divided[0].shares:
+        return []  # deployed: what the sites hold is not known here
+    counts = test.counts()
+    for share in divided[0].shares:
+        counts = counts + share.train.counts() + share.val.counts() + share.held_out.counts()
+    if divided[0].unheld != (0, 0):
+        return []  # images that nobody holds may be of any class
+    names = [test.class_names[k] for k in range(test.n_classes) if not counts[k]]
+    return [f"No split has an image of {_listed(names)}: a class that is none?"] if names else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some names in words.
+
+    >>> _listed(["a"]), _listed([f"class {k}" for k in range(9)])
+    ("'a'", "'class 0', 'class 1', 'class 2', 'class 3', 'class 4' and 4 more")
+    """
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
 
 
 def made_ready(

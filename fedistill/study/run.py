@@ -12,6 +12,7 @@ import pandas as pd
 from fedistill.errors import RunError
 from fedistill.federation.coordinator import Coordinator
 from fedistill.federation.launch import Launched, engine_here, launch, require_engine
+from fedistill.files import require_folder
 from fedistill.plan import Holdings, Plan, Simulation
 from fedistill.store import Store, key_of
 from fedistill.study.conduct import Study
@@ -19,6 +20,7 @@ from fedistill.study.divided import licences
 from fedistill.study.environment import environment
 from fedistill.study.folder import RunFolder, opened
 from fedistill.study.grids import shows_real, write_grids
+from fedistill.study.happened import NOTE
 from fedistill.study.planned import planned
 from fedistill.study.ready import Ready, made_ready
 from fedistill.study.screening import write_screens
@@ -83,6 +85,9 @@ def run(
         RunError: the run could not be finished; what was finished is kept.
     """
     plan = simulation if isinstance(simulation, Plan) else Plan.of(simulation)
+    require_folder(out, "--out")
+    if cache is not None:
+        require_folder(cache, "--cache")
     engine = engine or engine_here()
     for point in plan.points:
         require_engine(engine, point.simulation, workers)
@@ -131,6 +136,8 @@ def _conducted(
     on_event: Callable[[dict[str, Any]], None],
 ) -> list[Study]:
     """The points' studies, all at once, to their ends."""
+    for note in dict.fromkeys(note for data in ready for note in data.notes()):
+        on_event({"time": time.time(), "stage": NOTE, "message": note})
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
         here, about = folder.of_point(number), {"point": point.label} if plan.sweep else {}

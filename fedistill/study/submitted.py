@@ -1,6 +1,5 @@
 """A simulation handed to a SuperLink: the server's app runs it on connected sites; its progress is followed here."""
 
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,12 @@ from typing import Any
 from fedistill.errors import SettingError
 from fedistill.federation.control import connection
 from fedistill.federation.deployed import error_of, require_deployable
+from fedistill.files import require_folder
+from fedistill.lines import parse
 from fedistill.plan import Plan
 from fedistill.plan.find import find
+from fedistill.study.happened import is_event
+from fedistill.study.written import read_table
 
 LOOK_SECONDS = 1.0
 
@@ -54,6 +57,7 @@ def run_submitted(
         RunError: the run could not be finished.
     """
     require_deployable(plan)
+    require_folder(out, "--out")
     control, root = connection(where), out.resolve()
     events = Tail(root / "events.jsonl")
     config: dict[str, str | bool] = {
@@ -109,13 +113,16 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self._read += len(line)
-                event = json.loads(line)
-                if event["stage"] != "planned":  # says how much there is to do, which is in plan.json
+                try:
+                    event = parse(line)
+                except ValueError:
+                    continue  # cut or damaged: the report and `fedistill status` count such lines
+                # What is planned says how much there is to do, which is in plan.json.
+                if is_event(event) and event.get("stage") != "planned":
                     on_event({key: value for key, value in event.items() if value is not None})
 
 
 def _missing(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["status"] != "shared":
-                yield f"{row['site']} {row['scheme']}: {row['why']}"
+    frame = read_table(path)
+    for row in frame[frame["status"] != "shared"].to_dict("records"):
+        yield f"{row['site']} {row['scheme']}: {row['why']}"

@@ -19,7 +19,8 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         probabilities: float (N, K), or (N, L) for each label on its own.
 
     AUC is one class against the rest, averaged over the classes that have both sides (two classes: the second's).
-    Multi-label: every metric is the mean over labels, at a threshold of one half. NaN where a probability is no number.
+    Multi-label: every metric is the mean over labels, at a threshold of one half. All are NaN where a probability is no
+    number; AUC alone is NaN where it is not defined: see `without_auc`.
 
     >>> perfect = score(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]))
     >>> perfect["auc"], perfect["accuracy"]
@@ -60,6 +61,21 @@ def _auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def _mean(values: list[float]) -> float:
     finite = [v for v in values if not np.isnan(v)]
     return float(np.mean(finite)) if finite else float("nan")
+
+
+def without_auc(labels: np.ndarray, classes: int) -> list[int]:
+    """Return the classes that have no AUC, for nobody has them or everybody has; they have no part in its mean. Where
+    they are all of them, AUC is not defined.
+
+    Args:
+        labels: as for `score`.
+        classes: how many there are.
+
+    >>> without_auc(np.array([0, 1, 1]), 3), without_auc(np.array([1, 1]), 2)
+    ([2], [0, 1])
+    """
+    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return [k for k in range(classes) if not 0 < counts[k] < len(labels)]
 
 
 @dataclass(frozen=True)

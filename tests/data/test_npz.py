@@ -6,9 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from fedistill.data import npz
+from fedistill.data import load_dataset, npz
 from fedistill.data.npz import read_npz
 from fedistill.errors import DataError
+
+SIZES = (("train", 6), ("val", 2), ("test", 3))
 
 
 def test_column_labels_and_grey_images_are_brought_into_shape(save):
@@ -81,6 +83,17 @@ def test_a_patient_in_two_splits_is_named(save):
         ({"train_images": np.zeros((6, 8, 8), np.float32)}, "uint8"),
         ({"train_images": np.zeros((6, 8, 9), np.uint8)}, "square"),
         ({"train_images": np.zeros((6, 8, 8, 2), np.uint8)}, "C = 1 or 3"),
+        ({"train_images": np.zeros((6, 8, 8, 4), np.uint8)}, r"leave out the last channel[\s\S]*:-1"),
+        ({f"{s}_images": np.zeros((n, 1, 1), np.uint8) for s, n in SIZES}, "at least 8 by 8 pixels"),
+        ({"train_labels": np.array(["cat", "dog"] * 3)}, r"are text[\s\S]*return_inverse"),
+        ({"train_labels": np.array([0, 1, 200, 0, 1, 0])}, r"3 of 201 labels have images; 2, 3, 4, 5, 6 have none"),
+        ({"class_names": np.array(["no", "y\x1b[2Jes"])}, r"name of class 1[\s\S]*one line of printable"),
+        ({"class_names": np.array(["a\nb", "yes"])}, "name of class 0"),
+        ({"class_names": np.array(["no", ""])}, "name of class 1"),
+        ({"class_names": np.array(["no", "n" * 301])}, "name of class 1"),
+        ({"class_names": np.array(["no", "no"])}, "several classes are called 'no'"),
+        ({"class_names": np.array(["\u00e9", "e\u0301"])}, "several classes are called"),
+        ({"class_names": np.array([b"\xff", b"yes"])}, "bytes in UTF-8"),
         ({"val_images": np.zeros((2, 9, 9), np.uint8)}, "differ in shape"),
         ({"train_images": np.zeros((0, 8, 8), np.uint8), "train_labels": np.zeros(0, int)}, "no training images"),
         ({"train_labels": np.array([0, 1, np.nan, 0, 1, 0])}, "no integers"),
@@ -98,6 +111,29 @@ def test_a_patient_in_two_splits_is_named(save):
 def test_what_cannot_be_used_is_explained(save, changes, message):
     with pytest.raises(DataError, match=message):
         read_npz(save(**changes))
+
+
+def test_class_names_as_bytes_are_text(save):
+    names = np.array(["nö", "=yes"])
+    assert read_npz(save(class_names=np.char.encode(names, "utf-8"))).class_names == ("nö", "=yes")
+
+
+def test_a_gap_among_the_labels_is_a_class_without_images(save):
+    from_one = {f"{s}_labels": np.arange(n) % 2 + 1 for s, n in SIZES}
+    assert read_npz(save(**from_one)).class_names == ("class 0", "class 1", "class 2")
+    stray = {"train_labels": np.array([0, 1, 7, 0, 1, 0]), "class_names": np.array(list("abcdefgh"))}
+    assert read_npz(save(**stray)).n_classes == 8, "classes that are named may lack images"
+
+
+def test_a_folder_and_another_ending_are_called_so(save, tmp_path):
+    (tmp_path / "x.npz").mkdir()
+    with pytest.raises(DataError, match=r"x\.npz is a folder"):
+        read_npz(tmp_path / "x.npz")
+    with pytest.raises(DataError, match="is a folder"):
+        load_dataset(tmp_path)
+    save("OWN.NPZ")
+    with pytest.raises(DataError, match=r"OWN\.NPZ does not end in \.npz[\s\S]*rename it to .*OWN\.npz"):
+        load_dataset(tmp_path / "OWN.NPZ")
 
 
 def test_an_unknown_split_gets_a_hint(save):

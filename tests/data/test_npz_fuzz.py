@@ -17,7 +17,7 @@ def whole(**changes):
     rng = np.random.default_rng(0)
     arrays = {}
     for split, n in (("train", 4), ("test", 3)):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 4, 4), dtype=np.uint8)
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 8, 8), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(n, dtype=np.uint8) % 2
     arrays["class_names"] = np.array(["no", "yes"])
     return {name: value for name, value in {**arrays, **changes}.items() if value is not None}
@@ -127,7 +127,7 @@ def test_a_header_that_claims_four_gigabytes(read):
 
 @pytest.mark.parametrize("name", ["train_images", "train_labels", "class_names", "train_groups"])
 def test_a_bomb_of_two_gigabytes_takes_no_memory(read, name):
-    shape = {"train_images": (2**31 // 16, 4, 4)}.get(name, (2**31,))
+    shape = {"train_images": (2**31 // 64, 8, 8)}.get(name, (2**31,))
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}"
     start = member(header)
     # The archive's directory says the same as the array's header; there is nothing behind it but a megabyte of zeros.

@@ -184,6 +184,10 @@ def test_several_labels_an_image():
         ({"by": "sizes", "sizes": [0.5, 0.5, 0.1]}, "at most 1"),
         ({"by": "sizes", "sizes": [90, 10, 1]}, "at most 100"),
         ({"by": "sizes", "sizes": 3}, "sizes cannot be used"),
+        ({"by": "sizes", "sizes": [0.99, 0.005, 0.005]}, "site number 3 of 3 holds nothing"),
+        ({"by": ["iid"]}, "There is no partition by"),
+        ({"by": "dirichlet", "alpha": 1e308}, "at most 1,000,000"),
+        ({"by": "dirichlet", "alpha": 1.0, "min_size": 34}, "lower min_size, or use fewer sites"),
     ],
     ids=str,
 )

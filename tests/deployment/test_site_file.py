@@ -69,7 +69,7 @@ def test_the_readmes_files_can_be_read(tmp_path):
         [text] = re.findall(rf"```toml\n(# {name}\.toml\n.*?)```", readme, re.DOTALL)
         (tmp_path / f"{name}.toml").write_text(text)
     own = load_site(str(tmp_path / "north.toml"))
-    assert own.federation.datasets() == [str(tmp_path / "north.npz")] and own.federation.policy.max_ipc == 10
+    assert own.federation.datasets() == [str(tmp_path / "north.npz")] and own.federation.policy.max_ipc == 11
     plan = load_plan(str(tmp_path / "study.toml"))
     require_deployable(plan)
     assert own.file.name in plan.first.federation.sites

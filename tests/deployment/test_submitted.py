@@ -69,7 +69,8 @@ def leaves(folder, *events):
         folder.mkdir(exist_ok=True)
         with (folder / "events.jsonl").open("a") as file:
             file.writelines(json.dumps(event) + "\n" for event in events)
-        rows = ["site,scheme,status,why", "a,dc,shared,", "b,dc,failed,no answer within 9 s"]
+        rows = ["partition,site,scheme,ipc,seed,status,why"]
+        rows += ["0,a,dc,1,0,shared,", "0,b,dc,1,0,failed,no answer within 9 s"]
         (folder / "sites.csv").write_text("\n".join(rows) + "\n")
 
     return state

@@ -10,6 +10,7 @@ from fedistill.data import acquire, concatenate
 from fedistill.data.facts import FACTS
 from fedistill.errors import PlanError
 from fedistill.plan import everything, holdings, load_federation, load_plan, load_simulation, test_set
+from fedistill.plan.rule import ByNothingElse
 from fedistill.report.plan import print_holdings
 from fedistill.seeds import spawn
 
@@ -62,7 +63,11 @@ def test_reading_twice_is_the_same_and_sites_and_seeds_are_not(tmp_path):
 
     def noise_on_grey(seed, redraw):
         """What every site makes of one and the same image."""
-        of_file = {"dataset": str(tmp_path / "grey.npz"), "images": None, "partition": {"by": "iid", "seed": seed}}
+        of_file = {
+            "dataset": str(tmp_path / "grey.npz"),
+            "images": None,
+            "partition": ByNothingElse(by="iid", seed=seed),
+        }
         taken = holdings(shifted.model_copy(update=of_file), redraw, None).shares
         return [share.train.images[0] / (1.2 if name == "b" else 1) for name, share in zip("abc", taken, strict=True)]
 

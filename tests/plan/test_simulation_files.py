@@ -85,8 +85,6 @@ def test_a_mistake_says_what_it_is(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("federation.partition={by='dirichelt', alpha=1}", "did you mean 'dirichlet'"),
-        ("federation.partition={by='dirichlet', alfa=1}", "alpha"),
         ("federation.dataset='phantom:blod'", "phantom:blood"),
         ("federation.dataset='nowhere.npz'", "nowhere.npz"),
     ],

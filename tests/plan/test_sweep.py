@@ -37,7 +37,7 @@ def test_a_file_without_a_sweep_is_one_point(swept):
 
 def test_points_are_the_product_in_the_order_written(swept):
     plan = load_plan(swept(SWEEP))
-    assert [(p.simulation.federation.partition["by"], p.simulation.width) for p in plan.points] == [
+    assert [(p.simulation.federation.partition.by, p.simulation.width) for p in plan.points] == [
         ("dirichlet", 4), ("dirichlet", 8), ("iid", 4), ("iid", 8),
     ]  # fmt: skip
     assert [p.label for p in plan.points] == [

@@ -11,10 +11,10 @@ from tiny import write_tiny
 
 from fedistill.errors import RunFolderError
 from fedistill.plan import load_plan
-from fedistill.report.recorded import read_events
 from fedistill.report.status import in_use, print_status
 from fedistill.report.tally import Tally
 from fedistill.study import run
+from fedistill.study.happened import read_events
 
 PLAN = {
     "name": "x",
@@ -105,7 +105,7 @@ def finished(tmp_path_factory):
 def test_a_plan_names_everything_that_a_run_then_does(finished):
     tally = Tally(json.loads((finished / "plan.json").read_text()))
     assert sorted(set(tally.jobs.values())) == ["central-dm", "dm", "random"] and len(tally.jobs) == 2 + 2 + 1
-    for each in read_events(finished):
+    for each in read_events(finished).objects:
         tally.add(each)
     assert set(tally.seconds) == set(tally.jobs) and tally.scored == set(tally.arms) and not tally.running
     assert len(tally.arms) == 1 + 1 + 1 + 2, "random, dm, central-dm, and a local one at each site"
@@ -134,3 +134,20 @@ def test_status_says_what_is_no_run(tmp_path):
     write_tiny(tmp_path, name="simulation")
     with pytest.raises(RunFolderError, match="not come so far yet"):
         status(tmp_path)
+
+
+def test_status_counts_lines_that_cannot_be_read(finished, tmp_path):
+    for name in ("simulation.toml", "plan.json"):
+        (tmp_path / name).write_text((finished / name).read_text())
+    torn = b'{"time": 1, "sta\n' + b"\0" * 512 + b'\n{"site": "K\xc3'
+    (tmp_path / "events.jsonl").write_bytes((finished / "events.jsonl").read_bytes() + torn)
+    assert "3 lines of events.jsonl cannot be read" in " ".join(status(tmp_path).split())
+    assert "cannot be read" not in status(finished)
+
+
+def test_status_of_a_damaged_plan_says_what_to_do(finished, tmp_path):
+    (tmp_path / "simulation.toml").write_text((finished / "simulation.toml").read_text())
+    for damaged in (b'{"name": "x"}', b"[]", b"\0\xc3"):
+        (tmp_path / "plan.json").write_bytes(damaged)
+        with pytest.raises(RunFolderError, match="is not as the run wrote it"):
+            status(tmp_path)

@@ -104,7 +104,7 @@ SAME += ["federation.sites=['x', 'y']", "federation.partition={by='iid', seed=5}
 SAME += ["ipc=[2, 4]"]
 OTHER = ["width=8", "recipe.steps=5", "recipe.lr=[0.01]", "recipe.batch=8", "pooling='balanced'", "encoding='float16'"]
 OTHER += ["federation.sites=3", "federation.size=32", "federation.images=80", "federation.held_out=0.1"]
-OTHER += ["federation.partition.by='dirichlet'", "federation.dataset='breastmnist'"]
+OTHER += ["federation.partition={by='dirichlet', alpha=0.5}", "federation.dataset='breastmnist'"]
 
 
 @pytest.mark.parametrize(("change", "same"), [(c, True) for c in SAME] + [(c, False) for c in OTHER])

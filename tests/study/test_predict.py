@@ -147,7 +147,7 @@ def test_what_is_trained_is_as_in_the_runs(here):
     simulation = find_basis("phantom:breast", ipc=2).simulation
     assert simulation.scheme == {"random": {}} and simulation.ipc == (2,)
     assert simulation.federation.dataset == "phantom:breast" and len(simulation.federation.sites) == 2
-    assert simulation.federation.partition == {"by": "dirichlet", "alpha": 0.5, "seed": 4}
+    assert simulation.federation.partition.model_dump() == {"by": "dirichlet", "alpha": 0.5, "seed": 4}
     assert simulation.recipe.steps == 5 and simulation.width == 4
     assert (simulation.networks, simulation.seeds) == (6, 2)  # the most of any
     assert simulation.sites_needed == 2 and simulation.recipes == ("common",) and simulation.leave_out == ()

@@ -35,7 +35,7 @@ def run_and_counts(path, tmp_path_factory):
     carry_out, fit = site_app.carry_out, stages.fit_ensemble
 
     def at_site(job, site, on_event):
-        seen[f"job {site.federation.partition['by']} {job.name} {sorted(job.settings.items())}"] += 1
+        seen[f"job {site.federation.partition.by} {job.name} {sorted(job.settings.items())}"] += 1
         return carry_out(job, site, on_event)
 
     def trained(network, images, labels, recipe, *, seeds, **rest):

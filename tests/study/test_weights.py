@@ -288,7 +288,6 @@ def test_the_site_itself_refuses_to_send_networks(simulation, tmp_path):
         ("leave_out=['fedavg']", "leave_out"),
         ("pooling='voting'", "pooling"),
         ("federation.policy.allow_weights=false", "allow_weights = true"),
-        ("federation.sites=['a','b','everyone']", "rename the site"),
         ("models=['resnet']", "there is no model 'resnet'"),
     ],
 )
