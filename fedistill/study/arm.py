@@ -41,7 +41,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipe that is used, and the validation AUC (mean over pilots) of every (step size, steps) tried."""
+    """The recipe that is used, and the quality of every (step size, steps) tried; see `fedistill.study.choice`."""
 
     recipe: Recipe
     tried: dict[tuple[float, int | None], float]

@@ -14,6 +14,7 @@ from fedistill.plan import Simulation
 from fedistill.plan.schemes import scheme_named
 from fedistill.study.arm import Arm, Choice
 from fedistill.study.counting import tallied
+from fedistill.study.crossval import qualities
 from fedistill.study.desk import Desk
 from fedistill.study.pool import Pool
 from fedistill.training.recipe import Recipe
@@ -49,11 +50,14 @@ def grid(simulation: Simulation, *, grows: bool) -> Grid:
 
 
 async def _validate(desk: Desk, arm: Arm, pool: Pool, candidates: Sequence[Recipe]) -> list[float]:
-    """Return each candidate's quality, higher being better; NaN where there is nothing to tell it by."""
+    """Return each candidate's quality, higher being better: validation AUC; or within the pool, the likelihood of what
+    was set aside. NaN where there is nothing to tell it by.
+    """
     pilots = range(min(desk.simulation.recipe.pilots, desk.simulation.networks))
     if desk.simulation.recipe.chosen_on == "pool":
         found = await asyncio.gather(*[desk.trainer.cross_validated(arm, pool, each, pilots) for each in candidates])
-        return [np.nan if each is None else each.quality for each in found]
+        losses = [each for each in found if each is not None]
+        return qualities(losses) if len(losses) == len(found) else [np.nan] * len(found)
     trained = await asyncio.gather(*[desk.trainer.networks(arm, pool, recipe, pilots) for recipe in candidates])
     networks = [network for each in trained for network in each]
     if desk.simulation.recipe.chosen_on == "coordinator":

@@ -1,10 +1,13 @@
 """Which recipe, without a patient's image: repeated cross-validation within the pool of Releases.
 
 What a server could be told about networks it sends to hospitals tells it of their images. So it asks nobody: it sets
-parts of what it has been sent aside, trains on the rest, and counts concordant pairs on what was set aside. The counts
-of all folds and repeats add up to one AUC for each candidate, as those of several sites would.
+parts of what it has been sent aside, trains on the rest, and takes the likelihood of the labels of what was set aside.
+(Not AUC: of a handful of synthetic images every network tells the classes apart.) A pool is small and its verdict
+noisy, so the first candidate is taken that is not surely worse than the best one, as with the one-standard-error rule of
+Breiman et al. (*Classification and Regression Trees*, 1984); a grid's first step size is its least.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +21,9 @@ VERSION = 1
 """Raised when equal pools are split otherwise; part of the key of what is kept."""
 
 FOLDS = 5
+SURE = 2.0
+"""Standard errors of a difference beyond which one candidate is surely worse than another."""
+
 ENOUGH = 200
 """Images on which a candidate is scored; a pool of more needs no more folds than hold so many."""
 
@@ -73,6 +79,29 @@ def folds(labels: Tensor, *, seed: int) -> list[Fold]:
     wanted = min(count, -(-ENOUGH * count // n))
     at = torch.from_numpy(of)
     return [Fold(torch.nonzero(at != k).flatten(), torch.nonzero(at == k).flatten()) for k in range(wanted)]
+
+
+def qualities(losses: Sequence[Tensor]) -> list[float]:
+    """Return a quality for each candidate, higher being better; equal for all that are not surely worse than the best.
+
+    Args:
+        losses: of each candidate, float64 (n,), the same images in the same order.
+
+    >>> noisy = torch.tensor([0.25, 0.5, 0.75, 0.5])
+    >>> qualities([noisy.flip(0) + 0.01, noisy, noisy + 1.0])
+    [-0.5, -0.5, -1.5]
+    """
+    means = [float(each.mean()) for each in losses]
+    finite = [i for i, mean in enumerate(means) if math.isfinite(mean)]
+    if not finite:
+        return [math.nan] * len(means)
+    best = min(finite, key=lambda i: means[i])
+
+    def surely_worse(i: int) -> bool:
+        away = losses[i] - losses[best]
+        return float(away.mean()) > SURE * float(away.std()) / math.sqrt(len(away))
+
+    return [math.nan if i not in finite else -mean if surely_worse(i) else -means[best] for i, mean in enumerate(means)]
 
 
 def fold_sizes(images: int) -> Sequence[int]:

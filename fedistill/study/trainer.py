@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedistill.data import ImageSet
 from fedistill.federation.coordinator import Coordinator
@@ -21,7 +22,7 @@ from fedistill.study.crossval import Pilot, folds
 from fedistill.study.pool import Pool
 from fedistill.study.stages import cross_validate, score_networks, train_networks
 from fedistill.training.fit import VERSION
-from fedistill.training.metrics import Tally, score
+from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
 
 
@@ -37,23 +38,6 @@ class Trained:
     key: str
     params: Params
     seconds: float
-
-
-@dataclass(frozen=True)
-class Validated:
-    """How a recipe's networks did on images set aside.
-
-    Args:
-        auc: theirs; loss: the mean negative log-likelihood of the images' labels.
-    """
-
-    auc: float
-    loss: float
-
-    @property
-    def quality(self) -> float:
-        """What a choice is made by."""
-        return self.auc
 
 
 def trained_elsewhere(params: Params, seconds: float) -> Trained:
@@ -160,9 +144,10 @@ class Trainer:
         self.computed += len(made)
         return trained
 
-    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> Validated | None:
-        """Return how a recipe does within a pool, by cross-validation repeated for each pilot; None where the pool is
-        too small to set anything aside.
+    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> Tensor | None:
+        """Return the loss of every image set aside, float64 (n,), by cross-validation repeated for each pilot.
+
+        None where the pool is too small to set anything aside.
         """
         made = []
         for index in pilots:
@@ -176,7 +161,7 @@ class Trainer:
         found = self.store.get("crossval", key)
         if found is None:
             name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
-            parts, seconds = await self.coordinator.compute(
+            losses, seconds = await self.coordinator.compute(
                 name,
                 cross_validate,
                 name,
@@ -188,13 +173,13 @@ class Trainer:
                 threads=self.simulation.threads,
                 gpus=self.simulation.gpus,
             )
-            self.store.put("crossval", key, parts, {"seconds": seconds})
+            self.store.put("crossval", key, {"losses": losses}, {"seconds": seconds})
             self.computed += 1
         else:
-            parts = found[0]
+            losses = found[0]["losses"]
             self.found += 1
-        counts = {name: value.numpy() for name, value in parts.items() if name != "loss"}
-        return Validated(Tally(**counts).auc, float(parts["loss"][0]))
+        made_of: Tensor = losses
+        return made_of
 
     async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
         """Return the AUC of each network on the coordinator's own validation split; NaN where it has none."""

@@ -6,10 +6,9 @@ import torch
 
 from fedistill.models import build
 from fedistill.seeds import generator
-from fedistill.study.crossval import ENOUGH, FOLDS, Pilot, fold_sizes, folds
+from fedistill.study.crossval import ENOUGH, FOLDS, Pilot, fold_sizes, folds, qualities
 from fedistill.study.stages import cross_validate
 from fedistill.training.fit import fit, predict
-from fedistill.training.metrics import Tally
 from fedistill.training.recipe import Recipe
 
 RECIPE = Recipe(steps=3, batch=8, lr=0.05, augment=False)
@@ -43,24 +42,25 @@ def test_several_labels_an_image_are_dealt_as_they_come():
     assert sorted(torch.cat([fold.aside for fold in split]).tolist()) == list(range(20))
 
 
-def test_the_counts_are_those_of_a_plain_loop():
+def test_the_losses_are_those_of_a_plain_loop():
     x = torch.randn((12, 1, 8, 8), generator=generator(0, "x"))
     y = torch.arange(12) % 2
     network = build("convnet", channels=1, classes=2, size=8, width=4)
     pilots = [Pilot(x, y, folds(y, seed=seed), seed) for seed in (3, 4)]
-    parts, _ = cross_validate("it", network, pilots, RECIPE, False, 0.0)
-    concordant = pairs = correct = loss = 0.0
+    losses, _ = cross_validate("it", network, pilots, RECIPE, False, 0.0)
+    plain = []
     for pilot in pilots:
         for fold in pilot.folds:
             params = fit(network, x[fold.train], y[fold.train], RECIPE, seed=pilot.seed, mirror=False)
-            p = torch.softmax(predict(network, params, x[fold.aside]), 1).numpy()
-            truth = y[fold.aside].numpy()
-            for i in np.flatnonzero(truth == 1):
-                for j in np.flatnonzero(truth == 0):
-                    pairs += 1
-                    concordant += 0.5 * (p[i, 1] == p[j, 1]) + (p[i, 1] > p[j, 1])
-            correct += (p.argmax(1) == truth).sum()
-            loss -= np.log(p[np.arange(len(truth)), truth]).sum()
-    found = Tally(**{name: value.numpy() for name, value in parts.items() if name != "loss"})
-    assert found.pairs[1] == pairs and found.concordant[1] == concordant and found.correct.sum() == correct
-    assert float(parts["loss"][0]) == pytest.approx(loss / 24, rel=1e-5)
+            p = torch.softmax(predict(network, params, x[fold.aside]).double(), 1)
+            plain += [-float(p[i, label].log()) for i, label in enumerate(y[fold.aside])]
+    assert losses.tolist() == pytest.approx(plain, rel=1e-5)
+
+
+def test_of_candidates_that_cannot_be_told_apart_the_first_is_taken():
+    noise = torch.rand(40, generator=generator(1, "x"), dtype=torch.float64)
+    near = noise + 0.1 * (torch.rand(40, generator=generator(2, "x"), dtype=torch.float64) - 0.45)
+    far, broken = noise + 0.5, torch.full((40,), float("nan"), dtype=torch.float64)
+    values = qualities([broken, near, noise, far])
+    assert np.isnan(values[0]) and values[1] == values[2] > values[3]
+    assert np.isnan(qualities([broken])).all()
