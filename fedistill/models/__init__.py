@@ -21,19 +21,7 @@ MODELS: dict[str, Callable[..., Network]] = {
     "vit-tiny": vit_tiny,
 }
 
-__all__ = [
-    "MLP",
-    "MODELS",
-    "VGG11",
-    "ConvNet",
-    "Network",
-    "Params",
-    "ResNet18",
-    "ViT",
-    "build",
-    "loss_of_each",
-    "objective",
-]
+__all__ = ["MLP", "MODELS", "VGG11", "ConvNet", "Network", "Params", "ResNet18", "ViT", "build", "objective"]
 
 
 def build(name: str, *, channels: int, classes: int, size: int, width: int = 128) -> Network:
@@ -52,11 +40,3 @@ def objective(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.ndim == 1:
         return torch.nn.functional.cross_entropy(logits, targets)
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
-
-
-def loss_of_each(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return each image's own loss (N,), whose mean is `objective`; over several labels the mean of theirs."""
-    if targets.ndim == 1:
-        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
-    return each.mean(1)

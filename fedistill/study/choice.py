@@ -50,14 +50,13 @@ def grid(simulation: Simulation, *, grows: bool) -> Grid:
 
 
 async def _validate(desk: Desk, arm: Arm, pool: Pool, candidates: Sequence[Recipe]) -> list[float]:
-    """Return each candidate's quality, higher being better: validation AUC; or within the pool, the likelihood of what
-    was set aside. NaN where there is nothing to tell it by.
+    """Return each candidate's quality, higher being better: validation AUC; or within the pool, that of what was set
+    aside. NaN where there is nothing to tell it by.
     """
     pilots = range(min(desk.simulation.recipe.pilots, desk.simulation.networks))
     if desk.simulation.recipe.chosen_on == "pool":
         found = await asyncio.gather(*[desk.trainer.cross_validated(arm, pool, each, pilots) for each in candidates])
-        losses = [each for each in found if each is not None]
-        return qualities(losses) if len(losses) == len(found) else [np.nan] * len(found)
+        return qualities(found)
     trained = await asyncio.gather(*[desk.trainer.networks(arm, pool, recipe, pilots) for recipe in candidates])
     networks = [network for each in trained for network in each]
     if desk.simulation.recipe.chosen_on == "coordinator":

@@ -1,10 +1,10 @@
 """Which recipe, without a patient's image: repeated cross-validation within the pool of Releases.
 
 What a server could be told about networks it sends to hospitals tells it of their images. So it asks nobody: it sets
-parts of what it has been sent aside, trains on the rest, and takes the likelihood of the labels of what was set aside.
-(Not AUC: of a handful of synthetic images every network tells the classes apart.) A pool is small and its verdict
-noisy, so the first candidate is taken that is not surely worse than the best one, as with the one-standard-error rule of
-Breiman et al. (*Classification and Regression Trees*, 1984); a grid's first step size is its least.
+parts of what it has been sent aside, trains on the rest, and takes the AUC on what was set aside. Synthetic images are
+easily told apart, and a pool is small: often no candidate is better for sure. Then the first one is taken, a grid's
+least step size, as with the one-standard-error rule of Breiman et al. (*Classification and Regression Trees*, 1984). The
+standard error of a difference of two AUCs on the same images is that of DeLong et al. (Biometrics 44(3), 1988).
 """
 
 import math
@@ -81,27 +81,70 @@ def folds(labels: Tensor, *, seed: int) -> list[Fold]:
     return [Fold(torch.nonzero(at != k).flatten(), torch.nonzero(at == k).flatten()) for k in range(wanted)]
 
 
-def qualities(losses: Sequence[Tensor]) -> list[float]:
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One class's AUC in one fold, by its images: their mean is the AUC.
+
+    Args:
+        above: float64 (P,), of each image of the class the share of the others that are scored lower (ties half).
+        below: float64 (N,), of each other image the share of the class's images that are scored higher.
+    """
+
+    above: Tensor
+    below: Tensor
+
+    @property
+    def auc(self) -> float:
+        return float(self.above.mean())
+
+    def variance(self, other: "Cell") -> float:
+        """Return the variance of the difference of this AUC and another on the same images."""
+        pairs = ((self.above, other.above), (self.below, other.below))
+        return sum(float((one - two).var(correction=1)) / len(one) for one, two in pairs if len(one) > 1)
+
+
+def cells(scores: Tensor, labels: Tensor) -> list[Cell]:
+    """Return a fold's cells: one for each class (or label) that some of its images have and some have not.
+
+    Args:
+        scores: float (n, K), higher for more likely; labels: int64 (n,), or float32 (n, K).
+    """
+    truth = labels > 0.5 if labels.ndim == 2 else labels[:, None] == torch.arange(scores.shape[1])
+    made = []
+    # Of two classes the second says it all.
+    for k in range(scores.shape[1]) if labels.ndim == 2 or scores.shape[1] > 2 else [1]:
+        mine, others = scores[truth[:, k], k].double(), scores[~truth[:, k], k].double()
+        if len(mine) and len(others):
+            higher = (mine[:, None] > others).double() + 0.5 * (mine[:, None] == others).double()
+            made.append(Cell(higher.mean(1), higher.mean(0)))
+    return made
+
+
+def qualities(candidates: Sequence[Sequence[Cell]]) -> list[float]:
     """Return a quality for each candidate, higher being better; equal for all that are not surely worse than the best.
 
     Args:
-        losses: of each candidate, float64 (n,), the same images in the same order.
+        candidates: the cells of each, of the same images in the same order.
 
-    >>> noisy = torch.tensor([0.25, 0.5, 0.75, 0.5])
-    >>> qualities([noisy.flip(0) + 0.01, noisy, noisy + 1.0])
-    [-0.5, -0.5, -1.5]
+    >>> good, bad = (cells(torch.tensor([[0.0, 1.0], [0.0, s]]), torch.tensor([1, 0])) for s in (0.5, 2.0))
+    >>> qualities([good, good]), qualities([bad, good])
+    ([1.0, 1.0], [0.0, 1.0])
     """
-    means = [float(each.mean()) for each in losses]
-    finite = [i for i, mean in enumerate(means) if math.isfinite(mean)]
+    aucs = [sum(cell.auc for cell in each) / len(each) if each else math.nan for each in candidates]
+    finite = [i for i, auc in enumerate(aucs) if math.isfinite(auc)]
     if not finite:
-        return [math.nan] * len(means)
-    best = min(finite, key=lambda i: means[i])
+        return [math.nan] * len(aucs)
+    best = max(finite, key=lambda i: aucs[i])
 
     def surely_worse(i: int) -> bool:
-        away = losses[i] - losses[best]
-        return float(away.mean()) > SURE * float(away.std()) / math.sqrt(len(away))
+        pairs = list(zip(candidates[i], candidates[best], strict=True))
+        variance = sum(one.variance(two) for one, two in pairs)
+        if len(pairs) > 1:  # folds of one image of a class tell nothing of its spread by themselves
+            between = torch.tensor([two.auc - one.auc for one, two in pairs], dtype=torch.float64)
+            variance = max(variance, len(pairs) * float(between.var(correction=1)))
+        return aucs[best] - aucs[i] > SURE * math.sqrt(variance) / len(candidates[i])
 
-    return [math.nan if i not in finite else -mean if surely_worse(i) else -means[best] for i, mean in enumerate(means)]
+    return [math.nan if i not in finite else aucs[i] if surely_worse(i) else aucs[best] for i in range(len(aucs))]
 
 
 def fold_sizes(images: int) -> Sequence[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedistill.federation.events import emitter
-from fedistill.models import Network, Params, loss_of_each
+from fedistill.models import Network, Params
 from fedistill.study.crossval import Pilot
 from fedistill.training.device import device_for
 from fedistill.training.ensemble import fit_ensemble
@@ -42,24 +42,23 @@ def train_networks(
 
 def cross_validate(
     name: str, network: Network, pilots: Sequence[Pilot], recipe: Recipe, mirror: bool, gpus: float
-) -> tuple[Tensor, float]:
-    """Train each pilot on all folds but one and score it on that one, fold after fold.
+) -> tuple[list[Tensor], float]:
+    """Train each pilot on all folds but one and score the images of that one, fold after fold.
 
     Returns:
-        the negative log-likelihood of every image set aside, float64 (n,), in an order that the recipe does not change;
-        and the seconds it took.
+        the probabilities of the images set aside, float32 (n, K) of each pilot's each fold; and the seconds it took.
     """
     on_event, start, device = emitter(name), time.perf_counter(), device_for(gpus)
-    losses: list[Tensor] = []
+    scores: list[Tensor] = []
     work = [(pilot, fold) for pilot in pilots for fold in pilot.folds]
     for done, (pilot, fold) in enumerate(work):
         x, y = pilot.images[fold.train].to(device), pilot.labels[fold.train].to(device)
         params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror)
         logits = predict(network, params, pilot.images[fold.aside]).cpu()
-        losses.append(loss_of_each(logits, pilot.labels[fold.aside]).double())
+        scores.append(probabilities(logits, multilabel=pilot.labels.ndim == 2))
         told = {"step": done + 1, "steps": len(work), "seconds": time.perf_counter() - start}
         on_event({"stage": "cross-validation", **told})
-    return torch.cat(losses), time.perf_counter() - start
+    return scores, time.perf_counter() - start
 
 
 def _reporting(on_event: Callable[[dict[str, Any]], None], start: float) -> Callable[[int, int], None]:

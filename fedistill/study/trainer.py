@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fedistill.data import ImageSet
 from fedistill.federation.coordinator import Coordinator
@@ -18,7 +17,7 @@ from fedistill.seeds import spawn
 from fedistill.store import Store, key_of
 from fedistill.study.arm import Arm
 from fedistill.study.crossval import VERSION as FOLDS_VERSION
-from fedistill.study.crossval import Pilot, folds
+from fedistill.study.crossval import Cell, Pilot, cells, folds
 from fedistill.study.pool import Pool
 from fedistill.study.stages import cross_validate, score_networks, train_networks
 from fedistill.training.fit import VERSION
@@ -144,24 +143,21 @@ class Trainer:
         self.computed += len(made)
         return trained
 
-    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> Tensor | None:
-        """Return the loss of every image set aside, float64 (n,), by cross-validation repeated for each pilot.
-
-        None where the pool is too small to set anything aside.
-        """
+    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> list[Cell]:
+        """Return the AUCs of all folds, by cross-validation repeated for each pilot; none of too small a pool."""
         made = []
         for index in pilots:
             images, labels = pool.of_network(index)
             seed = self._seed(arm, index)
             made.append(Pilot(images, labels, folds(labels, seed=seed), seed))
         if not all(pilot.folds for pilot in made):
-            return None
+            return []
         keys = [self._key(arm, pool, recipe, index) for index in pilots]
         key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in made], "version": FOLDS_VERSION})
         found = self.store.get("crossval", key)
         if found is None:
             name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
-            losses, seconds = await self.coordinator.compute(
+            scores, seconds = await self.coordinator.compute(
                 name,
                 cross_validate,
                 name,
@@ -173,13 +169,13 @@ class Trainer:
                 threads=self.simulation.threads,
                 gpus=self.simulation.gpus,
             )
-            self.store.put("crossval", key, {"losses": losses}, {"seconds": seconds})
+            self.store.put("crossval", key, {str(i): fold for i, fold in enumerate(scores)}, {"seconds": seconds})
             self.computed += 1
         else:
-            losses = found[0]["losses"]
+            scores = [found[0][str(i)] for i in range(len(found[0]))]
             self.found += 1
-        made_of: Tensor = losses
-        return made_of
+        truth = [pilot.labels[fold.aside] for pilot in made for fold in pilot.folds]
+        return [cell for fold, labels in zip(scores, truth, strict=True) for cell in cells(fold, labels)]
 
     async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
         """Return the AUC of each network on the coordinator's own validation split; NaN where it has none."""

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from fedistill.models import build
 from fedistill.seeds import generator
-from fedistill.study.crossval import ENOUGH, FOLDS, Pilot, fold_sizes, folds, qualities
+from fedistill.study.crossval import ENOUGH, FOLDS, Pilot, cells, fold_sizes, folds, qualities
 from fedistill.study.stages import cross_validate
 from fedistill.training.fit import fit, predict
 from fedistill.training.recipe import Recipe
@@ -42,25 +43,54 @@ def test_several_labels_an_image_are_dealt_as_they_come():
     assert sorted(torch.cat([fold.aside for fold in split]).tolist()) == list(range(20))
 
 
-def test_the_losses_are_those_of_a_plain_loop():
+def test_the_scores_are_those_of_a_plain_loop():
     x = torch.randn((12, 1, 8, 8), generator=generator(0, "x"))
     y = torch.arange(12) % 2
     network = build("convnet", channels=1, classes=2, size=8, width=4)
     pilots = [Pilot(x, y, folds(y, seed=seed), seed) for seed in (3, 4)]
-    losses, _ = cross_validate("it", network, pilots, RECIPE, False, 0.0)
+    scores, _ = cross_validate("it", network, pilots, RECIPE, False, 0.0)
     plain = []
-    for pilot in pilots:
-        for fold in pilot.folds:
-            params = fit(network, x[fold.train], y[fold.train], RECIPE, seed=pilot.seed, mirror=False)
-            p = torch.softmax(predict(network, params, x[fold.aside]).double(), 1)
-            plain += [-float(p[i, label].log()) for i, label in enumerate(y[fold.aside])]
-    assert losses.tolist() == pytest.approx(plain, rel=1e-5)
+    for p in pilots:
+        for f in p.folds:
+            params = fit(network, x[f.train], y[f.train], RECIPE, seed=p.seed, mirror=False)
+            plain.append(torch.softmax(predict(network, params, x[f.aside]), 1))
+    for made, wanted in zip(scores, plain, strict=True):
+        torch.testing.assert_close(made, wanted)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_folds_cells_have_scikit_learns_auc(classes):
+    scores = torch.rand((40, classes), generator=generator(5, "s")).round(decimals=1)  # with ties
+    labels = torch.arange(40) % classes
+    found = cells(scores, labels)
+    wanted = [roc_auc_score(labels == k, scores[:, k]) for k in ([1] if classes == 2 else range(classes))]
+    assert [cell.auc for cell in found] == pytest.approx(wanted)
+    assert [float(cell.below.mean()) for cell in found] == pytest.approx(wanted)
+
+
+def test_the_standard_error_of_a_difference_is_that_of_redrawn_images():
+    """DeLong's against 4,000 draws of the same kind of images."""
+    differences, estimates = [], []
+    for i in range(4000):
+        rng = np.random.default_rng(i)
+        y = torch.arange(40) % 2
+        shared = rng.normal(size=40) + y.numpy()
+        one, two = (torch.from_numpy(shared + rng.normal(size=40) * s) for s in (0.5, 1.0))
+        [a], [b] = (cells(torch.stack([-v, v], 1), y) for v in (one, two))
+        differences.append(a.auc - b.auc)
+        estimates.append(a.variance(b))
+    assert np.sqrt(np.mean(estimates)) == pytest.approx(np.std(differences), rel=0.05)
 
 
 def test_of_candidates_that_cannot_be_told_apart_the_first_is_taken():
-    noise = torch.rand(40, generator=generator(1, "x"), dtype=torch.float64)
-    near = noise + 0.1 * (torch.rand(40, generator=generator(2, "x"), dtype=torch.float64) - 0.45)
-    far, broken = noise + 0.5, torch.full((40,), float("nan"), dtype=torch.float64)
-    values = qualities([broken, near, noise, far])
-    assert np.isnan(values[0]) and values[1] == values[2] > values[3]
-    assert np.isnan(qualities([broken])).all()
+    y = torch.arange(40) % 2
+    noise = torch.randn(40, generator=generator(1, "x"))
+
+    def candidate(signal, extra):
+        v = signal * y + noise + 0.1 * torch.randn(40, generator=generator(extra, "x"))
+        return cells(torch.stack([-v, v], 1), y)
+
+    near, best, far = candidate(1.9, 2), candidate(2.0, 3), candidate(0.0, 4)
+    values = qualities([near, best, far])
+    assert values[0] == values[1] > values[2]
+    assert np.isnan(qualities([[], []])).all(), "a pool too small says nothing"
