@@ -3,8 +3,8 @@
 What a server could be told about networks it sends to hospitals tells it of their images. So it asks nobody: it sets
 parts of what it has been sent aside, trains on the rest, and takes the AUC on what was set aside. Synthetic images are
 easily told apart, and a pool is small: often no candidate is better for sure. Then the first one is taken, a grid's
-least step size, as with the one-standard-error rule of Breiman et al. (*Classification and Regression Trees*, 1984). The
-standard error of a difference of two AUCs on the same images is that of DeLong et al. (Biometrics 44(3), 1988).
+least step size, as with the one-standard-error rule of Breiman et al. (*Classification and Regression Trees*, 1984).
+The standard error of a difference of two AUCs on the same images is that of DeLong et al. (Biometrics 44(3), 1988).
 """
 
 import math

@@ -61,6 +61,9 @@ root_certificate = "{trust}"
 key = "{key}"
 store = "{name}/store"
 ledger = "{name}/ledger.jsonl"
+secret = "{name}/site.secret"
+[policy]
+max_releases = 4
 """
 
 PROJECT = {
@@ -331,7 +334,7 @@ def the_installed_code_answers(folder, control):
     real, copier, redraw, scores, thousand = json.loads(told.read_text())
     assert "(rule allow_real_images)" in real[0] and "(rule smallest_batch)" in copier[0], (real, copier)
     assert "(rule partition)" in redraw[0] and "(rule scores)" in scores[0], (redraw, scores)
-    may = 4  # max_releases, unless a site's file says otherwise
+    may = 4  # max_releases of its file
     assert thousand[:may] == ["RELEASED"] * may and len(thousand) == THOUSAND
     assert all("(rule max_releases)" in each for each in thousand[may:])
     assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"
