@@ -116,7 +116,7 @@ class SitePolicy(Policy):
     min_class_size: Annotated[int, Field(ge=0)] = 48
     max_ipc: Annotated[int, Field(ge=1)] | None = 12
     max_releases: Annotated[int, Field(ge=0)] | None = 2
-    smallest_batch: Annotated[int, Field(ge=1)] = 16
+    smallest_batch: Annotated[int, Field(ge=1)] = 32
     smallest_cluster: Annotated[int, Field(ge=1)] = 48
     fewest_iterations: Annotated[int, Field(ge=1)] = 20
     encoding: Literal["uint8", "any"] = "uint8"

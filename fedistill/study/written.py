@@ -85,9 +85,9 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
         found = ", ".join(map(str, frame.columns[:5]))[:200]
         raise _changed(path, expected=f"columns with commas between them, {named} among them", found=found)
     for name in numbers:
-        if frame[name].dtype.kind not in "iuf":
-            odd = next(value for value in frame[name] if not _is_number(value))
-            raise _changed(path, expected=f"numbers in the column {name}", found=repr(odd)[:80])
+        odd = [] if frame[name].dtype.kind in "iuf" else [each for each in frame[name] if not _is_number(each)]
+        if odd:
+            raise _changed(path, expected=f"numbers in the column {name}", found=repr(odd[0])[:80])
     for name in frame.columns:
         if frame[name].dtype.kind == "O" or isinstance(frame[name].dtype, pd.StringDtype):
             frame[name] = frame[name].map(_unquoted).astype(frame[name].dtype)  # blank all over, words stay words

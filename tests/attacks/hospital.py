@@ -28,7 +28,7 @@ data = "{data}"
 {policy}
 """
 
-DM = {"iterations": 20, "batch_real": 16, "looks": 0, "early_networks": 0, "clusters": 1}
+DM = {"iterations": 20, "batch_real": 32, "looks": 0, "early_networks": 0, "clusters": 1}
 """As little work as the floors let a method be told."""
 
 

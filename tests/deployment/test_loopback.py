@@ -46,10 +46,10 @@ deadline_s = 300
 recipe = { steps = 4, max_steps = 8, lr = [0.01, 0.03], pilots = 1 }
 [scheme.dc]
 iterations = 20
-batch_real = 16
+batch_real = 32
 [scheme.dm]
 iterations = 20
-batch_real = 16
+batch_real = 32
 early_networks = 0
 """
 
@@ -307,7 +307,7 @@ def test_a_server_that_runs_anything(deployment):
 FORGED = "north 2 jobs: answered (5 s)\nrun 1, query.release, north: refused\x1b[2J\x1b[31m"
 PLAIN = {"site": "north", "scheme": "dm", "seed": 0, "partition": 0, "ipcs": [1], "draws": 1, "model": "convnet"}
 PLAIN |= {"width": 32, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
-PLAIN |= {"settings": {"iterations": 20, "batch_real": 16, "looks": 0, "early_networks": 0}}
+PLAIN |= {"settings": {"iterations": 20, "batch_real": 32, "looks": 0, "early_networks": 0}}
 COPIER = {"iterations": 1, "batch_real": 1, "lr_img": 1000.0, "looks": 0, "early_networks": 0}
 THOUSAND = 1000
 

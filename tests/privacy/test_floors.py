@@ -33,8 +33,8 @@ def test_every_preset_keeps_to_the_defaults_of_a_deployed_site(scheme, ipc):
 @pytest.mark.parametrize(
     ("scheme", "change", "expected"),
     [
-        *((scheme, {"batch_real": 15}, "smallest_batch") for scheme in ("dc", "dsa", "dm")),
-        ("mtt", {"batch_expert": 15}, "smallest_batch"),
+        *((scheme, {"batch_real": 31}, "smallest_batch") for scheme in ("dc", "dsa", "dm")),
+        ("mtt", {"batch_expert": 31}, "smallest_batch"),
         *((scheme, {"clusters": 2, "smallest_cluster": 47}, "smallest_cluster") for scheme in ("dc", "dsa", "dm")),
         *((scheme, {"iterations": 19}, "fewest_iterations") for scheme in MADE),
         *((scheme, {"model": "mlp"}, "models") for scheme in MADE),
@@ -65,7 +65,7 @@ def test_under_a_privacy_budget_only_the_networks_shape_is_looked_at():
 
 
 def test_a_class_smaller_than_a_batch_takes_no_part():
-    assert Policy(smallest_batch=16, min_class_size=5).least_in_class == 16
+    assert Policy(smallest_batch=32, min_class_size=5).least_in_class == 32
     assert Policy(smallest_batch=2, min_class_size=5).least_in_class == 5
 
 

@@ -89,3 +89,10 @@ def test_no_table_is_no_finished_run(tmp_path):
         read_table(tmp_path / "results.csv")
     (tmp_path / "screens.csv").write_text("\n")
     assert read_table(tmp_path / "screens.csv").empty
+
+
+def test_a_table_without_rows_is_read_as_one(tmp_path):
+    """At connected sites nobody but they knows what they hold: holdings.csv has a head alone."""
+    path = tmp_path / "holdings.csv"
+    path.write_text("site,split,class,partition,images,site_images\n")
+    assert read_table(path).empty
