@@ -1,6 +1,8 @@
 """Print how near the attacker of `copying` comes, table by table: ``python -m attacks TABLE...`` in tests/.
 
-Each line is one kind of question, asked of `SITES` sites; shares are of all their images together.
+Each line is one kind of question, asked of `SITES` sites of random pictures; counts are of all their images together.
+``breast:SHRINK:METHOD:CLASS:BATCH:ITERATIONS:IPC:ENCODING:WIDTH`` in the place of a table's name asks one site that
+holds so many malignant images of BreastMNIST ($MEDMNIST_ROOT), shrunk so many times, matched on an MLP.
 """
 
 import os
@@ -14,8 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from attacks.copying import Found, Prior, Question, best, copied, fields, near
+from attacks.copying import Found, Prior, Question, best, copied, fields, in_gradient, near
 from fedistill.data.imageset import ImageSet
+from fedistill.models import build
 
 SIZE, PUBLIC, OTHERS, SITES = 8, 300, 200, 2
 
@@ -124,25 +127,55 @@ def others() -> Iterator[Case]:
             yield Case(f"{method} mlp 32, ipc 4, uint8, 20 iterations, batch 16, class of {n}", n, asked)
 
 
+def floors() -> Iterator[Case]:
+    """At the floors: batches of 32 in a class of 48, 20 steps, uint8."""
+    for method, model, width in (("dm", "convnet", 8), ("dm", "mlp", 32), ("dm", "mlp", 128), ("mtt", "mlp", 32)):
+        for ipc in (1, 10):
+            asked = [question(method, 32, encoding="uint8", iterations=20, model=model, width=width, ipc=ipc)]
+            yield Case(f"{method} {model} {width}, ipc {ipc}, uint8, 20 iterations, batch 32, class of 48", 48, asked)
+    asked = [question("dm", 32, encoding="uint8", iterations=20, width=32, ipc=ipc) for ipc in (1, 10)]
+    yield Case("dm mlp 32, Releases of ipc 1 and 10 together, uint8, 20 iterations, batch 32, class of 48", 48, asked)
+
+
 def iterations() -> Iterator[Case]:
-    """Few steps and many, small batches and large, in a class of 48."""
-    for k in (1, 5, 20, 50):
-        for batch in (2, 16, 48):
-            asked = [question("dm", batch, encoding="uint8", iterations=k, width=32, ipc=10)]
-            yield Case(f"dm mlp 32, ipc 10, uint8, class of 48, {k} iterations, batch {batch}", 48, asked)
+    """Few steps and many, small batches and large, in a class of 16."""
+    for k in (1, 4, 20):
+        for batch in (1, 2, 4, 8, 16):
+            asked = [question("dm", batch, iterations=k, width=64, ipc=4)]
+            yield Case(f"dm mlp 64, ipc 4, float32, class of 16, {k} iterations, batch {batch}", 16, asked)
 
 
 def releases() -> Iterator[Case]:
     """Several Releases of one whole class."""
-    for n in (4, 16, 48):
-        for k in (1, 4, 16):
-            if n * k <= 256:
-                first = question("dm", n, encoding="uint8", width=32, ipc=4)
-                asked = [replace(first, seed=s) for s in range(k)]
-                yield Case(f"dm mlp 32, ipc 4, uint8, 1 iteration, whole class of {n}, {k} Releases", n, asked)
+    for encoding, sizes in (("float32", (4, 8)), ("uint8", (4, 16, 48))):
+        for n in sizes:
+            for k in (1, 4, 16):
+                if n * k <= 256:
+                    first = question("dm", n, encoding=encoding, width=64, ipc=4)
+                    asked = [replace(first, seed=s) for s in range(k)]
+                    words = f"dm mlp 64, ipc 4, {encoding}, 1 iteration, whole class of {n}, Releases: {k}"
+                    yield Case(words, n, asked)
 
 
-TABLES = {f.__name__: f for f in (batches, convnets, classes, others, iterations, releases)}
+TABLES = {f.__name__: f for f in (batches, convnets, classes, others, floors, iterations, releases)}
+
+
+def gradients() -> None:
+    """Images held as they are by an MLP's whole gradient of one batch of BreastMNIST, three batches of each kind."""
+    images, _, rest = breast(98, 0, shrink=1)
+    x = images.pixels().double()
+    for width in (32, 128, 512, 2560):
+        net = build("mlp", channels=1, classes=2, size=28, width=width)
+        for batch in (2, 8, 16, 64):
+            found = []
+            for seed in range(3):
+                generator = torch.Generator().manual_seed(seed)
+                params = net.init(generator, torch.float64)
+                order = torch.randperm(len(x), generator=generator)
+                mine, not_mine = x[order[:batch]], torch.cat([x[order[batch:]], rest.double()])
+                rows = in_gradient(net, params, mine, torch.zeros(batch).long())
+                found.append(near(rows.view(-1, *mine.shape[1:]), mine, not_mine))
+            print(f"whole gradient, mlp {width}, batch of {batch}: {together(found)}", flush=True)
 
 
 def together(found: Sequence[Found]) -> Found:
@@ -158,11 +191,15 @@ def main(names: Sequence[str]) -> None:
     torch.set_num_threads(1)
     prior, strangers = world()
     for name in names:
+        if name == "gradients":
+            gradients()
+            continue
         if name.startswith("breast"):
             _, shrink, method, n, batch, k, ipc, encoding, width = name.split(":")
             site, known, rest = breast(int(n), 0, shrink=int(shrink))
             asked = [question(method, int(batch), encoding=encoding, iterations=int(k), ipc=int(ipc), width=int(width))]
-            print(name, attacked(site, known, rest, asked, finest=1e-3), flush=True)
+            hard = {"steps": 12, "finest": 1e-6} if int(n) <= 4 else {"finest": 1e-3}
+            print(f"{name}: {attacked(site, known, rest, asked, **hard)}", flush=True)
             continue
         for case in TABLES[name]():
             clock = time.monotonic()

@@ -28,7 +28,7 @@ from fedistill.distill.mtt import batches
 from fedistill.distill.release import pack, unpack
 from fedistill.distill.sgd import unflatten
 from fedistill.distill.start import start
-from fedistill.models import objective
+from fedistill.models import Network, Params, objective
 from fedistill.training import augment
 
 GREY = 127.5  # grey levels in one of the networks' -1..1
@@ -311,6 +311,18 @@ def copied(
     shape = (len(images), images.channels, images.size, images.size)
     forward = lambda x: torch.cat([r(x).flatten() for r in repeats])  # noqa: E731
     return guesses(forward, torch.cat(told), torch.cat(lost), prior, shape, **more)
+
+
+def in_gradient(net: Network, params: Params, x: Tensor, y: Tensor) -> Tensor:
+    """What each unit of an MLP's first layer has seen of a batch, by the batch's whole gradient (units, pixels).
+
+    A unit's gradient is a sum of images, and its bias's the sum of the same weights: where one image alone activates
+    the unit, their quotient is that image. No Release holds a whole gradient; this is the most that any could hold.
+    """
+    weight, bias = grad(lambda p: objective(net(p, x), y))(params)[:2]
+    alive = bias.abs() > 1e-12
+    rows = weight[alive] / bias[alive, None]
+    return rows[rows.abs().amax(1) < 1.05]  # no image is beyond
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from attacks.__main__ import attacked, drawn, question, world
-from attacks.copying import Question, Repeated, released
+from attacks.copying import Question, Repeated, in_gradient, near, released
 
-BATCH, CLASS, ITERATIONS = 16, 48, 20
+from fedistill.models import build
+
+BATCH, CLASS, ITERATIONS = 32, 48, 20
 """The floors: real images in a mean, images of a class or cluster, steps."""
 
 
@@ -71,27 +73,40 @@ def test_a_cluster_of_two_is_a_batch_of_two(known):
 
 
 def test_at_the_floors_nothing_is_copied(known):
+    """Nor much beyond what chance comes near."""
     asked = question("dm", BATCH, width=32, ipc=4, iterations=ITERATIONS, encoding="uint8")
     result = found(known, CLASS, asked)
     assert result.copies == 0
     assert result.near <= 0.1 * CLASS
 
 
+def test_an_mlps_whole_gradient_holds_images_whatever_the_batch(known):
+    """Why no MLP is on the list of models: only the few pixels of a Release stand before its gradients."""
+    _, others = known
+    x = drawn(32, 0).pixels().double()
+    net = build("mlp", channels=1, classes=2, size=x.shape[-1], width=128)
+    params = net.init(torch.Generator().manual_seed(0), torch.float64)
+    rows = in_gradient(net, params, x, torch.zeros(32).long())
+    assert near(rows.view(-1, *x.shape[1:]), x, others).share < 1e-6
+
+
 VARIANTS = [
-    {"width": 32, "ipc": 10},
-    {"width": 32, "ipc": 1},
-    {"width": 128, "ipc": 4},
-    {"width": 32, "ipc": 4, "iterations": 40},
-    {"width": 32, "ipc": 4, "lr": 0.3},
-    {"width": 8, "ipc": 4, "model": "convnet"},
+    {"method": "dm", "width": 32, "ipc": 10},
+    {"method": "dm", "width": 128, "ipc": 4},
+    {"method": "dm", "width": 32, "ipc": 4, "iterations": 40},
+    {"method": "dm", "width": 32, "ipc": 4, "lr": 0.3},
+    {"method": "dm", "width": 8, "ipc": 4, "model": "convnet"},
+    {"method": "dc", "width": 32, "ipc": 4},
+    {"method": "dc", "width": 16, "ipc": 1},
+    {"method": "dsa", "width": 32, "ipc": 4},
+    {"method": "mtt", "width": 32, "ipc": 4},
+    {"method": "mtt", "width": 16, "ipc": 1},
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["dm", "dc", "dsa", "mtt"])
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_at_the_floors_no_method_lets_any_be_copied(known, method, variant):
-    asked = question(method, BATCH, **{"iterations": ITERATIONS, "encoding": "uint8", **variant})
-    result = found(known, CLASS, asked)
+@pytest.mark.parametrize("asked", VARIANTS, ids=lambda asked: "-".join(map(str, asked.values())))
+def test_at_the_floors_no_method_lets_any_be_copied(known, asked):
+    result = found(known, CLASS, question(batch=BATCH, **{"iterations": ITERATIONS, "encoding": "uint8", **asked}))
     assert result.copies == 0
     assert result.near <= 0.1 * CLASS
