@@ -95,7 +95,7 @@ VARIANTS = [
     {"method": "dm", "width": 128, "ipc": 4},
     {"method": "dm", "width": 32, "ipc": 4, "iterations": 40},
     {"method": "dm", "width": 32, "ipc": 4, "lr": 0.3},
-    {"method": "dm", "width": 8, "ipc": 4, "model": "convnet"},
+    {"method": "dm", "width": 4, "ipc": 1, "model": "convnet"},
     {"method": "dc", "width": 32, "ipc": 4},
     {"method": "dc", "width": 16, "ipc": 1},
     {"method": "dsa", "width": 32, "ipc": 4},
