@@ -6,8 +6,10 @@ from attacks.copying import Question, Repeated, in_gradient, near, released
 from attacks.small_settings import attacked, drawn, question, world
 
 from fedistill.models import build
+from fedistill.privacy.policy import SitePolicy
 
-BATCH, CLASS, ITERATIONS = 32, 48, 20
+FLOORS = SitePolicy()
+BATCH, CLASS, ITERATIONS = FLOORS.smallest_batch, FLOORS.min_class_size, FLOORS.fewest_iterations
 """The floors: real images in a mean, images of a class or cluster, steps."""
 
 
@@ -95,7 +97,7 @@ VARIANTS = [
     {"method": "dm", "width": 128, "ipc": 4},
     {"method": "dm", "width": 32, "ipc": 4, "iterations": 40},
     {"method": "dm", "width": 32, "ipc": 4, "lr": 0.3},
-    {"method": "dm", "width": 8, "ipc": 4, "model": "convnet"},
+    {"method": "dm", "width": 4, "ipc": 1, "model": "convnet"},
     {"method": "dc", "width": 32, "ipc": 4},
     {"method": "dc", "width": 16, "ipc": 1},
     {"method": "dsa", "width": 32, "ipc": 4},
