@@ -144,7 +144,7 @@ def odd(folder: Path, **changes: object) -> str:
 
 def known_seed(folder: Path) -> str:
     """Repeat the hospital's distillation by the seed that the server chose, and look for what it started from."""
-    hospital = Hospital(folder, "max_ipc = 30")
+    hospital = Hospital(folder, "max_ipc = 30\nmax_releases = 3")
     outcome = hospital.release(ipcs=[10])
     assert outcome.release is not None, outcome
     theirs = unpack(Release.from_bytes(outcome.release).sets[10], 10).images
