@@ -23,6 +23,6 @@ def test_a_run_gives_what_it_gave(name, tmp_path):
 @pytest.mark.ray
 @pytest.mark.skipif(HERE != THERE, reason=f"written down on {THERE}, and this is {HERE}")
 def test_on_ray_it_gives_the_same(tmp_path):
-    made = recorded(RUNS["weights"], tmp_path, name="weights", engine="local")
-    for path in sorted((KEPT / "weights").iterdir()):
+    made = recorded(RUNS["sweep"], tmp_path, name="sweep", engine="local")
+    for path in sorted((KEPT / "sweep").iterdir()):
         assert made[path.name] == path.read_text(), path.name
