@@ -154,28 +154,35 @@ class Trainer:
             return []
         keys = [self._key(arm, pool, recipe, index) for index in pilots]
         key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in made], "version": FOLDS_VERSION})
-        found = self.store.get("crossval", key)
-        if found is None:
-            name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
-            scores, seconds = await self.coordinator.compute(
-                name,
-                cross_validate,
-                name,
-                self.network(arm.model),
-                made,
-                recipe,
-                self.mirror,
-                self.simulation.gpus,
-                threads=self.simulation.threads,
-                gpus=self.simulation.gpus,
-            )
-            self.store.put("crossval", key, {str(i): fold for i, fold in enumerate(scores)}, {"seconds": seconds})
-            self.computed += 1
-        else:
-            scores = [found[0][str(i)] for i in range(len(found[0]))]
-            self.found += 1
+        if key not in self._begun:  # points of a sweep may ask the same at one time
+            self._begun[key] = asyncio.ensure_future(self._cross_validated(arm, recipe, made, key))
+        scores: list[torch.Tensor] = await asyncio.shield(self._begun[key])
         truth = [pilot.labels[fold.aside] for pilot in made for fold in pilot.folds]
         return [cell for fold, labels in zip(scores, truth, strict=True) for cell in cells(fold, labels)]
+
+    async def _cross_validated(self, arm: Arm, recipe: Recipe, pilots: Sequence[Pilot], key: str) -> list[torch.Tensor]:
+        """Return the scores of all folds: from the store, or computed and kept."""
+        found = self.store.get("crossval", key)
+        if found is not None:
+            self.found += 1
+            return [found[0][str(i)] for i in range(len(found[0]))]
+        name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
+        scores: list[torch.Tensor]
+        scores, seconds = await self.coordinator.compute(
+            name,
+            cross_validate,
+            name,
+            self.network(arm.model),
+            pilots,
+            recipe,
+            self.mirror,
+            self.simulation.gpus,
+            threads=self.simulation.threads,
+            gpus=self.simulation.gpus,
+        )
+        self.store.put("crossval", key, {str(i): fold for i, fold in enumerate(scores)}, {"seconds": seconds})
+        self.computed += 1
+        return scores
 
     async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
         """Return the AUC of each network on the coordinator's own validation split; NaN where it has none."""

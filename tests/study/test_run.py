@@ -238,7 +238,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
         return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
 
     path = write_tiny(tmp_path, more="min_sites = 1")
-    simulation = load_simulation(path, changes=["federation.partition={by='linear'}"])
+    simulation = load_simulation(path, changes=["federation.partition={by='linear'}", "recipe.chosen_on='sites'"])
     sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
     wrong = max(sizes)
     assert sizes.count(wrong) == 1

@@ -27,6 +27,7 @@ policy = { allow_real_images = true }
 steps = 4
 max_steps = 4
 pilots = 1
+chosen_on = "sites"
 [scheme.full]
 [scheme.random]
 """
