@@ -164,7 +164,6 @@ class Trainer:
         """Return the scores of all folds: from the store, or computed and kept."""
         found = self.store.get("crossval", key)
         if found is not None:
-            self.found += 1
             return [found[0][str(i)] for i in range(len(found[0]))]
         name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
         scores: list[torch.Tensor]
@@ -181,7 +180,6 @@ class Trainer:
             gpus=self.simulation.gpus,
         )
         self.store.put("crossval", key, {str(i): fold for i, fold in enumerate(scores)}, {"seconds": seconds})
-        self.computed += 1
         return scores
 
     async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
