@@ -62,6 +62,11 @@ def _gaps(run: Recorded) -> Iterator[str]:
     schemes = list(simulation.scheme)
     if run.privacy.empty:
         yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")
+    if run.environment.get("engine") != "superlink" and any(distils(each) for each in schemes):
+        yield (
+            "This is a simulation: its seeds are known to whoever has its file. A deployed site mixes a secret of its "
+            "own into each, so nobody else can repeat its distillation."
+        )
     if "full" not in schemes:
         yield "Nothing was trained on all images together (scheme full): how much is lost by sharing less is open."
     if "random" not in schemes:

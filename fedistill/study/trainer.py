@@ -187,17 +187,22 @@ class Trainer:
         val = self._val
         if val is None or not len(val):
             return [float("nan")] * len(networks)
-        scores: torch.Tensor = await self.coordinator.compute(
-            f"server: validation {key_of({'networks': [n.key for n in networks]})[:16]}",
-            score_networks,
-            self.network(model),
-            [n.params for n in networks],
-            val.pixels().numpy(),
-            val.multilabel,
-            self.simulation.gpus,
-            threads=self.simulation.threads,
-            gpus=self.simulation.gpus,
-        )
+        key = key_of({"networks": [n.key for n in networks], "val": val.fingerprint()})
+        if key not in self._begun:  # points of a sweep may ask the same at one time
+            self._begun[key] = asyncio.ensure_future(
+                self.coordinator.compute(
+                    f"server: validation {key[:16]}",
+                    score_networks,
+                    self.network(model),
+                    [n.params for n in networks],
+                    val.pixels().numpy(),
+                    val.multilabel,
+                    self.simulation.gpus,
+                    threads=self.simulation.threads,
+                    gpus=self.simulation.gpus,
+                )
+            )
+        scores: torch.Tensor = await asyncio.shield(self._begun[key])
         return [score(val.labels, each)["auc"] for each in scores.numpy()]
 
     async def test(self, arm: Arm, networks: Sequence[Trained]) -> np.ndarray:

@@ -228,6 +228,12 @@ def test_privacy_is_shown_where_it_was_measured(recorded):
     assert "no attack" in gaps(recorded)[0] and "no attack" not in gaps(audited)[0]
 
 
+def test_a_simulation_says_that_its_seeds_are_known_and_hospitals_are_not(recorded):
+    deployed = replace(recorded, environment={**recorded.environment, "engine": "superlink"})
+    assert any("seeds are known" in each for each in gaps(recorded))
+    assert not any("seeds are known" in each for each in gaps(deployed))
+
+
 def test_a_folder_without_results_is_named(tmp_path):
     with pytest.raises(RunFolderError, match="no run of FeDistill"):
         rebuild(tmp_path)

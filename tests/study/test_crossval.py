@@ -1,10 +1,13 @@
 """A recipe is chosen within the pool of Releases: what is set aside is never trained on, and no patient is asked."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from tiny import write_tiny
 
+from fedistill.app import run_simulation
 from fedistill.models import build
 from fedistill.seeds import generator
 from fedistill.study.crossval import ENOUGH, FOLDS, Pilot, cells, fold_sizes, folds, qualities
@@ -94,3 +97,14 @@ def test_of_candidates_that_cannot_be_told_apart_the_first_is_taken():
     values = qualities([near, best, far])
     assert values[0] == values[1] > values[2]
     assert np.isnan(qualities([[], []])).all(), "a pool too small says nothing"
+
+
+@pytest.mark.parametrize("chosen_on", ["pool", "coordinator"])
+def test_no_site_is_asked_for_a_score(chosen_on, tmp_path):
+    """Nor is anything computed twice that two points of a sweep ask for at one time."""
+    more = 'sweep = { "scheme.dc.lr_img" = [0.1, 0.2] }'
+    changes = ["scheme={random={}, dc={iterations=2, outer=1, inner=0}}", "ipc=[2]", f"recipe.chosen_on='{chosen_on}'"]
+    out = tmp_path / "out"
+    run_simulation(write_tiny(tmp_path, more=more), out=out, changes=changes, engine="inline")
+    purposes = set(pd.concat(map(pd.read_csv, out.rglob("traffic.csv")))["purpose"])
+    assert purposes == {"random", "dc"}
