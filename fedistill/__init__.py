@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fedistill.api.evaluate import evaluate
     from fedistill.data import ImageSet, load_dataset
-    from fedistill.distill import distill
-    from fedistill.study import evaluate
+    from fedistill.methods import distill
 
 _HOME = {
     "ImageSet": "fedistill.data",
     "load_dataset": "fedistill.data",
-    "distill": "fedistill.distill",
-    "evaluate": "fedistill.study",
+    "distill": "fedistill.methods",
+    "evaluate": "fedistill.api.evaluate",
     "run_simulation": "fedistill.app",
 }
 
@@ -26,9 +26,7 @@ __all__ = ["ImageSet", "__version__", "distill", "evaluate", "load_dataset", "ru
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        home = import_module(_HOME[name])
-        # The package `fedistill.distill` can be called: it is the function, whichever way it came to be bound here.
-        value = home if name == "distill" else getattr(home, name)
+        value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'fedistill' has no attribute {name!r}")

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedistill.config import Simulation, load_plan
 from fedistill.errors import PlanError
-from fedistill.federation.coordinator import Coordinator
-from fedistill.federation.deployed import require_deployable
-from fedistill.federation.launch import Conduct, server_app
-from fedistill.federation.site_app import app as client
-from fedistill.plan import Simulation, load_plan
-from fedistill.report.page import write_report
+from fedistill.report.html.page import write_report
 from fedistill.study import Finished, run, run_on
+from fedistill.transport.deploy.deployed import require_deployable
+from fedistill.transport.server.coordinator import Coordinator
+from fedistill.transport.server.launch import Conduct, server_app
+from fedistill.transport.site.app import app as client
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,8 @@
 import pandas as pd
 from tiny import write_tiny
 
-from fedistill.plan import Plan, load_plan
-from fedistill.study.folder import described
+from fedistill.config import Plan, load_plan
+from fedistill.study.folder.run_folder import described
 
 PHANTOMS = ("phantom:path", "phantom:derma", "phantom:oct", "phantom:blood", "phantom:tissue", "phantom:organa")
 

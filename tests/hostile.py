@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedistill.plan import load_plan
+from fedistill.config import load_plan
 from fedistill.study import run
 
 CLASSES = ('<script>alert("class")</script>', "$\\frac{1}{ & Söhne, " + "Hochzellulär" * 6, "NA")

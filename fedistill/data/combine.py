@@ -13,7 +13,7 @@ import numpy as np
 
 from fedistill.data.imageset import ImageSet
 from fedistill.data.load import describe, load_dataset
-from fedistill.data.phantom import PREFIX, phantom_of
+from fedistill.data.sources.phantom import PREFIX, phantom_of
 from fedistill.errors import DataError, nearest
 
 WHOLE = "*"

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fedistill.core.seeds import rng
 from fedistill.data.apportion import apportion
 from fedistill.data.imageset import ImageSet
 from fedistill.data.partition import Partition
 from fedistill.errors import DataError
-from fedistill.seeds import rng
 
 
 def follow(held: Partition, train: ImageSet, other: ImageSet, *, seed: int) -> Partition:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedistill.core.text import LONGEST, printable
 from fedistill.data.facts import LEAST_SIZE, SPLITS
 from fedistill.errors import DataError
-from fedistill.text import LONGEST, printable
 
 MOST_CLASSES = 10_000  # a larger label is a patient number or a mistake, not a class
 LONGEST_NAME = 4000  # bytes, four a letter

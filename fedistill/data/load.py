@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedistill.data import medmnist, phantom
 from fedistill.data.facts import FACTS, SIZES, SPLITS, Facts
 from fedistill.data.imageset import ImageSet
-from fedistill.data.npz import read_npz
+from fedistill.data.sources import medmnist, phantom
+from fedistill.data.sources.npz import read_npz
 from fedistill.errors import DataError, nearest
 
 
@@ -28,7 +28,7 @@ def load_dataset(
         split: ``train``, ``val`` or ``test``.
         size: height and width in pixels, default 28. A file by path has the size it has.
         data_root: folder of MedMNIST's files, default ``$MEDMNIST_ROOT``, else ``~/.medmnist``.
-        images: of a phantom: how many training images are drawn; see `fedistill.data.phantom.split_sizes`.
+        images: of a phantom: how many training images are drawn; see `fedistill.data.sources.phantom.split_sizes`.
         seed: of a phantom, default 0.
 
     Raises:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fedistill.core.seeds import rng, spawn
 from fedistill.data.apportion import apportion
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, nearest
-from fedistill.seeds import rng, spawn
 
 # The options of every rule; those in the second set may be left out.
 _OPTIONS: dict[str, tuple[set[str], set[str]]] = {

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from fedistill.core.seeds import rng
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
-from fedistill.seeds import rng
 
 _RANGES: dict[str, tuple[float, float]] = {
     "gain": (0.1, 10),

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fedistill.plan import Job, Plan, Simulation, job
-from fedistill.plan.schemes import EVERYONE, scheme_named
-from fedistill.study.conduct import Study
+from fedistill.config import Job, Plan, Simulation, job
+from fedistill.config.scheme_settings import EVERYONE, scheme_named
+from fedistill.study.orchestrator import Study
 
 
 def planned(plan: Plan, studies: Sequence[Study]) -> dict[str, Any]:

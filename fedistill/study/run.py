@@ -9,23 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from fedistill.config import Holdings, Plan, Simulation
+from fedistill.core.files import require_folder
+from fedistill.core.store import Store, key_of
 from fedistill.errors import RunError
-from fedistill.federation.coordinator import Coordinator
-from fedistill.federation.launch import Launched, engine_here, launch, require_engine
-from fedistill.files import require_folder
-from fedistill.plan import Holdings, Plan, Simulation
-from fedistill.store import Store, key_of
-from fedistill.study.conduct import Study
-from fedistill.study.divided import licences
-from fedistill.study.environment import environment
-from fedistill.study.folder import RunFolder, opened
-from fedistill.study.grids import shows_real, write_grids
-from fedistill.study.happened import NOTE
+from fedistill.study.folder.environment import environment
+from fedistill.study.folder.event_log import NOTE
+from fedistill.study.folder.run_folder import RunFolder, opened
+from fedistill.study.orchestrator import Study
 from fedistill.study.planned import planned
-from fedistill.study.ready import Ready, made_ready
-from fedistill.study.screening import write_screens
-from fedistill.study.tables import write_tables
+from fedistill.study.preflight import Ready, made_ready
+from fedistill.study.tables.grids import shows_real, write_grids
+from fedistill.study.tables.holdings_table import licences
+from fedistill.study.tables.screening import write_screens
+from fedistill.study.tables.write import write_tables
 from fedistill.study.timing import Timing
+from fedistill.transport.server.coordinator import Coordinator
+from fedistill.transport.server.launch import Launched, engine_here, launch, require_engine
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedistill.config import Plan
+from fedistill.config.find import find
+from fedistill.core.files import require_folder
+from fedistill.core.json_lines import parse
 from fedistill.errors import SettingError
-from fedistill.federation.control import connection
-from fedistill.federation.deployed import error_of, require_deployable
-from fedistill.files import require_folder
-from fedistill.lines import parse
-from fedistill.plan import Plan
-from fedistill.plan.find import find
-from fedistill.study.happened import is_event
-from fedistill.study.written import read_table
+from fedistill.study.folder.event_log import is_event
+from fedistill.study.folder.tables_on_disk import read_table
+from fedistill.transport.deploy.control import connection
+from fedistill.transport.deploy.deployed import error_of, require_deployable
 
 LOOK_SECONDS = 1.0
 

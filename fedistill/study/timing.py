@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fedistill.files import write_atomic
+from fedistill.core.files import write_atomic
 
 
 @dataclass(frozen=True)

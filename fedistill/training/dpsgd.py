@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fedistill.accounting import Cost, Mechanism, epsilon_of, sigma_for
+from fedistill.core.accounting import Cost, Mechanism, epsilon_of, sigma_for
+from fedistill.core.seeds import generator
 from fedistill.data.imageset import ImageSet
 from fedistill.models import Network, Params
-from fedistill.seeds import generator
 from fedistill.training.clipping import at_once, gradients_of_each, noisy_sum, units
 from fedistill.training.device import full_precision
 from fedistill.training.fit import descend
@@ -39,7 +39,7 @@ class DPSGD:
         steps: that the budget is for, in all rounds together where there are rounds.
         lr: step size, which does not fall.
         momentum: of the SGD.
-        accountant: ``pld`` or ``rdp``; see `fedistill.accounting`.
+        accountant: ``pld`` or ``rdp``; see `fedistill.core.accounting`.
     """
 
     epsilon: float

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fedistill.core.seeds import generator
 from fedistill.errors import SettingError
 from fedistill.models import Network, Params, objective
-from fedistill.seeds import generator
 from fedistill.training import augment
 from fedistill.training.augment import OPERATIONS, Draw
 from fedistill.training.device import full_precision

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fedistill.core.seeds import generator
 from fedistill.models import Network, Params, objective
-from fedistill.seeds import generator
 from fedistill.training import augment
 from fedistill.training.device import full_precision
 from fedistill.training.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedistill import seeds
+from fedistill.core import seeds
 from fedistill.errors import SettingError
 
 ENTROPIES = ("seeded", "system")

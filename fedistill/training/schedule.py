@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from fedistill.seeds import generator
+from fedistill.core.seeds import generator
 from fedistill.training import augment
 from fedistill.training.augment import Draw
 from fedistill.training.recipe import Recipe

@@ -10,14 +10,14 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from attacks.hospital import Hospital, job
 from fedistill.data import load_dataset
-from fedistill.distill import METHODS, Task, settings_for
-from fedistill.distill.release import Release, unpack
 from fedistill.errors import FedistillError
-from fedistill.federation.messages import SCORE, Question, pack_question
-from fedistill.federation.weights import ALONE, ROUND, Alone, Round, pack_alone
+from fedistill.methods import METHODS, Task, settings_for
 from fedistill.models import build
+from fedistill.release.release import Release, unpack
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
+from fedistill.transport.protocol.messages import SCORE, Question, pack_question
+from fedistill.transport.protocol.training_messages import ALONE, ROUND, Alone, Round, pack_alone
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,17 @@ from scipy.stats import binom
 from torch import Tensor
 from torch.func import grad, jacrev
 
-from fedistill import seeds
+from fedistill.core import seeds
 from fedistill.data.imageset import ImageSet
-from fedistill.distill import METHODS, Task
-from fedistill.distill.dm import mean_embedding
-from fedistill.distill.experts import _endless, epoch_shape
-from fedistill.distill.matching import distance, matched
-from fedistill.distill.mtt import batches
-from fedistill.distill.release import pack, unpack
-from fedistill.distill.sgd import unflatten
-from fedistill.distill.start import start
+from fedistill.methods import METHODS, Task
+from fedistill.methods.dm import mean_embedding
+from fedistill.methods.engine.matching import distance, matched
+from fedistill.methods.engine.sgd import unflatten
+from fedistill.methods.engine.start import start
+from fedistill.methods.experts import _endless, epoch_shape
+from fedistill.methods.mtt import batches
 from fedistill.models import Network, Params, objective
+from fedistill.release.release import pack, unpack
 from fedistill.training import augment
 
 GREY = 127.5  # grey levels in one of the networks' -1..1

@@ -7,15 +7,15 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedistill.federation.answering import APP
-from fedistill.federation.failure import Failure
-from fedistill.federation.identity import become_server
-from fedistill.federation.job import answer, attempt
-from fedistill.federation.messages import RELEASE, Outcome, unpack_outcomes
-from fedistill.federation.nodes import Node
-from fedistill.plan import Job
-from fedistill.plan.site_file import OwnSite, load_site
-from fedistill.privacy.secret import ensure_secret
+from fedistill.config import Job
+from fedistill.config.site_file import OwnSite, load_site
+from fedistill.privacy.policy.secret import ensure_secret
+from fedistill.transport.backend.failure import Failure
+from fedistill.transport.backend.job import answer, attempt
+from fedistill.transport.backend.nodes import Node
+from fedistill.transport.deploy.client_loop import APP
+from fedistill.transport.flower_internals import become_server
+from fedistill.transport.protocol.messages import RELEASE, Outcome, unpack_outcomes
 
 RUN = 4242
 

@@ -3,7 +3,7 @@
 import pytest
 
 from attacks.attempts import ATTEMPTS, known_seed
-from fedistill.federation import here
+from fedistill.transport.site import context as here
 
 SLOW = ("a thousand Releases", "label vectors of patients", "the seed is the server's", "dp-dm of a hospital")
 

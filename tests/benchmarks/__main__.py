@@ -20,8 +20,8 @@ from benchmarks.plot import draw
 from benchmarks.quality import quality
 from benchmarks.scores import RECIPE
 from benchmarks.tables import markdown, show
-from fedistill.data.medmnist import data_root
-from fedistill.files import write_atomic
+from fedistill.core.files import write_atomic
+from fedistill.data.sources.medmnist import data_root
 
 PARTS = ("steps", "memory", "quality")
 MEMORY_REPEATS = 3  # peaks hardly vary

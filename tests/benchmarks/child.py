@@ -103,7 +103,7 @@ def _serve(pipe: Connection, ours: bool, threads: int) -> None:
 def settle(*, ours: bool, threads: int) -> None:
     """Make this process one of FeDistill's, or leave it as Python made it; before any work."""
     if ours:
-        from fedistill.memory import keep_freed_memory
+        from fedistill.core.malloc import keep_freed_memory
 
         keep_freed_memory()
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import fedistill
-from fedistill.precision import has_bfloat16, processor
+from fedistill.core.precision import has_bfloat16, processor
 
 
 def conditions(**settings: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import images
 from benchmarks.plain.dc import State, dc
-from fedistill.files import write_atomic
+from fedistill.core.files import write_atomic
 
 MARKS = (0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 70, 100, 140, 200, 280, 400, 500, 700, 850, 1000)
 PUBLISHED = 1000  # iterations

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedistill.data import ImageSet, load_dataset, to_phantom
-from fedistill.data.medmnist import data_root, file_name
+from fedistill.data.sources.medmnist import data_root, file_name
 
 SETS = ("pneumoniamnist", "breastmnist")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.compare import MARGIN
 from benchmarks.tables import listed
-from fedistill.files import write_atomic
+from fedistill.core.files import write_atomic
 
 PLAIN, OURS = "#0072B2", "#D55E00"  # of Okabe and Ito's colours, which the colour-blind can tell apart
 WIDEST = 2  # panels side by side: more of them cannot be read on a page

@@ -16,10 +16,10 @@ from benchmarks.child import Child, Work
 from benchmarks.compare import MARGIN, crossings, difference
 from benchmarks.curve import PUBLISHED, Curve, read
 from benchmarks.scores import RECIPE, Question, answer
-from fedistill.distill import method_named, settings_for
-from fedistill.distill.run import distill
-from fedistill.files import write_atomic
-from fedistill.store import key_of
+from fedistill.core.files import write_atomic
+from fedistill.core.store import key_of
+from fedistill.methods import method_named, settings_for
+from fedistill.methods.run import distill
 from fedistill.training.recipe import Recipe
 
 

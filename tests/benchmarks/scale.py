@@ -72,8 +72,8 @@ def in_a_process(out: Path, engine: str, sites: int) -> dict[str, float]:
 
 def measured(out: Path, engine: str, sites: int) -> dict[str, float]:
     """Seconds of a run with its report, without imports and Ray's start; and bytes of this process at its peak."""
-    from fedistill.plan import load_plan
-    from fedistill.report.page import write_report
+    from fedistill.config import load_plan
+    from fedistill.report.html.page import write_report
     from fedistill.study import run
 
     path = out / f"scale-{sites}.toml"

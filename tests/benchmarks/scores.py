@@ -17,11 +17,11 @@ import torch
 
 from benchmarks import images
 from benchmarks.child import settle
+from fedistill.core.files import write_atomic
+from fedistill.core.seeds import spawn
+from fedistill.core.store import key_of
 from fedistill.data import ImageSet
-from fedistill.files import write_atomic
 from fedistill.models import build
-from fedistill.seeds import spawn
-from fedistill.store import key_of
 from fedistill.training.fit import VERSION, fit, predict, probabilities
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe

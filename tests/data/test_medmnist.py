@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedistill.data import load_dataset, medmnist
+from fedistill.data import load_dataset
 from fedistill.data.facts import FACTS, SIZES
+from fedistill.data.sources import medmnist
 from fedistill.errors import DataError
 
 

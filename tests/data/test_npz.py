@@ -6,8 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from fedistill.data import load_dataset, npz
-from fedistill.data.npz import read_npz
+from fedistill.data import load_dataset
+from fedistill.data.sources import npz
+from fedistill.data.sources.npz import read_npz
 from fedistill.errors import DataError
 
 SIZES = (("train", 6), ("val", 2), ("test", 3))

@@ -9,7 +9,7 @@ from fuzz import fuzzed, letters, memory_within, spoilt, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedistill.data.npz import read_npz
+from fedistill.data.sources.npz import read_npz
 from fedistill.errors import DataError
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from fedistill.core.seeds import generator, rng
 from fedistill.data import ImageSet, load_dataset
 from fedistill.data.facts import FACTS
-from fedistill.data.phantom import draw, split_sizes
+from fedistill.data.sources.phantom import draw, split_sizes
 from fedistill.errors import DataError
 from fedistill.models import build, objective
-from fedistill.seeds import generator, rng
 
 SHORT = [known.phantom for known in FACTS.values()]
 

@@ -9,10 +9,10 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 
 from fedistill.errors import SettingError
-from fedistill.federation.children import quiet
-from fedistill.federation.control import bundle, connection
-from fedistill.federation.control_token import made_token
-from fedistill.federation.doors import is_here
+from fedistill.transport.deploy.access import is_here
+from fedistill.transport.deploy.control import bundle, connection
+from fedistill.transport.deploy.control_token import made_token
+from fedistill.transport.deploy.subprocesses import quiet
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def unpacked(content):
 def test_the_bundle_of_a_checkout_holds_the_app_alone():
     content = build_fab_from_disk(ROOT)
     names = set(unpacked(content)) - {"pyproject.toml", ".info/CONTENT"}
-    assert "fedistill/app.py" in names and "fedistill/federation/site_app.py" in names
+    assert "fedistill/app.py" in names and "fedistill/transport/site/app.py" in names
     tops = {Path(name).parts[0] for name in names}
     assert tops <= {"fedistill", "sites", "simulations", "LICENSE", "README.md"}, tops
     assert {Path(name).suffix for name in names} <= {".py", ".toml", "", ".md"}, "no data, no pictures, no caches"

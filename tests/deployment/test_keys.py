@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from fedistill.errors import SettingError
-from fedistill.federation.keys import make_keys
-from fedistill.federation.site_node import require_server
+from fedistill.transport.deploy.keys import make_keys
+from fedistill.transport.deploy.site_node import require_server
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
 
 from fedistill.app import run_simulation
-from fedistill.federation.children import quiet
-from fedistill.federation.control import Control
-from fedistill.federation.keys import make_keys
+from fedistill.transport.deploy.control import Control
+from fedistill.transport.deploy.keys import make_keys
+from fedistill.transport.deploy.subprocesses import quiet
 
 SITES = ["north", "east", "south"]
 UP = 600  # seconds to wait for a process, however busy the machine is; where it is not, they take a few

@@ -24,9 +24,9 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 
 from fedistill.errors import RunError
-from fedistill.federation.bodies import SMALL
-from fedistill.federation.control import Control, connection
-from fedistill.federation.keys import make_keys
+from fedistill.transport.deploy.control import Control, connection
+from fedistill.transport.deploy.keys import make_keys
+from fedistill.transport.deploy.request_bodies import SMALL
 
 UP = 600
 PROTOBUF = {"content-type": "application/protobuf"}

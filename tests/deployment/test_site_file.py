@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from fedistill.config import Federation, load_plan
+from fedistill.config.site_file import load_site
+from fedistill.core.store import Store
 from fedistill.errors import DataError, PlanError, SettingError
-from fedistill.federation.deployed import require_deployable
-from fedistill.federation.here import Here
-from fedistill.federation.site_node import run_site
-from fedistill.plan import Federation, load_plan
-from fedistill.plan.site_file import load_site
-from fedistill.store import Store
+from fedistill.transport.deploy.deployed import require_deployable
+from fedistill.transport.deploy.site_node import run_site
+from fedistill.transport.site.context import Here
 
 OWN = """
 name = "north"

@@ -3,7 +3,7 @@
 import pytest
 
 from fedistill.errors import RunError, SettingError
-from fedistill.federation.superlink import Keys, run_server
+from fedistill.transport.deploy.superlink import Keys, run_server
 
 
 class Control:

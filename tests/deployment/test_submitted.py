@@ -6,12 +6,12 @@ import pytest
 from tiny import write_tiny
 from typer.testing import CliRunner
 
-from fedistill.cli import cli
+from fedistill.cli.main import cli
+from fedistill.config import load_plan
 from fedistill.errors import PlanError, RunError, SettingError, UserError
-from fedistill.federation.control import Ended
-from fedistill.plan import load_plan
 from fedistill.study import submitted
 from fedistill.study.submitted import Tail, run_submitted
+from fedistill.transport.deploy.control import Ended
 
 DEPLOYABLE = ("deadline_s=9", "scheme={dc={iterations=1}}")
 

@@ -21,13 +21,14 @@ from tiny import timeless
 from faults.killed import killed_again_and_again
 from faults.plans import SMALL, written
 from faults.sites import SPOILT, WHY
-from fedistill import store
+from fedistill.config import load_plan
+from fedistill.core import store
+from fedistill.core.files import write_atomic
 from fedistill.errors import RunError
-from fedistill.federation import launch
-from fedistill.files import write_atomic
-from fedistill.plan import load_plan
-from fedistill.study import folder, run
+from fedistill.study import run
+from fedistill.study.folder import run_folder as folder
 from fedistill.study.run import Finished
+from fedistill.transport.server import launch
 
 Outcome = tuple[bool, str]
 """Whether it was survived, and what was lost, in words."""

@@ -12,9 +12,9 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedistill.distill.release import Packed, Release
-from fedistill.federation import site_app as sound
-from fedistill.federation.messages import Outcome, pack_outcomes, unpack_outcomes
+from fedistill.release.release import Packed, Release
+from fedistill.transport.protocol.messages import Outcome, pack_outcomes, unpack_outcomes
+from fedistill.transport.site import app as sound
 
 SICK = "b"
 LARGE = int(os.environ.get("FEDISTILL_FAULT_BYTES", 64 << 20))

@@ -3,7 +3,7 @@
 import hashlib
 import math
 
-from fedistill.seeds import rng
+from fedistill.core.seeds import rng
 
 
 def reflect(at, length):

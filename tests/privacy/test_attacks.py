@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from fedistill.data import load_dataset
-from fedistill.distill import distill
-from fedistill.distill.method import SyntheticSet
 from fedistill.errors import SettingError
+from fedistill.methods import distill
+from fedistill.methods.engine.method import SyntheticSet
 from fedistill.models import build
-from fedistill.privacy.canaries import canaries
-from fedistill.privacy.closeness import closeness, distances
-from fedistill.privacy.halves import halves
-from fedistill.privacy.leak import measure
-from fedistill.privacy.lira import lira, logit_confidence
-from fedistill.privacy.rmia import rmia, true_probability
-from fedistill.privacy.roc import curve
+from fedistill.privacy.attacks.attack_metrics import measure
+from fedistill.privacy.attacks.canaries import canaries
+from fedistill.privacy.attacks.lira import lira, logit_confidence
+from fedistill.privacy.attacks.nn_attack import closeness, distances
+from fedistill.privacy.attacks.rmia import rmia, true_probability
+from fedistill.privacy.attacks.roc import curve
+from fedistill.privacy.attacks.shadow_design import halves
 from fedistill.training.fit import fit, predict
 from fedistill.training.recipe import Recipe
 

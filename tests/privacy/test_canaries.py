@@ -6,7 +6,7 @@ import pytest
 from fedistill.data import load_dataset
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
-from fedistill.privacy.canaries import canaries
+from fedistill.privacy.attacks.canaries import canaries
 
 
 def images(n=100, classes=3, groups=None):

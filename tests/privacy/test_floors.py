@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from fedistill.distill import settings_for
-from fedistill.distill.registry import METHODS
-from fedistill.privacy.floors import Told, below_floor, told
-from fedistill.privacy.policy import Asked, Policy, SitePolicy, objection
+from fedistill.methods import settings_for
+from fedistill.methods.registry import METHODS
+from fedistill.privacy.policy.floors import Told, below_floor, told
+from fedistill.privacy.policy.rules import Asked, Policy, SitePolicy, objection
 
 MADE = sorted(name for name, method in METHODS.items() if not method.real and not name.startswith("dp-"))
 

@@ -6,7 +6,7 @@ from attacks.copying import Question, Repeated, in_gradient, near, released
 from attacks.small_settings import attacked, drawn, question, world
 
 from fedistill.models import build
-from fedistill.privacy.policy import SitePolicy
+from fedistill.privacy.policy.rules import SitePolicy
 
 FLOORS = SitePolicy()
 BATCH, CLASS, ITERATIONS = FLOORS.smallest_batch, FLOORS.min_class_size, FLOORS.fewest_iterations

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.accounting import Cost, Mechanism, epsilon_of, sigma_for
+from fedistill.core.accounting import Cost, Mechanism, epsilon_of, sigma_for
 from fedistill.errors import LedgerError, PolicyError
-from fedistill.privacy import ledger as ledger_file
-from fedistill.privacy.ledger import Ledger
-from fedistill.privacy.ledger_lines import Occasion
-from fedistill.privacy.spending import Charge, require_affordable, spent, within
+from fedistill.privacy.accounting import ledger as ledger_file
+from fedistill.privacy.accounting.budget import Charge, require_affordable, spent, within
+from fedistill.privacy.accounting.ledger import Ledger
+from fedistill.privacy.accounting.ledger_lines import Occasion
 
 ASKED = Occasion("run 7", "dp-dm", (1, 10))
 
@@ -184,10 +184,10 @@ def test_a_full_disk_leaves_no_half_line(book, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from fedistill.accounting import Cost, Mechanism
-from fedistill.privacy.ledger import Ledger
-from fedistill.privacy.ledger_lines import Occasion
-from fedistill.privacy.spending import Charge
+from fedistill.core.accounting import Cost, Mechanism
+from fedistill.privacy.accounting.ledger import Ledger
+from fedistill.privacy.accounting.ledger_lines import Occasion
+from fedistill.privacy.accounting.budget import Charge
 ledger = Ledger(Path(sys.argv[1]))
 for i in range(25):
     cost = Cost(Mechanism(sigma=9.0), 0.4, 1e-5)

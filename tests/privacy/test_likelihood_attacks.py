@@ -7,11 +7,11 @@ from oracles import lira as plain
 from oracles.rmia import rmia as plain_rmia
 
 from fedistill.errors import SettingError
-from fedistill.privacy.halves import halves
-from fedistill.privacy.likelihood import log_ratio
-from fedistill.privacy.lira import lira, logit_confidence
-from fedistill.privacy.rmia import rmia, true_probability
-from fedistill.privacy.roc import curve
+from fedistill.privacy.attacks.likelihood import log_ratio
+from fedistill.privacy.attacks.lira import lira, logit_confidence
+from fedistill.privacy.attacks.rmia import rmia, true_probability
+from fedistill.privacy.attacks.roc import curve
+from fedistill.privacy.attacks.shadow_design import halves
 
 
 def simulated(shadows, records, *, leak=1.0, scatter=0.0, seed=0, queries=None):

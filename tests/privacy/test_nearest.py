@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fedistill.errors import SettingError
-from fedistill.privacy import nearest as module
-from fedistill.privacy.nearest import coordinates, nearest, nearest_of_class
+from fedistill.privacy.attacks import nearest as module
+from fedistill.privacy.attacks.nearest import coordinates, nearest, nearest_of_class
 
 
 def points(n, d, seed):

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.accounting import Cost, Mechanism, sigma_for
-from fedistill.distill.method import SyntheticSet
-from fedistill.distill.release import Packed, Release, pack
+from fedistill.core.accounting import Cost, Mechanism, sigma_for
 from fedistill.errors import PolicyError
-from fedistill.privacy.last_look import PROMISE, check_release, rules_kept
-from fedistill.privacy.policy import Asked, Policy, check_request, objection
-from fedistill.privacy.spending import spent
+from fedistill.methods.engine.method import SyntheticSet
+from fedistill.privacy.accounting.budget import spent
+from fedistill.privacy.policy.release_check import PROMISE, check_release, rules_kept
+from fedistill.privacy.policy.rules import Asked, Policy, check_request, objection
+from fedistill.release.release import Packed, Release, pack
 
 ALLOWED = Policy(allow_real_images=True, allow_weights=True, start="real")
 

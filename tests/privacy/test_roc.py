@@ -6,9 +6,9 @@ from scipy.stats import beta, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedistill.errors import SettingError
-from fedistill.privacy.halves import halves
-from fedistill.privacy.leak import _bootstrap, clopper_pearson, measure, one_target
-from fedistill.privacy.roc import curve
+from fedistill.privacy.attacks.attack_metrics import _bootstrap, clopper_pearson, measure, one_target
+from fedistill.privacy.attacks.roc import curve
+from fedistill.privacy.attacks.shadow_design import halves
 
 
 def test_by_hand():

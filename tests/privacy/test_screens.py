@@ -6,10 +6,10 @@ import torch
 
 from fedistill.data import load_dataset
 from fedistill.data.imageset import ImageSet
-from fedistill.distill.method import SyntheticSet
 from fedistill.errors import DataError, SettingError
-from fedistill.privacy.proximity import proximity
-from fedistill.privacy.screens import nearest_pairs, screen
+from fedistill.methods.engine.method import SyntheticSet
+from fedistill.privacy.attacks.screens import nearest_pairs, screen
+from fedistill.privacy.policy.proximity import proximity
 
 SPACES = ["pixels", "features"]
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from fedistill.errors import SettingError
-from fedistill.privacy.secret import BYTES, ensure_secret, read_secret, seed_for
+from fedistill.privacy.policy.secret import BYTES, ensure_secret, read_secret, seed_for
 
 
 @pytest.fixture

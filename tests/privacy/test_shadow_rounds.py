@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from fedistill.config import Plan, holdings, load_simulation
+from fedistill.config.scheme_settings import DPFedAvgSettings
+from fedistill.core.seeds import spawn
 from fedistill.data import load_dataset
-from fedistill.distill.method import Task
-from fedistill.federation.launch import launch
-from fedistill.federation.rounds import strategy_for, train_round
-from fedistill.federation.weights import Round
+from fedistill.methods.engine.method import Task
 from fedistill.models import build
-from fedistill.plan import Plan, holdings, load_simulation
-from fedistill.plan.schemes import DPFedAvgSettings
-from fedistill.privacy.halves import halves
-from fedistill.privacy.shadow_rounds import Rounds, Turns, sent
-from fedistill.privacy.shadows import shadow
-from fedistill.privacy.verdicts import verdicts
-from fedistill.seeds import spawn
+from fedistill.privacy.attacks.registry import verdicts
+from fedistill.privacy.attacks.shadow_design import halves
+from fedistill.privacy.attacks.shadow_rounds import Rounds, Turns, sent
+from fedistill.privacy.attacks.shadows import shadow
 from fedistill.training.dpsgd import begin
 from fedistill.training.recipe import Recipe
+from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.server.launch import launch
+from fedistill.transport.server.rounds import strategy_for, train_round
 
 THREE = """
 networks = 1

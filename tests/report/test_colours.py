@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from fedistill.report.templates.style import STYLE
+from fedistill.report.html.templates.style import STYLE
 
 # Machado, Oliveira and Fernandes, IEEE TVCG 2009: full deuteranopia and protanopia, on linear RGB.
 SEEN_BY = {

@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from fedistill.report import communication
-from fedistill.report.communication import draw_communication
-from fedistill.report.labels import LineLabel, PointLabel, write_labels
+from fedistill.report.figures import communication
+from fedistill.report.figures.communication import draw_communication
+from fedistill.report.figures.labels import LineLabel, PointLabel, write_labels
 
 
 def line(scheme, auc, up, down=100.0, **more):

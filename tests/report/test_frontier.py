@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedistill.report.frontier import _edge, draw_frontier, frontier, frontier_points, leaks
-from fedistill.report.looks import looks
-from fedistill.report.page import page
-from fedistill.report.recorded import read_recorded
-from fedistill.report.roc import roc_panels
+from fedistill.report.figures.frontier import _edge, draw_frontier, frontier, frontier_points, leaks
+from fedistill.report.figures.roc import roc_panels
+from fedistill.report.figures.style import looks
+from fedistill.report.html.page import page
+from fedistill.report.run_data import read_recorded
 
 
 @pytest.fixture(scope="module")

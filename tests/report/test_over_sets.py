@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from tiny import write_tiny
 
-from fedistill.plan import load_plan
-from fedistill.report.page import rebuild
+from fedistill.config import load_plan
+from fedistill.report.html.page import rebuild
 from fedistill.study import run
 
 pytestmark = pytest.mark.slow

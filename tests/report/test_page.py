@@ -13,14 +13,14 @@ import pytest
 from hostile import CLASSES, FILE
 from tiny import write_tiny
 
+from fedistill.config import load_plan
 from fedistill.errors import RunFolderError
-from fedistill.plan import load_plan
-from fedistill.report.answer import answers
-from fedistill.report.cells import privacy
-from fedistill.report.missing import failures, gaps, incidents
-from fedistill.report.page import page, rebuild
-from fedistill.report.recorded import read_recorded
-from fedistill.report.templates.script import SCRIPT
+from fedistill.report.html.missing import failures, gaps, incidents
+from fedistill.report.html.page import page, rebuild
+from fedistill.report.html.summary import answers
+from fedistill.report.html.tables import privacy
+from fedistill.report.html.templates.script import SCRIPT
+from fedistill.report.run_data import read_recorded
 
 
 class Parsed(HTMLParser):

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny import write_tiny
 
+from fedistill.config import load_plan
+from fedistill.config.scheme_settings import EVERYONE
 from fedistill.data import ImageSet
-from fedistill.distill.method import SyntheticSet
-from fedistill.distill.release import Release, pack
 from fedistill.errors import RunFolderError
-from fedistill.plan import load_plan
-from fedistill.plan.schemes import EVERYONE
-from fedistill.report.pictures import pictures
-from fedistill.study.folder import RunFolder
-from fedistill.study.grids import write_grids
+from fedistill.methods.engine.method import SyntheticSet
+from fedistill.release.release import Release, pack
+from fedistill.report.figures.pictures import pictures
+from fedistill.study.folder.run_folder import RunFolder
+from fedistill.study.tables.grids import write_grids
 
 SITES = ("north", "north-dp", "everyone")
 POLICY = "policy = { allow_real_images = true, start = 'real' }"

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 from tiny import write_tiny
 
-from fedistill.plan import load_plan
-from fedistill.report.page import write_report
-from fedistill.report.sweep import means
-from fedistill.report.table import differing, first_point, print_comparison, swept
+from fedistill.config import load_plan
+from fedistill.report.figures.sweep import means
+from fedistill.report.html.page import write_report
+from fedistill.report.terminal.table import differing, first_point, print_comparison, swept
 from fedistill.study import run
 
 FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={full={}, random={}, dc={iterations=1, outer=1, inner=0}}"]

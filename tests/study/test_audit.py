@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from tiny import write_tiny
 
+from fedistill.config import load_plan, load_simulation
 from fedistill.errors import DataError, PlanError, RunError
-from fedistill.plan import load_plan, load_simulation
-from fedistill.study import run, shadowing
-from fedistill.study.privacy_tables import COLUMNS
+from fedistill.study import run
+from fedistill.study.audit import shadow_task as shadowing
+from fedistill.study.tables.privacy_tables import COLUMNS
 
 pytestmark = pytest.mark.slow
 

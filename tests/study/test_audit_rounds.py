@@ -8,15 +8,17 @@ import pytest
 from rich.console import Console
 from tiny import write_tiny
 
+from fedistill.config import load_simulation
+from fedistill.core.seeds import spawn
+from fedistill.core.store import Store
 from fedistill.errors import PlanError, SettingError
-from fedistill.plan import load_simulation
-from fedistill.report.frontier import frontier_points
-from fedistill.report.leaks import print_leaks
-from fedistill.report.page import page
-from fedistill.report.recorded import read_recorded
-from fedistill.seeds import spawn
-from fedistill.store import Store
-from fedistill.study import audit, run, shadowing
+from fedistill.report.figures.frontier import frontier_points
+from fedistill.report.html.page import page
+from fedistill.report.run_data import read_recorded
+from fedistill.report.terminal.leaks import print_leaks
+from fedistill.study import run
+from fedistill.study.audit import auditing as audit
+from fedistill.study.audit import shadow_task as shadowing
 
 pytestmark = pytest.mark.slow
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny import write_tiny
 
-from fedistill.distill.release import Release, unpack
+from fedistill.api.distill_file import distill_to_file
+from fedistill.config import job, load_plan, load_simulation
+from fedistill.core.store import Store
 from fedistill.errors import SettingError
-from fedistill.federation.here import Here
-from fedistill.federation.site_release import carry_out
-from fedistill.plan import job, load_plan, load_simulation
-from fedistill.store import Store
+from fedistill.release.release import Release, unpack
 from fedistill.study import run
-from fedistill.study.alone import distill_to_file
+from fedistill.transport.site.context import Here
+from fedistill.transport.site.release import carry_out
 
 ENCODINGS = ("uint8", "float16", "float32")
 

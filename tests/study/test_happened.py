@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedistill.study.happened import append_event, is_event, read_events, unread_words
+from fedistill.study.folder.event_log import append_event, is_event, read_events, unread_words
 from fedistill.study.submitted import Tail
 
 

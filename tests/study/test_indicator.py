@@ -6,9 +6,17 @@ import pytest
 from scipy import stats
 
 from fedistill.errors import SettingError
-from fedistill.report.indicator import draw_indicator
-from fedistill.study.indicator import FEWEST, fit_line, indicator, leave_one_out, normalised, pearson, spearman
-from fedistill.study.ranking import with_gains
+from fedistill.report.figures.indicator import draw_indicator
+from fedistill.study.feasibility.indicator import (
+    FEWEST,
+    fit_line,
+    indicator,
+    leave_one_out,
+    normalised,
+    pearson,
+    spearman,
+)
+from fedistill.study.tables.dd_ranking import with_gains
 
 pytestmark = pytest.mark.filterwarnings("error")
 

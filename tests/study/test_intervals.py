@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from fedistill.study.intervals import (
+from fedistill.study.tables.intervals import (
     accuracy_replicates,
     auc_replicates,
     balanced_accuracy_replicates,

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from tiny import write_tiny
 
+from fedistill.config import load_plan
+from fedistill.config.jobs import job
+from fedistill.config.scheme_settings import EVERYONE
 from fedistill.errors import PlanError
-from fedistill.plan import load_plan
-from fedistill.plan.jobs import job
-from fedistill.plan.schemes import EVERYONE
 from fedistill.study import run
 
 CHANGES = [

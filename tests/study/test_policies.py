@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from tiny import write_tiny
 
-from fedistill.distill.release import Release
-from fedistill.federation import site_app
-from fedistill.plan import load_simulation
-from fedistill.privacy.ledger import Ledger
+from fedistill.config import load_simulation
+from fedistill.privacy.accounting.ledger import Ledger
+from fedistill.release.release import Release
 from fedistill.study import run
+from fedistill.transport.site import app as site_app
 
 QUICK = ["scheme={random={}, dm={iterations=1, looks=0, early_networks=0, batch_real=8}}", "ipc=[1]", "networks=1"]
 

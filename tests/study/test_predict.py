@@ -8,10 +8,11 @@ import pytest
 from fabricated import PHANTOMS, fabricate, on_a_line
 from rich.console import Console
 
-from fedistill import cli, cli_words
+from fedistill.cli import options
+from fedistill.cli.main import main
 from fedistill.errors import DataError, RunFolderError, SettingError
-from fedistill.study.basis import find_basis
-from fedistill.study.predict import foretold
+from fedistill.study.feasibility.predict import foretold
+from fedistill.study.feasibility.reference_runs import find_basis
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def here(monkeypatch, tmp_path):
 @pytest.fixture
 def typed(monkeypatch, capsys, here):
     def command(*words, width=200):
-        monkeypatch.setattr(cli_words, "console", Console(width=width, highlight=False))
-        monkeypatch.setattr(cli_words, "errors", Console(width=width, stderr=True, highlight=False))
+        monkeypatch.setattr(options, "console", Console(width=width, highlight=False))
+        monkeypatch.setattr(options, "errors", Console(width=width, stderr=True, highlight=False))
         monkeypatch.setattr("sys.argv", ["fedistill", "predict", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         out = capsys.readouterr()
         return ended.value.code or 0, out.out + out.err
 

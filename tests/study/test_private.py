@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from tiny import write_tiny
 
-from fedistill.distill.release import Release
+from fedistill.api.distill_file import distill_to_file
+from fedistill.config import job, load_simulation
+from fedistill.core.store import Store
 from fedistill.errors import PlanError
-from fedistill.federation.here import Here
-from fedistill.federation.site_release import carry_out
-from fedistill.plan import job, load_simulation
-from fedistill.store import Store
-from fedistill.study.alone import distill_to_file
+from fedistill.release.release import Release
+from fedistill.transport.site.context import Here
+from fedistill.transport.site.release import carry_out
 
 SCHEME = """
 [scheme.dp-dm]

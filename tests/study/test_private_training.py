@@ -4,21 +4,21 @@ import pandas as pd
 import pytest
 import torch
 
+from fedistill.config import load_simulation
+from fedistill.config.scheme_settings import DPFedAvgSettings, scheme_named
+from fedistill.core.seeds import generator
+from fedistill.core.store import Store
 from fedistill.errors import PlanError
-from fedistill.federation import site_training
-from fedistill.federation.here import Here
-from fedistill.federation.site_private import Private
-from fedistill.federation.site_training import train_alone, train_round
-from fedistill.federation.weights import Alone, Round, pack_alone, unpack_alone
 from fedistill.models import build
-from fedistill.plan import load_simulation
-from fedistill.plan.schemes import DPFedAvgSettings, scheme_named
-from fedistill.report.answer import beside
-from fedistill.report.recorded import read_recorded
-from fedistill.seeds import generator
-from fedistill.store import Store
+from fedistill.report.html.summary import beside
+from fedistill.report.run_data import read_recorded
 from fedistill.study import run
 from fedistill.training.search import Grid
+from fedistill.transport.protocol.training_messages import Alone, Round, pack_alone, unpack_alone
+from fedistill.transport.site import training as site_training
+from fedistill.transport.site.context import Here
+from fedistill.transport.site.private_training import Private
+from fedistill.transport.site.training import train_alone, train_round
 
 FILE = """
 networks = 2
@@ -124,7 +124,7 @@ def test_run_again_it_spends_nothing(finished, monkeypatch):
     def never(*arguments, **keywords):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("fedistill.federation.site_private.fit_privately", never)
+    monkeypatch.setattr("fedistill.transport.site.private_training.fit_privately", never)
     monkeypatch.setattr(site_training, "fit", never)
     again = run(finished.simulation, out=finished.root, engine="inline")
     columns = [c for c in again.rows.columns if not c.endswith("_seconds")]
@@ -176,7 +176,9 @@ def test_a_refused_charge_draws_no_noise(tmp_path, monkeypatch):
     def refuse(about, cost):
         raise Refused
 
-    monkeypatch.setattr("fedistill.federation.site_private.fit_privately", lambda *a, **k: pytest.fail("noise drawn"))
+    monkeypatch.setattr(
+        "fedistill.transport.site.private_training.fit_privately", lambda *a, **k: pytest.fail("noise drawn")
+    )
     chosen = DPFedAvgSettings(rounds=(1,), accountant="rdp").private
     grid = Grid(chosen.recipe(), (chosen.lr,))
     asked = Alone("a it", "a", "dpsgd-local", "convnet", 4, 0, grid, 1, seeds=(1,), private=chosen)

@@ -9,14 +9,16 @@ import pytest
 import torch
 from tiny import same, write_tiny
 
-from fedistill import distill
-from fedistill.distill import METHODS, SyntheticSet
-from fedistill.distill.release import Release
+from fedistill import methods as distill
+from fedistill.api.evaluate import evaluate
+from fedistill.config import holdings, load_simulation
 from fedistill.errors import DataError, RunError
-from fedistill.federation import site_app, site_training
-from fedistill.plan import holdings, load_simulation
-from fedistill.study import evaluate, run
+from fedistill.methods import METHODS, SyntheticSet
+from fedistill.release.release import Release
+from fedistill.study import run
 from fedistill.training.metrics import Tally
+from fedistill.transport.site import app as site_app
+from fedistill.transport.site import training as site_training
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedistill.plan import load_plan
+from fedistill.config import load_plan
 from fedistill.study import run
-from fedistill.study.arm import Arm, Scored, Shared
-from fedistill.study.ready import Source
-from fedistill.study.sources import KEYS, by_source, of_source
+from fedistill.study.arms.condition import Arm, Scored, Shared
+from fedistill.study.preflight import Source
+from fedistill.study.tables.sources import KEYS, by_source, of_source
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
 

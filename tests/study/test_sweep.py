@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from tiny import same, timeless, write_tiny
 
+from fedistill.config import load_plan, load_simulation
+from fedistill.config.sweep import TAKEN, column_of
 from fedistill.errors import RunError
-from fedistill.federation import site_app
-from fedistill.plan import load_plan, load_simulation
-from fedistill.plan.sweep import TAKEN, column_of
-from fedistill.study import run, stages
+from fedistill.study import run
+from fedistill.study.arms import tasks as stages
+from fedistill.transport.site import app as site_app
 
 FEW = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "scheme={random={}, dc={iterations=1, outer=1, inner=0}}"]
 BOTH = ["sweep.federation.partition=[{by='dirichlet', alpha=0.5}, {by='iid'}]", "sweep.scheme.dc.lr_img=[0.1, 10.0]"]
@@ -174,7 +175,7 @@ def test_points_may_differ_in_their_data(path, tmp_path):
 
 
 def test_columns_of_settings_never_hide_those_of_the_tables(finished):
-    from fedistill.plan import Simulation
+    from fedistill.config import Simulation
 
     columns = {c for name in ("results", "comparison", "sites", "traffic") for c in read(finished.root, name).columns}
     named = {key for key in Simulation.model_fields if column_of(key) in columns}

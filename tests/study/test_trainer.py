@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from fedistill.config import load_simulation
 from fedistill.errors import PlanError
-from fedistill.federation import launch
-from fedistill.plan import load_simulation
-from fedistill.study import run, stages
+from fedistill.study import run
+from fedistill.study.arms import tasks as stages
+from fedistill.transport.server import launch
 
 FEW = """
 networks = 3

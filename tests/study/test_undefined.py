@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from fedistill.config import Holdings, Share, load_plan
 from fedistill.data import ImageSet
-from fedistill.plan import Holdings, Share, load_plan
-from fedistill.report.page import rebuild
-from fedistill.report.table import metric_of
+from fedistill.report.html.page import rebuild
+from fedistill.report.terminal.table import metric_of
 from fedistill.study import run
-from fedistill.study.ready import Ready
+from fedistill.study.preflight import Ready
 from fedistill.training.metrics import score, without_auc
 
 PLAN = """

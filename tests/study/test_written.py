@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fedistill.errors import RunFolderError
-from fedistill.study.written import csv_text, read_table
+from fedistill.study.folder.tables_on_disk import csv_text, read_table
 
 RESULTS = pd.DataFrame(
     {

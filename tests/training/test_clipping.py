@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.accounting import sigma_for
+from fedistill.core.accounting import sigma_for
 from fedistill.data.imageset import ImageSet
 from fedistill.training.clipping import clipped_sum, noisy_sum, units, whole
 from fedistill.training.noise import Seeded, System

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.accounting import epsilon_of
+from fedistill.core.accounting import epsilon_of
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 from fedistill.models import MODELS, build, objective

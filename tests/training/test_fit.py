@@ -3,8 +3,8 @@
 import torch
 from oracles import fit as oracle
 
+from fedistill.core.seeds import generator
 from fedistill.models import build
-from fedistill.seeds import generator
 from fedistill.training.fit import fit, predict, stack, unstack
 from fedistill.training.recipe import Recipe
 

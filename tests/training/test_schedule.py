@@ -2,7 +2,7 @@
 
 import torch
 
-from fedistill.seeds import generator
+from fedistill.core.seeds import generator
 from fedistill.training import augment
 from fedistill.training.recipe import Recipe
 from fedistill.training.schedule import AHEAD, schedule

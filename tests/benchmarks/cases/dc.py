@@ -5,12 +5,13 @@ from torch import Tensor
 
 from benchmarks.cases.case import OURS, OURS_BF16, PLAIN, Case, Sizes, module_like, network_for, plain_pixels, reset
 from benchmarks.plain import dc as plain_dc
+from fedistill.core.precision import has_bfloat16
 from fedistill.data import ImageSet
-from fedistill.distill import settings_for, sgd
-from fedistill.distill.dc import DCSettings
-from fedistill.distill.matching import match, real_gradient
-from fedistill.distill.method import classes_held
-from fedistill.precision import has_bfloat16
+from fedistill.methods import settings_for
+from fedistill.methods.dc import DCSettings
+from fedistill.methods.engine import sgd
+from fedistill.methods.engine.matching import match, real_gradient
+from fedistill.methods.engine.method import classes_held
 
 # The published numbers, on both sides.
 SETTINGS = DCSettings()

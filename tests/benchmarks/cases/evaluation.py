@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.cases.case import OURS, PLAIN, Case, Order, Sizes, module_like, network_for, plain_pixels
 from benchmarks.plain import fit as plain_fit
-from fedistill import seeds
+from fedistill.core import seeds
 from fedistill.data import ImageSet
 from fedistill.training.fit import fit
 from fedistill.training.recipe import Recipe

@@ -7,11 +7,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.cases.case import OURS, PLAIN, Case, Order, Sizes, module_like, network_for, plain_pixels
 from benchmarks.plain import experts as plain_experts
-from fedistill import seeds
+from fedistill.core import seeds
 from fedistill.data import ImageSet
-from fedistill.distill import Task
-from fedistill.distill.experts import AHEAD, train
-from fedistill.distill.mtt_settings import MTTSettings
+from fedistill.methods import Task
+from fedistill.methods.experts import AHEAD, train
+from fedistill.methods.mtt_settings import MTTSettings
 
 
 def epoch(images: ImageSet, sizes: Sizes) -> Case:

@@ -8,9 +8,9 @@ from torch import Tensor
 from benchmarks.cases.case import OURS, PLAIN, Case, Sizes, module_like, network_for
 from benchmarks.plain import mtt as plain_mtt
 from fedistill.data import ImageSet
-from fedistill.distill.mtt import batches, next_log_lr
-from fedistill.distill.mtt_settings import MTTSettings
-from fedistill.distill.unroll import trajectory_gradient
+from fedistill.methods.engine.unroll import trajectory_gradient
+from fedistill.methods.mtt import batches, next_log_lr
+from fedistill.methods.mtt_settings import MTTSettings
 
 SETTINGS = MTTSettings()
 

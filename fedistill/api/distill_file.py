@@ -1,0 +1,97 @@
+"""One hospital alone: its images in, a Release file out."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fedistill.core.files import require_folder, require_new_file, write_atomic
+from fedistill.core.precision import resolve
+from fedistill.core.store import KeptCheckpoints, Store
+from fedistill.data import load_dataset, to_phantom
+from fedistill.errors import SettingError
+from fedistill.methods import METHODS, distill, privacy_statement, provenance, settings_for
+from fedistill.release.release import Release, pack, require_encoding
+from fedistill.training.device import device_for
+
+
+def distill_to_file(
+    data: str,
+    out: Path,
+    *,
+    method: str,
+    ipc: int,
+    seed: int,
+    width: int,
+    size: int | None,
+    data_root: str | None,
+    phantom: bool,
+    settings: Mapping[str, Any],
+    precision: str,
+    device: str,
+    encoding: str,
+    on_event: Callable[[dict[str, Any]], None],
+) -> str:
+    """Distil the training split and write the Release; one line that says what was written.
+
+    How far it has come is kept in a hidden folder beside the file until that is written: stopped, the same call goes
+    on.
+
+    Raises:
+        SettingError: the method, a setting, the encoding or the file cannot be.
+        DataError: the data cannot be had.
+        RunFolderError: nothing can be written there.
+    """
+    settings_for(method, settings, ipc=ipc)  # before anything is loaded
+    require_encoding(encoding)
+    device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
+    precision = resolve(precision, width=width)
+    if os.path.lexists(out):
+        raise SettingError(f"{out} exists.", mend="choose another --out; nothing of yours is overwritten")
+    require_new_file(out, "--out")
+    work = out.with_name(f".{out.name}.work")
+    require_folder(work, "The folder beside --out,")
+    name = to_phantom(data) if phantom else data
+    images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
+    chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
+    store = Store(work)
+    made = distill(
+        images,
+        method=method,
+        ipc=ipc,
+        seed=seed,
+        width=width,
+        settings=settings,
+        val=val if len(val) else None,
+        precision=precision,
+        device=device,
+        entropy="system",  # one hospital's own images, to be shared: no simulation
+        on_event=on_event,
+        remember=store.remember,
+        checkpoints=KeptCheckpoints(store),
+    )
+    real = METHODS[method].real
+    release = Release(
+        site="alone",
+        scheme=method,
+        seed=seed,
+        real=real,
+        sets={made.ipc: pack(made, real=real, encoding=encoding)},
+        provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
+        privacy=privacy_statement(
+            method,
+            [settings_for(method, settings, ipc=ipc, dataset=images.name)],
+            groups=images.groups is not None,
+            entropy="system",
+        ),
+    )
+    content = release.to_bytes()
+    write_atomic(out, content)
+    shutil.rmtree(store.root, ignore_errors=True)
+    return f"{out}: {len(made)} images of {images.n_classes} classes from {len(images)}, {len(content):,} bytes"
+
+
+def _no_such(device: str) -> str:
+    raise SettingError("There is no such device.", expected="cpu or cuda", found=device)

@@ -1,0 +1,3 @@
+from fedistill.cli.main import main
+
+main()

@@ -1,0 +1,140 @@
+"""Commands that show: what there is, what a run would take, how far one is, what came of it and what was spent."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fedistill.cli import options
+
+
+def plan(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A simulation.")],
+    data_root: options.DataRoot = None,
+    phantom: options.Phantom = False,
+    changes: options.Set = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Also say it of a cluster of so many.")] = None,
+) -> None:
+    """Say what a run would take: time, memory and bytes, from a few steps of its work measured here."""
+    from fedistill.config import load_plan
+    from fedistill.report.terminal.cost import print_cost
+    from fedistill.study.forecast.estimate import cost, cpus
+
+    asked = load_plan(name, changes=changes or (), phantom=phantom)
+    with options.console.status("measuring") as status:
+        found = cost(
+            asked,
+            options.text(data_root),
+            told=lambda what: status.update(f"measuring {escape(what)}"),
+        )
+    print_cost(found, options.console, here=cpus(), workers=workers)
+
+
+def datasets(data_root: options.DataRoot = None) -> None:
+    """List the data sets."""
+    from rich import box
+    from rich.table import Table
+
+    from fedistill.data import catalogue
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, justify in (("name", "left"), ("classes", "right"), ("images", "right"), ("licence", "left")):
+        table.add_column(column, justify=justify, no_wrap=column == "name")  # type: ignore[arg-type]
+    table.add_column("task")
+    table.add_column("on disk")
+    for card in catalogue(data_root=data_root):
+        here = "drawn" if card.on_disk is None else ", ".join(map(str, card.on_disk)) or "no"
+        kind = f"{card.task}, {'RGB' if card.channels == 3 else 'grey'}"
+        table.add_row(card.name, str(card.n_classes), f"{sum(card.images):,}", card.licence, kind, here)
+    options.console.print(table)
+    options.console.print("A path to an .npz file in MedMNIST's layout can stand wherever a name can.", style="dim")
+
+
+def sites(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A federation.")] = None,
+    data_root: options.DataRoot = None,
+    phantom: options.Phantom = False,
+) -> None:
+    """List the federations, or show who holds what in one."""
+    from fedistill.config import holdings, load_federation
+
+    if name is None:
+        _listed("sites")
+        return
+    from fedistill.report.terminal.plan import print_holdings
+
+    federation = load_federation(name, phantom=phantom)
+    held = holdings(federation, 0, options.text(data_root))
+    print_holdings(federation, held, options.console)
+
+
+def simulations(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A simulation.")] = None,
+    changes: options.Set = None,
+    phantom: options.Phantom = False,
+) -> None:
+    """List the simulations, or show one with everything resolved."""
+    from fedistill.config import load_plan
+
+    if name is None:
+        _listed("simulations")
+        return
+    from fedistill.study.folder.run_folder import described
+
+    plan = load_plan(name, changes=changes or (), phantom=phantom)
+    options.console.print(described(plan), markup=False, soft_wrap=True)
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A run folder, or several to compare.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page that compares several runs. Default: runs-compared.html.")
+    ] = None,
+) -> None:
+    """Build a run's report anew; of several runs, a page that compares them."""
+    from fedistill.errors import SettingError
+    from fedistill.report.html.compare import compare
+    from fedistill.report.html.page import rebuild
+
+    if len(folders) > 1:
+        options.console.print(
+            f"report: {options.short(compare(folders, out or Path('runs-compared.html')))}", soft_wrap=True
+        )
+        return
+    if out is not None:
+        raise SettingError("--out names the page that compares several runs.", found="one run", mend="leave it out")
+    options.console.print(f"report: {options.short(rebuild(folders[0]))}", soft_wrap=True)
+
+
+def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+    """Say how far a run is: what is done, running and left, and about how long it still takes."""
+    from fedistill.report.terminal.status import print_status
+
+    print_status(folder, options.console)
+
+
+def ledger(
+    path: Annotated[Path, typer.Argument(metavar="PATH|DIR", help="A site's ledger, or a run folder.")],
+    site: Annotated[str | None, typer.Option(help="Of a run's sites, this one alone.")] = None,
+) -> None:
+    """Say what a site has let out, to whom, and what of its privacy budget is spent and left."""
+    from fedistill.report.terminal.ledger import print_ledgers
+
+    print_ledgers(path, options.console, site=site)
+
+
+def _listed(kind: str) -> None:
+    from fedistill.config.find import names
+
+    for name, path in sorted(names(kind).items()):
+        first = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
+        options.console.print(
+            f"[bold]{escape(name):<18}[/] {escape(first.lstrip('# ')) if first.startswith('#') else ''}"
+        )
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Put the commands into the command line."""
+    for command in (plan, datasets, sites, simulations, report, status, ledger):
+        cli.command()(command)

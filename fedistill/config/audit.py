@@ -1,0 +1,95 @@
+"""The ``[audit]`` table of a simulation: whose images are attacked, what is looked at, and by how many shadows.
+
+An attack on one site's Releases is measured on shadows: Releases of random halves of the site's images, or of all but
+some of its canaries (see `fedistill.privacy.attacks.shadow_design`, `fedistill.privacy.attacks.canaries`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from fedistill.config.base import Frozen
+from fedistill.config.scheme_settings import scheme_named, scheme_names
+from fedistill.errors import nearest
+from fedistill.privacy.attacks.shadow_design import FEWEST
+
+
+class Audit(Frozen):
+    """What is attacked, and how hard.
+
+    Args:
+        site: whose images; the first unless given.
+        shadows: an even number; each costs a distillation and the training of ``networks``.
+        schemes: those that are attacked: what sites make of images, or networks they train, in rounds with others or
+            alone (of ``local``, which sends none, what whoever got hold of one would learn). All of these unless given.
+        networks: global networks trained on each shadow's pool, or trajectories of rounds. A private training is made
+            once, for each time spends its epsilon.
+        ipc: budgets that are attacked; the largest unless given.
+        canaries: whether mislabelled canaries are attacked as well, each of them in half of as many shadows again.
+        steps: of training a shadow's network at most, so that an audit fits the time; those of the scheme's own arm
+            unless given. Rounds and private training always go to their end: of the largest number of rounds.
+    """
+
+    site: str | None = None
+    shadows: Annotated[int, Field(ge=FEWEST)] = 32
+    schemes: tuple[str, ...] | None = None
+    networks: Annotated[int, Field(ge=1)] = 1
+    ipc: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    canaries: bool = False
+    steps: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("shadows")
+    @classmethod
+    def _pairs(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError(f"shadows come in pairs, a half and the other half: an even number, not {value}")
+        return value
+
+    @field_validator("schemes", "ipc", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | str) else value
+
+    @field_validator("schemes", "ipc")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError(f"needs at least one value, each once, not {list(value)}")
+        return tuple(sorted(value)) if value and isinstance(value[0], int) else value
+
+    def site_of(self, sites: Sequence[str]) -> str:
+        """The site attacked."""
+        return sites[0] if self.site is None else self.site
+
+    def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
+        """The schemes attacked, in the order of the simulation's file."""
+        asked = schemes if self.schemes is None else self.schemes
+        return tuple(name for name in schemes if name in asked and _attackable(name))
+
+    def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
+        """The budgets attacked, of a simulation's; None alone for a scheme without one."""
+        if not scheme_named(scheme).budget:
+            return (None,)
+        return (max(ipc),) if self.ipc is None else self.ipc
+
+    def check(self, sites: Sequence[str], schemes: Mapping[str, Any], ipc: Sequence[int]) -> None:
+        """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""
+        if self.site is not None and self.site not in sites:
+            raise ValueError(f"audit.site: there is no site {self.site!r}: {nearest(self.site, sites)}")
+        mine = [name for name in schemes if _attackable(name)]
+        for name in self.schemes or ():
+            if name not in mine:
+                known = nearest(name, mine) if mine else "this simulation has none"
+                what = "is nothing that one site makes of its own images" if name in scheme_names() else "is no scheme"
+                raise ValueError(f"audit.schemes: {name!r} {what}, or has no [scheme.{name}] table here: {known}")
+        if not mine:
+            raise ValueError("audit: no scheme here is what one site makes of its own images, so nothing is attacked")
+        lost = sorted(set(self.ipc or ()) - set(ipc))
+        if lost:
+            raise ValueError(f"audit.ipc: {lost[0]} is none of the simulation's budgets, {list(ipc)}")
+
+
+def _attackable(scheme: str) -> bool:
+    """Whether it is what one site makes of its own images, at one time or round after round."""
+    return scheme_named(scheme).kind in ("images", "rounds", "local", "ensemble")

@@ -1,0 +1,69 @@
+"""The data sets that a federation's table names: found from its file's folder, or with phantoms in their places."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fedistill.config.federation import Federation
+from fedistill.data import to_phantom
+from fedistill.data.combine import with_set
+from fedistill.data.sources.phantom import PREFIX
+
+Change = Callable[[str], str]
+"""One data set's name to another's."""
+
+
+def from_folder(folder: Path) -> Change:
+    """Paths inside a TOML are relative to it."""
+
+    def change(dataset: str) -> str:
+        return str((folder / Path(dataset).expanduser()).resolve()) if dataset.endswith(".npz") else dataset
+
+    return change
+
+
+def phantom_for(dataset: str) -> str:
+    """The phantom in the place of a data set; a phantom is its own.
+
+    Raises:
+        DataError: a file by path has none.
+    """
+    return dataset if dataset.startswith(PREFIX) else to_phantom(dataset)
+
+
+def renamed(content: Any, change: Change, key: str = "") -> Any:
+    """A federation's table, or the part of it under a dotted key, with other names of data sets.
+
+    What is not as it should be stays as it is, for whoever checks the table to say so.
+
+    >>> renamed({"dataset": "bloodmnist", "site": {"a": {"dataset": "octmnist"}}}, phantom_for)
+    {'dataset': 'phantom:blood', 'site': {'a': {'dataset': 'phantom:oct'}}}
+    >>> renamed(["bloodmnist:platelet"], phantom_for, "combine.classes")
+    ['phantom:blood:platelet']
+    """
+    if isinstance(content, dict):
+        return {name: renamed(value, change, f"{key}.{name}" if key else name) for name, value in content.items()}
+    if isinstance(content, str) and (key == "dataset" or (key.startswith("site.") and key.endswith(".dataset"))):
+        return change(content)
+    if key == "combine.classes" and isinstance(content, list) and all(isinstance(each, str) for each in content):
+        return [with_set(entry, change) for entry in content]
+    return content
+
+
+def with_phantoms(federation: Federation) -> Federation:
+    """The federation with every data set's phantom in its place.
+
+    Raises:
+        DataError: a file by path has none.
+    """
+    sites = {
+        name: site if site.dataset is None else site.model_copy(update={"dataset": phantom_for(site.dataset)})
+        for name, site in federation.site.items()
+    }
+    changed: dict[str, Any] = {"site": sites}
+    if federation.dataset is not None:
+        changed["dataset"] = phantom_for(federation.dataset)
+    if (combine := federation.combine) is not None:
+        classes = tuple(with_set(entry, phantom_for) for entry in combine.classes)
+        changed["combine"] = combine.model_copy(update={"classes": classes})
+    return federation.model_copy(update=changed)

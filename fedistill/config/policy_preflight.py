@@ -1,0 +1,80 @@
+"""What the sites' policies say of a simulation's schemes before any work, by the rules that sites go by themselves.
+
+A scheme is refused where so few sites would take part that no pool could be made. What only some sites forbid, where
+``min_sites`` lets the run go on without them, is left to these: their refusals are named in the run.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedistill.config.federation import Federation
+from fedistill.config.scheme_settings import EVERYONE, Scheme
+from fedistill.methods import METHODS
+from fedistill.methods.private.queries import costs_of
+from fedistill.methods.registry import is_private
+from fedistill.privacy.policy.rules import Asked, objection
+
+
+def require_permitted(
+    federation: Federation, scheme: Scheme, chosen: Sequence[Any], *, ipcs: Sequence[int | None], needed: int
+) -> None:
+    """Raise ValueError where the policies leave too few sites.
+
+    Args:
+        chosen: the scheme's settings, of every budget; ipcs: these budgets.
+        needed: sites that must answer.
+    """
+    # What is made of all data in one place never leaves it: hardly a rule has a say in it.
+    sites = (EVERYONE,) if scheme.kind == "central" else federation.sites
+    counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
+    asked = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0, counted=counted)
+    found = {site: objection(federation.policy_of(site), asked) for site in sites}
+    objections = {site: each for site, each in found.items() if each is not None}
+    if not objections or len(sites) - len(objections) >= min(needed, len(sites)):
+        return
+    first = next(iter(objections.values()))
+    some = len(objections) < len(sites)
+    who = f"{', '.join(objections)} forbids, and {needed} sites are needed" if some else "the sites forbids"
+    raise ValueError(
+        f"scheme {scheme.name!r} {first.does}, which the policy of {who} (rule {first.rule}): leave the scheme out, or "
+        f"{first.mend}"
+    )
+
+
+def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
+    """Raise ValueError where sites are weighted by counts, and some tell none while others do: a site that says 1 would
+    count for nothing beside one that says 500.
+
+    Args:
+        by_counts: whether anything in the simulation is weighted by how many images sites hold.
+    """
+    silent = [site for site in federation.sites if federation.policy_of(site).share_counts == "none"]
+    if by_counts and 0 < len(silent) < len(federation.sites):
+        raise ValueError(
+            f'{", ".join(silent)} tells no counts (share_counts = "none") and other sites do: weighted by them, as '
+            'federated averaging and pooling = "weighted" are, it would count for nothing. Give all sites the same rule'
+        )
+
+
+def _asked(
+    scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool, counted: bool
+) -> Asked:
+    """What a scheme would have each site send. Of a simulation's draws a site would send one.
+
+    Args:
+        counted: whether anybody asks what it would spend.
+    """
+    if scheme.method is None:
+        training = getattr(chosen[0], "private", None)
+        costs = (training.cost(training.steps),) if training is not None and counted else ()
+        return Asked(scheme.name, sends="networks", private=training is not None, costs=costs)
+    private = is_private(scheme.method)
+    return Asked(
+        scheme.name,
+        real=METHODS[scheme.method].real,
+        starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
+        per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
+        private=private,
+        costs=costs_of(chosen) if private and counted else (),
+        held_out=held_out,
+    )

@@ -1,0 +1,218 @@
+"""A simulation: one file in ``simulations/``, resolved and checked, frozen from then on."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from fedistill.config.audit import Audit
+from fedistill.config.base import Frozen
+from fedistill.config.federation import Federation, require_name
+from fedistill.config.policy_preflight import require_equal_weights, require_permitted
+from fedistill.config.scheme_settings import Scheme, check_settings, scheme_named, scheme_names
+from fedistill.core.precision import resolve
+from fedistill.errors import SettingError, nearest
+from fedistill.models import MODELS
+from fedistill.release.release import Encoding
+
+MOST_ROWS = 1_000_000
+"""Of results.csv; beyond that a setting is mistyped."""
+
+
+class CommonRecipe(Frozen):
+    """How every scheme's networks are trained: one recipe, so that schemes and not recipes are compared.
+
+    Args:
+        steps: SGD steps of schemes with an image budget. ``full`` starts there and doubles while validation gains.
+        max_steps: where that doubling ends at the latest.
+        batch: images a step.
+        lr: the grid of step sizes; the one with the best validation AUC at the sites is used.
+        augment: whether each batch takes a drawn augmentation.
+        pilots: networks trained for each point of the grid.
+        chosen_on: what the step size of networks trained on a pool is chosen on. ``pool``: the pool itself, by repeated
+            cross-validation, with no part for any patient's image that was not shared; ``coordinator``: the official
+            validation split as a whole, where the coordinator has one of its own; ``sites``: the sites' own validation
+            images, each telling counts, which deployed sites refuse to.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 4800
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 64
+    lr: tuple[Annotated[float, Field(gt=0)], ...] = (0.003, 0.01, 0.03)
+    augment: bool = True
+    pilots: Annotated[int, Field(ge=1, le=1000)] = 2
+    chosen_on: Literal["pool", "coordinator", "sites"] = "pool"
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else (value,)
+        if not values:
+            raise ValueError("the grid needs at least one step size")
+        return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values)
+
+    @model_validator(mode="after")
+    def _room_to_grow(self) -> "CommonRecipe":
+        if self.max_steps < self.steps:
+            raise ValueError(f"max_steps ({self.max_steps}) must be at least steps ({self.steps})")
+        return self
+
+
+class Simulation(Frozen):
+    """Everything that determines a run's results.
+
+    Args:
+        name: the file's name unless given; a run folder belongs to it.
+        federation: the sites.
+        seed: the root of everything random.
+        seeds: whole repeats: subsets and distillations drawn anew.
+        partitions: redraws of who holds what.
+        networks: how many of each model are trained on a pool.
+        models, width: global networks and their width; distillation matches on the first one.
+        ipc: budgets in images per class.
+        min_sites: the run goes on while so many sites answered for a pool; default all of them.
+        recipes: ``common``, and ``native`` for each method's own published one beside it.
+        recipe: the common recipe.
+        scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
+        precision: what distillation computes in, ``float32`` or ``bfloat16``; ``auto`` takes the one that pays on the
+            machine that reads the file, and is recorded as that one. Everything measured is computed in float32.
+        encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
+        threads: torch threads of each server stage.
+        gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
+        epsilon: what every private scheme may spend, where its own settings do not say.
+        pooling: how the server puts Releases together: ``concat`` as they are; ``balanced``, every class repeated to
+            the size of the largest; ``weighted``, every site's repeated in proportion to the images it holds.
+        leave_out: schemes whose pools are also tried without each single site, which shows what that site adds.
+        keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
+        deadline_s: seconds a site's job may take, from its start.
+        silence_s: seconds without a sign of life after which a job is tried again, once.
+        audit: what attacks are tried on what a site sends; none unless given.
+    """
+
+    name: str
+    federation: Federation
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    partitions: Annotated[int, Field(ge=1, le=1000)] = 1
+    networks: Annotated[int, Field(ge=1, le=1000)] = 5
+    models: tuple[str, ...] = ("convnet",)
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    ipc: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 10)
+    min_sites: Annotated[int, Field(ge=1)] | None = None
+    recipes: tuple[Literal["common", "native"], ...] = ("common",)
+    recipe: CommonRecipe = CommonRecipe()
+    scheme: dict[str, dict[str, Any]]
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
+    encoding: Encoding = "uint8"
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
+    pooling: Literal["concat", "balanced", "weighted"] = "concat"
+    leave_out: tuple[str, ...] = ()
+    keep_real_images: bool = False
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    silence_s: Annotated[float, Field(gt=0)] = 600.0
+    audit: Audit | None = None
+
+    @field_validator("precision")
+    @classmethod
+    def _resolved(cls, value: str, info: ValidationInfo) -> str:
+        return resolve(value, width=info.data.get("width", 1))
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, value: str) -> str:
+        return require_name(value, "a simulation")
+
+    @field_validator("ipc", "models", "recipes", "leave_out", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | str) else value
+
+    @field_validator("ipc", "models", "recipes")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("needs at least one value")
+        if len(set(value)) < len(value):
+            raise ValueError(f"names something twice: {list(value)}")
+        return tuple(sorted(value)) if isinstance(value[0], int) else value
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in MODELS:
+                raise ValueError(f"there is no model {name!r}: {nearest(name, MODELS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _schemes(self) -> "Simulation":
+        if not self.scheme:
+            raise ValueError("a simulation needs at least one [scheme.NAME] table")
+        repeats = self.seeds * self.partitions * len(self.ipc) * len(self.models) * len(self.recipes)
+        if (rows := repeats * len(self.scheme) * self.networks) > MOST_ROWS:
+            raise ValueError(f"{rows:,} rows of results would be too many: at most {MOST_ROWS:,}")
+        for name in self.scheme:
+            self._check_scheme(name)
+        rounds = any(scheme_named(name).kind == "rounds" for name in self.scheme)
+        require_equal_weights(self.federation, by_counts=rounds or self.pooling == "weighted")
+        for name in self.leave_out:
+            if name not in self.scheme or not scheme_named(name).shared_by_sites:
+                mine = [each for each in self.scheme if scheme_named(each).shared_by_sites]
+                raise ValueError(f"leave_out names schemes whose Releases are pooled, here {mine}; not {name!r}")
+        if self.min_sites is not None and self.min_sites > len(self.federation.sites):
+            raise ValueError(f"min_sites ({self.min_sites}) is more than the {len(self.federation.sites)} sites")
+        if self.audit is not None:
+            self.audit.check(self.federation.sites, self.scheme, self.ipc)
+        return self
+
+    @property
+    def sites_needed(self) -> int:
+        """Sites that must answer for a pool."""
+        return len(self.federation.sites) if self.min_sites is None else self.min_sites
+
+    def settings(self, scheme: str) -> Mapping[str, Any]:
+        """A scheme's settings as its file gives them; ``central-dc`` has those of ``dc`` but where it gives its own.
+
+        Private ones have the simulation's epsilon, unless they give their own.
+        """
+        known = scheme_named(scheme)
+        under = self.scheme.get(known.method or "", {}) if known.kind == "central" else {}
+        common = {"epsilon": self.epsilon} if known.private and self.epsilon is not None else {}
+        return {**common, **under, **self.scheme[scheme]}
+
+    def budgets(self, scheme: str) -> tuple[int | None, ...]:
+        """The scheme's budgets: those of the simulation, or None alone for a scheme without one."""
+        return self.ipc if scheme_named(scheme).budget else (None,)
+
+    def rounds(self, scheme: str) -> tuple[int | None, ...]:
+        """Numbers of rounds that have a line of the table; None alone for a scheme without rounds."""
+        known = scheme_named(scheme)
+        return known.read(self.settings(scheme)).rounds if known.kind == "rounds" else (None,)
+
+    def repeats(self, scheme: str) -> range:
+        """The seeds the scheme is asked for; all of the data is the same data every time."""
+        return range(self.seeds if scheme_named(scheme).budget else 1)
+
+    def _check_scheme(self, name: str) -> None:
+        """Raise ValueError for a scheme that could not be carried out."""
+        if name not in scheme_names():
+            raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+        try:
+            scheme = scheme_named(name)
+            datasets = self.federation.datasets()
+            chosen = check_settings(scheme, self.settings(name), budgets=self.budgets(name), datasets=datasets)
+        except SettingError as error:
+            raise ValueError(str(error)) from error
+        if scheme.kind == "join":
+            self._check_join(scheme, chosen[0].of)
+        budgets, needed = self.budgets(name), self.sites_needed
+        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
+
+    def _check_join(self, scheme: Scheme, of: str) -> None:
+        if of not in self.scheme or not scheme_named(of).shared_by_sites or not scheme_named(of).budget:
+            mine = [each for each in self.scheme if scheme_named(each).shared_by_sites and scheme_named(each).budget]
+            raise ValueError(f"scheme {scheme.name!r} joins Releases of {of!r}: `of` names one of {mine} here")
+        if len(self.federation.sites) < 2:
+            raise ValueError(f"scheme {scheme.name!r} needs other sites: this federation has one")

@@ -1,0 +1,204 @@
+"""Sweeps: many simulations in one file. ``[sweep]`` lists values of any setting by its dotted key; a point takes one
+value of each, and there is a point for every combination, the last key changing fastest.
+
+Points differ in what is swept and in nothing else: their jobs draw from the same seeds, and what ``precision = "auto"``
+stands for is resolved once, for the first of them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+from fedistill.config.simulation import Simulation
+from fedistill.errors import PlanError
+
+MOST = 200
+"""Points of one sweep. All of them run at once: more than this is a mistake more often than a plan."""
+
+OF_THE_RUN = ("name", "deadline_s", "silence_s")
+"""Settings that the points of a run have in common."""
+
+TAKEN = frozenset({"federation", "seed", "seeds", "networks", "ipc", "recipe", "scheme", "epsilon"})
+"""Settings whose names are columns of the tables already."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination.
+
+    Args:
+        values: the swept settings' values, by their dotted keys.
+        simulation: with these values.
+    """
+
+    values: Mapping[str, Any]
+    simulation: Simulation
+
+    @property
+    def label(self) -> str:
+        """For people; empty where nothing is swept."""
+        return label_of(self.values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one file asks for: a simulation, or one for each point of its sweep.
+
+    Args:
+        points: in the order of the tables.
+        sweep: the values of each swept setting; empty where nothing is swept.
+    """
+
+    points: tuple[Point, ...]
+    sweep: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, simulation: Simulation) -> "Plan":
+        """The plan of a single simulation."""
+        return cls((Point({}, simulation),), {})
+
+    @property
+    def name(self) -> str:
+        return self.points[0].simulation.name
+
+    @property
+    def first(self) -> Simulation:
+        """The only point's simulation, or the first one's."""
+        return self.points[0].simulation
+
+    def folder_of(self, number: int) -> str:
+        """A point's folder among those of its kind: its number, from 1, and what it is; empty where nothing is swept.
+
+        >>> from fedistill.config.sweep import Plan, Point
+        >>> plan = Plan((Point({"federation.partition": {"by": "iid"}, "width": 16}, None),), {"width": [16]})
+        >>> plan.folder_of(0)
+        '1-iid-width=16'
+        """
+        if not self.sweep:
+            return ""
+        words = re.sub(r"[^\w.=+-]+", "-", self.points[number].label).strip("-. ")
+        return f"{number + 1}-{words}"[:80].rstrip("-. ")
+
+    def columns(self) -> list[dict[str, Any]]:
+        """What tables say of each point, by the names of their columns: numbers and words as they are, tables in words.
+
+        >>> Plan((Point({"ipc": [1, 10]}, None), Point({"ipc": [1]}, None)), {"ipc": [[1, 10], [1]]}).columns()
+        [{'sweep.ipc': '1,10'}, {'sweep.ipc': '1'}]
+        """
+        plain = {key for key, values in self.sweep.items() if all(isinstance(v, str | int | float) for v in values)}
+        return [
+            {column_of(key): value if key in plain else word(value) for key, value in point.values.items()}
+            for point in self.points
+        ]
+
+
+def column_of(key: str) -> str:
+    """The name of a swept setting's column: its key, marked where the tables have a column of that name.
+
+    >>> column_of("scheme.dc.lr_img"), column_of("seed")
+    ('scheme.dc.lr_img', 'sweep.seed')
+    """
+    return f"sweep.{key}" if key in TAKEN else key
+
+
+def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
+    """A ``[sweep]`` table's values by dotted key, tables within it taken for parts of keys.
+
+    Raises:
+        PlanError: it is no table of lists.
+
+    >>> listed({"width": [16, 32], "scheme": {"dc": {"lr_img": [1.0]}}}, source="x.toml")
+    {'width': [16, 32], 'scheme.dc.lr_img': [1.0]}
+    """
+    found: dict[str, list[Any]] = {}
+
+    def walk(table: Mapping[str, Any], before: str) -> None:
+        for name, value in table.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{before}{name}.")
+            elif not isinstance(value, list) or not value:
+                raise PlanError(
+                    f"{source}: the sweep over {before + name!r} has no values.",
+                    expected="a list of one or more, such as [16, 32]",
+                    found=repr(value),
+                )
+            else:
+                found[before + name] = value
+
+    if not isinstance(table, Mapping):
+        raise PlanError(f"{source}: sweep is no table.", expected='[sweep] with lines "KEY" = [values]', found=table)
+    walk(table, "")
+    return found
+
+
+def combinations(sweep: Mapping[str, list[Any]], *, source: str) -> list[dict[str, Any]]:
+    """The values of every point.
+
+    Raises:
+        PlanError: a setting that cannot be swept, a value given twice, or too many points.
+    """
+    keys = list(sweep)
+    for number, key in enumerate(keys):
+        if key in OF_THE_RUN or key.split(".")[0] in ("sweep", *OF_THE_RUN):
+            raise PlanError(f"{source}: {key!r} cannot be swept: it belongs to the run as a whole.")
+        words = [word(value) for value in sweep[key]]
+        twice = [each for each in dict.fromkeys(words) if words.count(each) > 1]
+        if twice:
+            raise PlanError(f"{source}: the sweep over {key!r} names a value twice.", found=twice[0])
+        lost = [before for before in keys[:number] if before.startswith(f"{key}.")]
+        if lost:
+            raise PlanError(
+                f"{source}: the sweep over {key!r} would undo the one over {lost[0]!r}.",
+                mend=f"write the line of {key!r} first",
+            )
+    number = prod(map(len, sweep.values()))
+    if number > MOST:
+        lengths = " x ".join(str(len(values)) for values in sweep.values())
+        raise PlanError(
+            f"{source}: the sweep has too many points.",
+            expected=f"at most {MOST}",
+            found=f"{lengths} = {number:,}" if len(sweep) > 1 else str(number),
+            mend="sweep over fewer values, or divide it between several files",
+        )
+    return [dict(zip(keys, values, strict=True)) for values in product(*sweep.values())]
+
+
+def label_of(values: Mapping[str, Any]) -> str:
+    """A point in words.
+
+    >>> label_of({"federation.partition": {"by": "dirichlet", "alpha": 0.1}, "scheme.dc.lr_img": 10.0})
+    'dirichlet alpha=0.1, lr_img=10'
+    """
+    tails = [key.rpartition(".")[2] for key in values]
+    named = []
+    for tail, (key, value) in zip(tails, values.items(), strict=True):
+        name = tail if tails.count(tail) == 1 else key
+        named.append(word(value) if _speaks_for_itself(value) else f"{name}={word(value)}")
+    return ", ".join(named)
+
+
+def word(value: Any) -> str:
+    """A value in few words.
+
+    >>> word({"by": "pathological", "classes": 2}), word([1, 10]), word(10.0), word(True)
+    ('pathological classes=2', '1,10', '10', 'true')
+    """
+    if isinstance(value, Mapping):
+        if "name" in value:
+            return str(value["name"])
+        rest = [f"{key}={word(each)}" for key, each in value.items() if key != "by"]
+        return " ".join([str(value["by"]), *rest] if "by" in value else rest)
+    if isinstance(value, list | tuple):
+        return ",".join(map(word, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
+
+
+def _speaks_for_itself(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("by" in value or "name" in value)

@@ -1,0 +1,1 @@
+"""Where images come from: MedMNIST, files of one's own, drawn phantoms."""

@@ -1,0 +1,79 @@
+"""DM, distribution matching (Zhao & Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023, arXiv
+2110.04181).
+
+Under a fresh random network each time, the mean embedding of a class's synthetic images is brought to that of a batch
+of its real ones, both seen through one augmentation. No gradient of a gradient, no training: the lightest method here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.methods.engine.clusters import ClusterSettings
+from fedistill.methods.engine.early import EarlySettings, networks
+from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
+from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.settings import setting
+from fedistill.methods.engine.start import start
+from fedistill.models import Network, Params
+from fedistill.training import augment
+
+
+@dataclass(frozen=True)
+class DMSettings(ClusterSettings, EarlySettings, SteadySettings):
+    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings` and
+    `ClusterSettings`.
+
+    Args:
+        iterations: networks matched under, one step on the images each.
+        batch_real: real images of a class in a step.
+        lr_img, momentum_img: of the SGD on the images.
+        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away; the paper's start).
+        augment: whether both are seen through a drawn augmentation, as published.
+    """
+
+    iterations: int = setting(20_000, at_least=1)
+    batch_real: int = setting(256, at_least=1)
+    lr_img: float = setting(1.0, above=0)
+    start: str = setting("noise", choices=("noise", "real"))
+    momentum_img: float = setting(0.5, at_least=0)
+    augment: bool = setting(True)
+
+
+def mean_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
+    """Mean embedding (D,) of images (N, C, H, W), computed in the type of `params`, averaged in that of `x`."""
+    return net.embed(params, x.to(params[0].dtype)).to(x.dtype).mean(0)
+
+
+def dm(task: Task, settings: DMSettings) -> SyntheticSet:
+    """Images whose mean embedding under random networks is the real ones'.
+
+    Raises:
+        RunError: the images do not stay finite numbers.
+    """
+    ipc, size, mirror = task.budget, task.images.size, task.images.mirror
+    net, real, network = task.network(), task.images.pixels().to(task.device), networks(task, settings)
+    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings)
+    images, labels = first.images.to(task.device), first.labels.to(task.device)
+
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        params = tuple(p.to(task.dtype) for p in network(generator))
+        x = state.images.detach().requires_grad_()
+        total = torch.zeros((), device=x.device)
+        for at, mine in zip(first.held, first.groups, strict=True):
+            batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
+            made = x[mine]
+            if settings.augment:
+                draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
+                batch, made = augment.apply(batch, draw), augment.apply(made, draw)
+            with torch.no_grad():
+                wanted = mean_embedding(net, params, batch)
+            total = total + (mean_embedding(net, params, made) - wanted).square().sum()
+        [gradient] = torch.autograd.grad(total, x)
+        velocity = settings.momentum_img * state.velocity + gradient
+        loss = float(total.detach()) / len(first.groups)
+        return Advance(State(state.images - pace * settings.lr_img * velocity, velocity), loss, f"distance {loss:.3g}")
+
+    return steadily(task, "dm", settings, labels, State(images, torch.zeros_like(images)), advance)

@@ -1,0 +1,274 @@
+"""The loop that every method with iterations runs in: steady on anyone's data, and not lost when it is stopped.
+
+A method brings the images it starts from and one function, `advance`, that takes one iteration. The loop
+
+- draws each iteration's random numbers by the iteration's number, so that a resumed run meets the same ones;
+- goes back to the last good images with half the step when numbers are no longer finite or pixels run away, and says
+  so;
+- looks at the site's own validation images a few times: stops when their quality no longer moves, and returns the
+  latest images among the best; or averages the images of the last iterations (Polyak & Juditsky, SIAM J. Control
+  Optim. 30(4), 1992), which takes off the noise of small real batches and asks for no validation images;
+- keeps a checkpoint every so often, and when it is stopped (SIGTERM and Ctrl-C arrive as exceptions).
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.errors import RunError
+from fedistill.methods.engine.early import VERSION as EARLY_VERSION
+from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
+from fedistill.methods.engine.quality import Judge
+from fedistill.methods.engine.settings import setting
+from fedistill.training.device import full_precision
+from fedistill.training.fit import VERSION as FIT_VERSION
+
+VERSION = 3 + EARLY_VERSION + FIT_VERSION
+"""Raised, or one that it adds up is, when equal settings give other images; part of every key of a distillation."""
+
+# Pixels are -1..1, noise reaches about 5; images that teach networks stay within a few times that.
+FARTHEST_PIXEL = 100.0
+
+GOOD_EVERY = 10  # iterations between two states worth going back to
+MOST_HALVINGS = 12  # a step 4096 times smaller that still fails is not too large
+CHECKPOINT_SECONDS = 30.0
+
+# Validation AUC: what counts as movement, and how much an earlier look must be ahead to be preferred to a later one.
+MOVED, AHEAD = 0.002, 0.003
+
+
+@dataclass(frozen=True)
+class SteadySettings:
+    """What every method with iterations can be told.
+
+    Args:
+        iterations: of the method's outermost loop.
+        looks: how many times the images are tried on the site's validation images on the way; 0: never, as published.
+        patience: looks without improvement after which it stops; 0: it never stops early.
+        average: share of the iterations, the last ones, whose images are averaged, so that looks see the average and
+            it is returned; 0: none.
+    """
+
+    iterations: int = setting(1000, at_least=1)
+    looks: int = setting(0, at_least=0)
+    patience: int = setting(3, at_least=0)
+    average: float = setting(0.0, at_least=0, at_most=1)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Images on their way.
+
+    Args:
+        images: float32 (N, C, H, W).
+        velocity: of the SGD on them, alike.
+        numbers: what else the method carries from one iteration to the next.
+    """
+
+    images: Tensor
+    velocity: Tensor
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """One iteration's outcome: the next state, its loss, and what to tell a person watching."""
+
+    state: State
+    loss: float
+    message: str
+
+
+Advancing = Callable[[State, float, torch.Generator], Advance]
+"""``advance(state, pace, generator)``: `pace` (1, or less after trouble) multiplies the step on the images."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """How far the loop has come: all that a resumed one needs."""
+
+    state: State
+    good: State
+    chosen: State
+    total: Tensor  # of the images to be averaged
+    averaged: int = 0
+    step: int = 0
+    good_step: int = 0
+    chosen_step: int = 0
+    halvings: int = 0
+    looks: tuple[tuple[int, float], ...] = ()
+    stopped: bool = False
+    seconds: float = 0.0
+
+    @property
+    def pace(self) -> float:
+        return 0.5**self.halvings
+
+    @property
+    def shown(self) -> State:
+        """The state with the images that would be returned were this the last iteration."""
+        return replace(self.state, images=self.total / self.averaged) if self.averaged else self.state
+
+
+def steadily(
+    task: Task, name: str, settings: SteadySettings, labels: Tensor, first: State, advance: Advancing
+) -> SyntheticSet:
+    """Run a method's iterations to their end.
+
+    Args:
+        task: what it was asked to do.
+        name, settings: the method's.
+        labels: of the images.
+        first: where the images start.
+        advance: one iteration.
+
+    Returns:
+        the images, with ``numbers["log_lr"]`` as learned step size where the method carries one.
+
+    Raises:
+        RunError: the numbers left the finite however small the step was made.
+    """
+    about = {"method": name, "settings": asdict(settings), "version": VERSION, **task.detail()}
+    checkpoint = task.checkpoints(about)
+    run = _resumed(checkpoint.load(), first)
+    before, clock = run.seconds, time.monotonic()
+    saved = clock
+    judge = Judge.of(task, name) if settings.looks else None
+    every = math.ceil(settings.iterations / max(1, settings.looks))
+    unaveraged = settings.iterations - round(settings.average * settings.iterations)
+    try:
+        while run.step < settings.iterations and not run.stopped:
+            generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
+            with full_precision(first.images.device):
+                found = advance(run.state, run.pace, generator)
+            after, note = _accept(run, found, name)
+            if not note and after.step > unaveraged:
+                after = replace(after, total=after.total + after.state.images, averaged=after.averaged + 1)
+            if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
+                after, note = _look(after, judge, labels, settings.patience)
+            now = time.monotonic()
+            run = replace(after, seconds=before + now - clock)  # once, so that a step is never kept without its look
+            task.on_event(
+                {
+                    "stage": f"{name} ipc {task.ipc}",
+                    "step": run.step,
+                    "steps": settings.iterations,
+                    "seconds": run.seconds,
+                    "message": "; ".join(filter(None, (found.message, _said(run), note))),
+                    **_measured(run, found.loss),
+                }
+            )
+            if now - saved > CHECKPOINT_SECONDS:
+                checkpoint.save(*_kept(run))
+                saved = now
+    except BaseException:
+        checkpoint.save(*_kept(run))
+        raise
+    checkpoint.save(*_kept(run))
+    state = run.chosen if run.looks else run.shown
+    lr = math.exp(state.numbers["log_lr"]) if "log_lr" in state.numbers else None
+    return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before)
+
+
+def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
+    """The run after one iteration: one step on, or back at the last good images with half the step."""
+    images = found.state.images
+    fine = (
+        math.isfinite(found.loss)
+        and all(math.isfinite(v) for v in found.state.numbers.values())
+        and bool(images.abs().amax() < FARTHEST_PIXEL)  # False for NaN as well
+        and bool(torch.isfinite(found.state.velocity).all())
+    )
+    if fine:
+        run = replace(run, state=found.state, step=run.step + 1)
+        if run.step % GOOD_EVERY == 0:
+            run = replace(run, good=run.state, good_step=run.step)
+        return run, ""
+    if run.halvings == MOST_HALVINGS:
+        raise RunError(
+            f"{name}: the images left the range of numbers after {run.step + 1} iterations, "
+            f"however small the step ({run.pace:.0e} of the one set).",
+            expected=f"finite pixels below {FARTHEST_PIXEL:g}",
+            found=f"loss {found.loss:g}, largest pixel {float(images.abs().amax()):g}",
+            mend="take a smaller lr_img, or lr_net, lr_lr or lr_teacher where the method has them",
+        )
+    numbers = {name: 0.0 if name.endswith("velocity") else value for name, value in run.good.numbers.items()}
+    good = State(run.good.images, torch.zeros_like(run.good.velocity), numbers)
+    back = replace(
+        run,
+        state=good,
+        good=good,
+        total=torch.zeros_like(good.images),  # an average is of what comes after
+        averaged=0,
+        step=run.good_step,
+        halvings=run.halvings + 1,
+        looks=tuple(look for look in run.looks if look[0] <= run.good_step),  # the later ones will be taken again
+    )
+    if back.chosen_step > back.step:
+        back = replace(back, chosen=good, chosen_step=back.step)
+    return back, f"ran away: back at iteration {back.step} with step x {back.pace:g}"
+
+
+def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run, str]:
+    """The run after a look at the validation images."""
+    shown = run.shown
+    quality = judge(shown.images, labels)
+    earlier = [q for _, q in run.looks]
+    looks = (*run.looks, (run.step, quality))
+    if quality >= max((*earlier, quality)) - AHEAD:
+        run = replace(run, chosen=shown, chosen_step=run.step)
+    idle, peak = 0, -math.inf
+    for _, each in looks:
+        idle = 0 if each > peak + MOVED else idle + 1
+        peak = max(peak, each)
+    stopped = 0 < patience <= idle
+    said = f"validation AUC {100 * quality:.1f}"
+    if stopped:
+        said += f", no longer moving: stopped, images of iteration {run.chosen_step}"
+    return replace(run, looks=looks, stopped=stopped), said
+
+
+def _measured(run: _Run, loss: float) -> dict[str, float]:
+    """What curves are drawn of: the loss, and the validation AUC of images that were looked at just now."""
+    measured = {"loss": loss}
+    if run.looks and run.looks[-1][0] == run.step:
+        measured["validation_auc"] = run.looks[-1][1]
+    return measured
+
+
+def _said(run: _Run) -> str:
+    return f"step halved {run.halvings} times" if run.halvings else ""
+
+
+def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
+    """A run as tensors and plain numbers."""
+    states = {"state": run.state, "good": run.good, "chosen": run.chosen}
+    # Clones, because two states may be one, and a file holds every tensor for itself.
+    tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
+    tensors["total"] = run.total.clone()
+    note: dict[str, Any] = {f"{k}.numbers": dict(s.numbers) for k, s in states.items()}
+    for name in ("averaged", "step", "good_step", "chosen_step", "halvings", "looks", "stopped", "seconds"):
+        note[name] = getattr(run, name)
+    return tensors, note
+
+
+def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
+    """The run a checkpoint holds, or a new one."""
+    if found is None:
+        return _Run(first, first, first, torch.zeros_like(first.images))
+    tensors, note = found
+    device = first.images.device
+
+    def state(name: str) -> State:
+        images, velocity = (tensors[f"{name}.{part}"].to(device) for part in ("images", "velocity"))
+        return State(images, velocity, note.pop(f"{name}.numbers"))
+
+    kept = state("state"), state("good"), state("chosen"), tensors["total"].to(device)
+    looks = tuple((int(step), float(quality)) for step, quality in note.pop("looks"))
+    return _Run(*kept, looks=looks, **note)

@@ -1,0 +1,104 @@
+"""Where synthetic images start: which labels they carry, and the pixels before the first step."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.data.imageset import ImageSet
+from fedistill.errors import PolicyError
+from fedistill.methods.engine.clusters import ClusterSettings, clusters_held
+from fedistill.methods.engine.method import Task, classes_held
+
+WHOLE = ClusterSettings()  # classes as they are
+
+
+def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n of these positions, without replacement while they last, then again from all of them.
+
+    >>> sample(torch.tensor([4, 7]), 5, torch.Generator().manual_seed(0)).sort().values.tolist()[0]
+    4
+    """
+    rounds = -(-n // len(at))
+    return torch.cat([at[torch.randperm(len(at), generator=generator)] for _ in range(rounds)])[:n]
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Images and labels to begin with, and what is to be matched with what.
+
+    Args:
+        images: float32 (N, C, H, W).
+        labels: int64 (N,) or float32 (N, L).
+        held: positions of the real images of each group: a class the site holds, or a cluster of one.
+        groups: its synthetic images, as many in each.
+    """
+
+    images: Tensor
+    labels: Tensor
+    held: list[Tensor]
+    groups: list[slice]
+
+
+def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSettings = WHOLE) -> Start:
+    """Where a task begins.
+
+    A multi-label set is one group of ipc x labels images, whose label vectors are those of real images drawn at
+    random: vectors made up would pair findings that never occur together. Where a policy wants classes of several
+    patients (``task.smallest``), a vector that fewer have is drawn anew, each label by itself, as often as it occurs.
+
+    Args:
+        task: gives the real images, the budget and the classes held.
+        kind: ``noise`` or ``real``.
+        generator: of the draw.
+        clusters: what each class is split into.
+    """
+    real = task.images
+    budget = task.budget * (real.n_classes if real.multilabel else 1)
+    held = clusters_held(real, budget, clusters)
+    shared = shared_vectors(real, task.smallest) if real.multilabel and task.smallest > 1 else None
+    each = budget * len(classes_held(real)) // len(held)
+    picked = []
+    for _, same in groupby(held, key=id):  # a cluster listed several times gives each of its images once first
+        copies = list(same)
+        at = copies[0]
+        if shared is not None and kind == "real":  # an image keeps its own labels
+            at = _some(at[shared[at]], task.smallest)
+        picked.append(sample(at, len(copies) * each, generator))
+    positions = torch.cat(picked)
+    labels = real.targets()[positions]
+    if shared is not None:
+        labels = torch.where(shared[positions, None], labels, _drawn_anew(real, len(positions), generator))
+    if kind == "real":
+        images = real.take(positions.numpy()).pixels()
+    else:
+        images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
+    return Start(images, labels, held, [slice(i * each, (i + 1) * each) for i in range(len(held))])
+
+
+def shared_vectors(images: ImageSet, least: int) -> Tensor:
+    """Return which images have a label vector that at least so many patients (or images) share, bool (N,)."""
+    _, vector, counts = np.unique(images.labels, axis=0, return_inverse=True, return_counts=True)
+    vector = vector.reshape(-1)
+    if images.groups is not None:
+        pairs = np.unique(np.stack([vector, np.unique(images.groups, return_inverse=True)[1].reshape(-1)]), axis=1)
+        counts = np.bincount(pairs[0], minlength=len(counts))
+    return torch.from_numpy(counts[vector] >= least)
+
+
+def _some(at: Tensor, least: int) -> Tensor:
+    """Return these positions; raise PolicyError where there are none."""
+    if not len(at):
+        raise PolicyError(
+            f"The site's policy forbids it: no findings are shared by {least} patients (rule min_class_size).",
+            mend='start = "noise", whose labels may be drawn anew',
+        )
+    return at
+
+
+def _drawn_anew(images: ImageSet, n: int, generator: torch.Generator) -> Tensor:
+    """Return label vectors float32 (n, L) that are nobody's: each label drawn by itself, as often as it occurs."""
+    often = images.targets().mean(0)
+    return (torch.rand((n, images.n_classes), generator=generator) < often).float()

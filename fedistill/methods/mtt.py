@@ -1,0 +1,99 @@
+"""MTT, trajectory matching (Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022,
+arXiv 2203.11932).
+
+From an expert's weights at some epoch, a network is trained on the synthetic images for a few steps; images and step
+size are moved so that it arrives where the expert was some epochs later. The step size is learned as its logarithm:
+learned itself, it can turn negative.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.methods.engine import sgd
+from fedistill.methods.engine.loop import Advance, State, steadily
+from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.start import start
+from fedistill.methods.engine.unroll import trajectory_gradient
+from fedistill.methods.experts import experts
+from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.training import augment
+
+# One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
+FASTEST, FARTHEST = 1.5, 100.0
+
+
+def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:
+    """Positions for each step: epoch after epoch in fresh order, batches of this size; all at once where they fit.
+
+    >>> [len(b) for b in batches(5, 2, 4, torch.Generator().manual_seed(0))]
+    [2, 2, 1, 2]
+    """
+    if size is None or size >= n:
+        return [torch.arange(n)] * steps
+    found: list[Tensor] = []
+    while len(found) < steps:
+        found += torch.randperm(n, generator=generator).split(size)
+    return found[:steps]
+
+
+def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
+    """Images, and a step size, that train a network where the real images would.
+
+    Raises:
+        RunError: the images do not stay finite numbers.
+    """
+    ipc, size, mirror = task.budget, task.images.size, task.images.mirror
+    net = task.network()
+    paths = experts(task, settings)
+    shapes = net.init(torch.Generator())
+    begun = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
+    images, labels = begun.images.to(task.device), begun.labels.to(task.device)
+
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        path = paths[int(torch.randint(len(paths), (1,), generator=generator))]
+        epochs = settings.start_epochs(state.numbers["done"] / settings.iterations)
+        first = epochs[int(torch.randint(len(epochs), (1,), generator=generator))]
+        steps = batches(len(images), settings.batch_syn, settings.syn_steps, generator)
+        draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
+        lr = math.exp(state.numbers["log_lr"])
+        found = trajectory_gradient(
+            net,
+            sgd.unflatten(path[first].to(task.device), shapes),
+            sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
+            state.images,
+            labels,
+            lr,
+            batches=[b.to(task.device) for b in steps],
+            draws=draws,
+        )
+        velocity = settings.momentum_img * state.velocity + found.images
+        slope = lr * float(found.lr)  # in the logarithm of the step size
+        lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
+        numbers = {
+            "log_lr": next_log_lr(state.numbers["log_lr"], pace * lr_velocity, settings),
+            "lr_velocity": lr_velocity,
+            "done": state.numbers["done"] + 1,
+        }
+        moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers)
+        return Advance(moved, float(found.loss), f"loss {float(found.loss):.3f}, step size {lr:.4f}")
+
+    first = State(
+        images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
+    )
+    return steadily(task, "mtt", settings, labels, first, advance)
+
+
+def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:
+    """The logarithm of the step size after one step of SGD, kept from leaping and from leaving its range.
+
+    d log lr = d lr / lr, so a published lr_lr, which acts on lr, becomes lr_lr / lr_teacher^2 on its logarithm.
+    """
+    if not math.isfinite(velocity):
+        return math.nan  # the loop goes back to the last good state
+    change = -settings.lr_lr / settings.lr_teacher**2 * velocity
+    fastest, farthest, origin = math.log(FASTEST), math.log(FARTHEST), math.log(settings.lr_teacher)
+    moved = log_lr + max(-fastest, min(fastest, change))
+    return max(origin - farthest, min(origin + farthest, moved))

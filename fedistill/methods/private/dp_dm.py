@@ -1,0 +1,145 @@
+"""dp-dm: distribution matching under differential privacy, by few questions whose answers are used many times.
+
+The question is DM's (Zhao & Bilen, WACV 2023, arXiv 2110.04181): the mean embedding of each class's images under a
+fresh random network. It is asked of all images and all classes at once, a few times in all; every embedding is brought
+to norm 1 first, so that one image more or less moves the answer by 1, and a mean over hundreds of images stands far
+above the noise (as DP-MERF, Harder et al., AISTATS 2021, arXiv 2002.11603, for random features). Then the images are
+fitted to the noisy means (query few times and reuse, as Dosser, ICCV 2025), until they are as near as the noise leaves
+the true means: to come nearer would be to draw the noise.
+
+Most of what helps at a hospital's size is in two choices. An embedding of a narrow network has some hundred
+coordinates, where a gradient has ten thousand, and the noise grows with their root. And the distance that noise alone
+explains is known, being its variance times the number of coordinates: PneumoniaMNIST at epsilon 1, balanced accuracy on
+validation images 84 with that stop, 56 without (AUC 96 both).
+
+With these settings four hospitals of 941 images pool ten images a class each to validation AUC (balanced accuracy)
+97.5 (90.1) at epsilon 10 and 91.5 (83.3) at 1, width 32, one seed; with one query 90.0 (77.5) at 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.methods.engine.loop import Advance, State, steadily
+from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.settings import setting
+from fedistill.methods.private.noise import counted
+from fedistill.methods.private.queries import PrivateSettings, ask, begin
+from fedistill.models import Params, build
+
+NAME = "dp-dm"
+BETAS = 0.9, 0.999
+
+
+@dataclass(frozen=True)
+class DPDMSettings(PrivateSettings):
+    """Settings of dp-dm; beside them those of `PrivateSettings`.
+
+    Args:
+        clip: how much one patient can tell, in images: with groups, a patient of more images counts as this many.
+        iterations: steps of the fit, each on all answers.
+        grain: pixels in each direction between the points that are fitted; what lies between is interpolated. The
+            answers say little of fine patterns, and their noise draws them.
+        lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
+    """
+
+    clip: float = setting(1.0, at_least=1)
+    iterations: int = setting(150, at_least=1)
+    grain: int = setting(2, at_least=1)
+    lr_img: float = setting(0.05, above=0)
+
+
+def unit(embedding: Tensor) -> Tensor:
+    """Embeddings (N, D) brought to norm 1."""
+    return embedding / embedding.norm(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
+    """Images whose mean embeddings under a few random networks are the real ones', as far as the noise tells.
+
+    Raises:
+        SettingError: a multi-label set.
+        RunError: the images do not stay finite numbers.
+    """
+    x = task.images
+    net = build(task.model, channels=x.channels, classes=x.n_classes, size=x.size, width=settings.width)
+    # The networks are public: they are drawn before anything is asked, and say nothing of the images.
+    networks = [
+        _to(task.device, net.init(seeds.generator(task.seed, NAME, "network", q))) for q in range(settings.queries)
+    ]
+    real = x.pixels()
+
+    def rows(query: int) -> Callable[[Tensor], Tensor]:
+        def told(at: Tensor) -> Tensor:
+            with torch.no_grad():
+                return counted(unit(net.embed(networks[query], real[at].to(task.device))), 1.0)
+
+        return told
+
+    answers = ask(task, settings, NAME, rows, net=net, each=1.0)
+    fitting, images, labels = begin(task, NAME, answers, side=-(-x.size // settings.grain))
+    classes = answers.classes()
+    means, explained = targets(answers.sums[:, classes], answers.counts[classes], answers.noise)
+    means = means.to(task.device)
+
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        distance, gradient = 0.0, torch.zeros_like(state.images)
+        for c in range(len(classes)):
+            mine = slice(c * task.budget, (c + 1) * task.budget)
+            points = state.images[mine].detach().requires_grad_()
+            seen = grown(points, x.size)
+            for params, wanted in zip(networks, means[:, c], strict=True):
+                away = (unit(net.embed(params, seen)).mean(0) - wanted).square().sum() / (len(classes) * len(networks))
+                gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
+                distance += float(away.detach())
+        near = distance <= explained
+        loss = 0.0 if near else distance - explained
+        moved = adam(state, torch.zeros_like(gradient) if near else gradient, pace * settings.lr_img)
+        return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
+
+    first = State(images, torch.zeros((2, *images.shape), device=images.device))
+    made = steadily(fitting, NAME, settings, labels, first, advance)
+    return replace(made, images=grown(made.images, x.size))
+
+
+def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
+    """Class means out of noisy sums (Q, K, D) and counts (K,): (Q, K, D), and the squared distance from the true ones
+    that the noise explains, as a mean over the classes.
+
+    Means of vectors of norm 1 have norm 1 at most, so a longer one is brought back: it can only come nearer. The fit
+    ends for all classes at once, when their mean distance is explained: classes fitted more closely than others would
+    differ from these by that.
+    """
+    held = counts.clamp_min(1.0)
+    means = sums / held[:, None]
+    means = means / means.norm(dim=2, keepdim=True).clamp_min(1.0)
+    explained = sums.shape[2] * (noise / held).square()
+    return means, float(explained.clamp_max(1.0).mean())
+
+
+def grown(points: Tensor, size: int) -> Tensor:
+    """Images (N, C, size, size) through these points (N, C, side, side)."""
+    if points.shape[-1] == size:
+        return points
+    return F.interpolate(points, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def adam(state: State, gradient: Tensor, step: float) -> State:
+    """One step of Adam (Kingma & Ba, ICLR 2015): as long whatever the scale of the distance is.
+
+    Args:
+        state: its velocity holds the means of gradients and of their squares, (2, N, C, H, W).
+    """
+    t = state.numbers.get("steps", 0.0) + 1
+    mean = BETAS[0] * state.velocity[0] + (1 - BETAS[0]) * gradient
+    square = BETAS[1] * state.velocity[1] + (1 - BETAS[1]) * gradient.square()
+    along = mean / (1 - BETAS[0] ** t) / ((square / (1 - BETAS[1] ** t)).sqrt() + 1e-12)
+    return State(state.images - step * along, torch.stack([mean, square]), {"steps": t})
+
+
+def _to(device: str, params: Params) -> Params:
+    return tuple(p.to(device) for p in params)

@@ -1,0 +1,141 @@
+"""Every method by the name that files, tables and the command line use. A new one is a line here and a file beside."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedistill.data.imageset import ImageSet
+from fedistill.errors import SettingError, nearest
+from fedistill.methods import experts
+from fedistill.methods.dc import DCSettings, dc, dsa
+from fedistill.methods.dm import DMSettings, dm
+from fedistill.methods.engine.method import Method
+from fedistill.methods.engine.settings import read
+from fedistill.methods.mtt import mtt
+from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.methods.presets import DEFAULT, preset
+from fedistill.methods.private.dp_dc import DPDCSettings, dp_dc
+from fedistill.methods.private.dp_dm import DPDMSettings, dp_dm
+from fedistill.methods.private.queries import VERSION as DP_VERSION
+from fedistill.methods.private.queries import PrivateSettings
+from fedistill.methods.private.statement import statement
+from fedistill.methods.subset import EmbeddingSettings, NoSettings, full, herding, kcenter, random
+from fedistill.training.recipe import Recipe
+
+METHODS: dict[str, Method] = {
+    "full": Method(full, NoSettings, "all real images", real=True, budget=False),
+    "random": Method(random, NoSettings, "real images drawn at random", real=True, drawn=True),
+    "herding": Method(herding, EmbeddingSettings, "real images nearest to their class's mean embedding", real=True),
+    "kcenter": Method(kcenter, EmbeddingSettings, "real images that leave no other far away", real=True),
+    "dc": Method(
+        dc,
+        DCSettings,
+        "gradient matching (arXiv 2006.05929)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=300, batch=256, augment=False),
+    ),
+    "dsa": Method(
+        dsa,
+        DCSettings,
+        "gradient matching through augmentations (arXiv 2102.08259)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "dm": Method(
+        dm,
+        DMSettings,
+        "distribution matching (arXiv 2110.04181)",
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "mtt": Method(
+        mtt,
+        MTTSettings,
+        "trajectory matching (arXiv 2203.11932)",
+        version=experts.VERSION,
+        # Its step size is the learned one that comes with the images.
+        native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "dp-dc": Method(
+        dp_dc,
+        DPDCSettings,
+        "gradient matching, differentially private (after arXiv 2211.04446)",
+        multilabel=False,
+        version=DP_VERSION,
+    ),
+    "dp-dm": Method(
+        dp_dm,
+        DPDMSettings,
+        "distribution matching, differentially private: few questions, used many times",
+        multilabel=False,
+        version=DP_VERSION,
+    ),
+}
+
+
+def method_named(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if name not in METHODS:
+        raise SettingError(f"There is no method {name!r}.", mend=nearest(name, METHODS))
+    return METHODS[name]
+
+
+def is_private(name: str) -> bool:
+    """Whether a method's images come with a differential-privacy bound."""
+    return issubclass(method_named(name).settings, PrivateSettings)
+
+
+def settings_for(
+    name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
+) -> Any:
+    """A method's settings: those of a preset, these values over them, and over both those for this budget.
+
+    Args:
+        name: of the method.
+        values: as a simulation's file gives them; ``preset`` names the preset (``measured`` unless given, or
+            ``published``), the sub-table ``ipc`` holds values for one budget, by its number.
+        ipc: the budget.
+        dataset: the data set's name, which a preset may know.
+
+    Raises:
+        SettingError: no such method, preset or setting, or a value of the wrong type or out of range.
+
+    >>> settings_for("dc", {"iterations": 300, "ipc": {"10": {"iterations": 40}}}, ipc=10).iterations
+    40
+    >>> settings_for("dc", {"preset": "published"}, ipc=10).batch_real
+    256
+    """
+    values = dict(values or {})
+    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
+    return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
+
+
+def provenance(
+    name: str, settings: Mapping[str, Any], *, model: str, width: int, precision: str, images: ImageSet
+) -> dict[str, Any]:
+    """What a Release says of how it was made: what it takes to repeat it, and the data's source and licence."""
+    return {
+        "settings": dict(settings),
+        "version": method_named(name).version,
+        "model": model,
+        "width": width,
+        "precision": precision,
+        "source": images.source,
+        "licence": images.licence,
+        "class_names": list(images.class_names),
+    }
+
+
+def privacy_statement(name: str, settings: Sequence[Any] = (), *, groups: bool = False, entropy: str = "seeded") -> str:
+    """What a Release says of what protects the patients.
+
+    Args:
+        settings: of each budget; groups: whether the images say which patient they are of; entropy: of the task. Only
+            private methods' statements depend on these.
+    """
+    method = method_named(name)
+    if method.real:
+        return "These are real patients' images."
+    if is_private(name):
+        return statement(settings, groups=groups, entropy=entropy)
+    return "Synthetic images without a differential-privacy bound; what they leak must be measured by attack."

@@ -1,0 +1,134 @@
+"""Schemes that share real images: all of them, a random subset, or the subset that herding or k-center picks.
+
+Herding: Welling, *Herding dynamical weights to learn*, ICML 2009, as Rebuffi et al. use it (iCaRL, CVPR 2017, arXiv
+1611.07725): image after image, the one that brings the mean embedding of those picked nearest to the class's mean.
+k-center: Sener & Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, ICLR 2018 (arXiv
+1708.00489), their greedy form: image after image, the one farthest from all picked, the first nearest to the mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.methods.engine import sgd
+from fedistill.methods.engine.method import SyntheticSet, Task, Tensors, classes_held
+from fedistill.methods.engine.settings import setting
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of methods that have nothing to set."""
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """Args: ``epochs``, ``batch`` and ``lr`` of training the network whose embedding is used."""
+
+    epochs: int = setting(10, at_least=0)
+    batch: int = setting(32, at_least=1)
+    lr: float = setting(0.01, above=0)
+
+
+def full(task: Task, settings: NoSettings) -> SyntheticSet:
+    """Every image."""
+    return SyntheticSet(task.images.pixels(), task.images.targets(), None)
+
+
+def random(task: Task, settings: NoSettings) -> SyntheticSet:
+    """`task.draws` independent subsets, each of min(ipc, count) images of every class held."""
+    draws = [_random_subset(task, seeds.rng(task.seed, "random", task.budget, i)) for i in range(task.draws)]
+    chosen = task.images.take(np.concatenate(draws))
+    which = torch.repeat_interleave(torch.arange(task.draws), torch.tensor([len(d) for d in draws]))
+    return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget, draw=which if task.draws > 1 else None)
+
+
+def herding(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
+    """The min(ipc, count) images of every class held whose mean embedding is nearest to the class's."""
+    return _picked(task, settings, herd)
+
+
+def kcenter(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
+    """min(ipc, count) images of every class held, spread so that every other one has one of them near."""
+    return _picked(task, settings, spread)
+
+
+def _picked(task: Task, settings: EmbeddingSettings, pick: Callable[[Tensor, int], Tensor]) -> SyntheticSet:
+    features = embedding(task, settings)
+    picked = [at[pick(features[at], _each(task, len(at)))] for at in classes_held(task.images)]
+    chosen = task.images.take(torch.cat(picked).numpy())
+    return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget)
+
+
+def herd(features: Tensor, n: int) -> Tensor:
+    """Positions of n rows of (N, D), greedily keeping the mean of those picked nearest to the mean of all.
+
+    >>> herd(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), 2).tolist()
+    [1, 2]
+    """
+    mean = features.mean(0)
+    total = torch.zeros_like(mean)
+    free = torch.ones(len(features), dtype=torch.bool)
+    picked: list[int] = []
+    for k in range(1, n + 1):
+        away = torch.linalg.vector_norm((total + features) / k - mean, dim=1)
+        best = int(torch.where(free, away, torch.inf).argmin())
+        free[best] = False
+        total = total + features[best]
+        picked.append(best)
+    return torch.tensor(picked)
+
+
+def spread(features: Tensor, n: int) -> Tensor:
+    """Positions of n rows of (N, D), greedily: first the one nearest to the mean, then always the one farthest away.
+
+    >>> spread(torch.tensor([[0.0], [1.0], [5.0], [6.0], [3.5]]), 3).tolist()
+    [4, 0, 3]
+    """
+    nearest = int(torch.linalg.vector_norm(features - features.mean(0), dim=1).argmin())
+    picked, away = [nearest], torch.full((len(features),), torch.inf)
+    while len(picked) < n:
+        away = torch.minimum(away, torch.linalg.vector_norm(features - features[picked[-1]], dim=1))
+        away[picked[-1]] = -1  # equal images: none is picked twice
+        picked.append(int(away.argmax()))
+    return torch.tensor(picked)
+
+
+def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
+    """Features (N, D) of the site's images under a network trained on them, each of length one (as in iCaRL)."""
+    net = task.network()
+    x, y = task.images.pixels(), task.images.targets()
+
+    def make() -> Tensors:
+        generator = seeds.generator(task.seed, "herding")
+        params = sgd.fresh(net.init(generator))
+        sgd.epochs(net, params, x, y, n=settings.epochs, batch=settings.batch, lr=settings.lr, generator=generator)
+        return {"theta": sgd.flatten(params)}
+
+    about = {
+        **task.training_detail(),
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        "lr": settings.lr,
+        "version": VERSION,
+    }
+    theta = task.remember("embedding", about, make)["theta"]
+    params = sgd.unflatten(theta, net.init(torch.Generator()))
+    with torch.no_grad():
+        features = torch.cat([net.embed(params, part) for part in x.split(64)])
+    return torch.nn.functional.normalize(features, dim=1)
+
+
+def _each(task: Task, available: int) -> int:
+    wanted = task.budget * (task.images.n_classes if task.images.multilabel else 1)
+    return min(wanted, available)
+
+
+def _random_subset(task: Task, rng: np.random.Generator) -> np.ndarray:
+    groups = [at.numpy() for at in classes_held(task.images)]
+    return np.concatenate([rng.choice(at, _each(task, len(at)), replace=False) for at in groups])

@@ -1,0 +1,1 @@
+"""Privacy budgets, and the ledger of what has left."""

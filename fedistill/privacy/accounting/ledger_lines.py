@@ -1,0 +1,115 @@
+"""The lines of a ledger as they are read: each checked against its chain, none passed over."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedistill.core.accounting import Cost, Mechanism
+from fedistill.core.json_lines import parse
+from fedistill.errors import LedgerError
+from fedistill.privacy.accounting.budget import Charge
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """When, and for what: the part that both kinds of entry have.
+
+    Args:
+        to: who asked: a Flower run, or ``simulation``.
+        ipc: budgets in images per class; empty for schemes without.
+    """
+
+    to: str
+    scheme: str
+    ipc: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line.
+
+    Args:
+        time: seconds since 1970.
+        charge: what was paid for; or
+        sha256: of the Release that left, and the keys of the charges that it rests on.
+        item: of the job it answered; per_class: images of a class in it, where no privacy budget bounds it.
+    """
+
+    time: float
+    occasion: Occasion
+    charge: Charge | None = None
+    sha256: str = ""
+    keys: tuple[str, ...] = ()
+    item: str = ""
+    per_class: int = 0
+
+
+def read(path: Path) -> tuple[list[Entry], str]:
+    """A ledger's entries, and the chain that the next one continues.
+
+    Raises:
+        LedgerError: it cannot be read, a line was changed, or the last one is torn.
+    """
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be read.", found=error, mend="let this user read it") from error
+    entries, chain = [], ""
+    lines = data.split(b"\n")
+    for number, raw in enumerate(lines, 1):
+        if not raw and number == len(lines):
+            break
+        try:
+            entry, chain = _entry(raw, chain)
+        except UNREADABLE as error:
+            torn = number == len(lines)
+            raise _torn(path, number) if torn else _damaged(path, number, error) from error
+        entries.append(entry)
+    return entries, chain
+
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What reading a line that is no entry stumbles over."""
+
+
+def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
+    """A line and its chain; one of `UNREADABLE` where it is none."""
+    content, line = parse(raw), raw.decode()
+    chained = content.pop("chain")
+    body = line[: line.rindex(', "chain"')] + "}"
+    if chained != link(chain, body):
+        raise ValueError("its content, or the line before it, is not what was written")
+    kind, when = content.pop("entry"), float(content.pop("time"))
+    occasion = Occasion(content.pop("to"), content.pop("scheme"), tuple(content.pop("ipc")))
+    if kind == "released":
+        counted = str(content.get("item", "")), int(content.get("per_class", 0))
+        return Entry(when, occasion, None, content["sha256"], tuple(content["keys"]), *counted), chained
+    if kind != "charged":
+        raise ValueError(f"there is no entry {kind!r}")
+    cost = content.pop("cost")
+    limit = content.pop("limit")
+    paid = Cost(**{**cost, "mechanism": Mechanism(**cost["mechanism"])})
+    return Entry(when, occasion, Charge(**content, cost=paid, limit=None if limit is None else tuple(limit))), chained
+
+
+def link(before: str, line: str) -> str:
+    """The chain of a line: of its own content, and of the line before."""
+    return hashlib.sha256(f"{before}\n{line}".encode()).hexdigest()
+
+
+def _damaged(path: Path, number: int, error: Exception) -> LedgerError:
+    return LedgerError(
+        f"The ledger {path} is damaged at line {number}, so nothing is released.",
+        expected="every line as it was written",
+        found=f"nothing called {error}" if isinstance(error, KeyError) else error,
+        mend="put a good copy in its place; what was spent cannot be known from this one",
+    )
+
+
+def _torn(path: Path, number: int) -> LedgerError:
+    return LedgerError(
+        f"The last line of the ledger {path}, line {number}, is torn: a process was stopped while it wrote.",
+        expected="a whole line",
+        mend="look at the line and delete it: noise is drawn only after its charge is whole on the disk, so nothing "
+        "was spent by a line that is not",
+    )

@@ -1,0 +1,1 @@
+"""Attacks, and the statistics of what they find."""

@@ -1,0 +1,231 @@
+"""One shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
+
+The attacker is the server, or whoever gets hold of a network that a site trained alone. It knows the method, its
+settings, the other sites' Releases and the recipe that networks are trained by; it does not know the site's seed, nor
+which records the site holds. So it distils sets of records of its own choice, each from a fresh seed, and trains global
+networks on each pool, all from the same seeds, for those are its own to choose. What it reads off a shadow are its
+signals: how near the Release comes to each record, and how sure the networks are of it (Carlini et al., S&P 2022, arXiv
+2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
+
+Where sites send networks round after round, a shadow is all rounds of that: see
+`fedistill.privacy.attacks.shadow_rounds`.
+
+It is granted two things that a real server would have to guess: records that are the site's own, and the validation
+images by which the site's method stops. The population that RMIA needs is the official test split, which the server has
+and no shadow holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.core.seeds import spawn
+from fedistill.data.imageset import ImageSet
+from fedistill.errors import RunError
+from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.registry import method_named
+from fedistill.models import Network, Params
+from fedistill.privacy.attacks.lira import logit_confidence
+from fedistill.privacy.attacks.nearest import Space
+from fedistill.privacy.attacks.nn_attack import distances
+from fedistill.privacy.attacks.rmia import true_probability
+from fedistill.privacy.attacks.shadow_design import Design
+from fedistill.privacy.attacks.shadow_rounds import Rounds, sent
+from fedistill.release.release import pack, unpack
+from fedistill.training.dpsgd import DPSGD, begin, fit_privately
+from fedistill.training.ensemble import fit_ensemble
+from fedistill.training.fit import predict
+from fedistill.training.noise import source_for
+from fedistill.training.recipe import Recipe
+
+VERSION = 1
+"""Raised when equal settings give other signals; part of their key in the store."""
+
+SPACES: tuple[Space, ...] = ("pixels", "features")
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """The plain design: every record is attacked, and each shadow holds half of them; beside it stands `Canaries`."""
+
+    design: Design
+
+    def records(self, images: ImageSet) -> ImageSet:
+        """What the attacks look at: all."""
+        return images
+
+    def shadow(self, images: ImageSet, number: int) -> ImageSet:
+        """What a shadow holds."""
+        return images.take(np.flatnonzero(self.design.membership[number]))
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """What the attacker repeats for every shadow.
+
+    Args:
+        method, settings: how the site distils; encoding: what its synthetic images travel as.
+        join: the pool from a Release's images and labels: (images, labels) of all sites together.
+        network, recipe: how the server trains; seeds: of its networks; mirror: whether a flip keeps the labels true.
+    """
+
+    method: str
+    settings: Any
+    encoding: str
+    join: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    mirror: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What is repeated where a site makes no images, but networks, of its own images alone.
+
+    Args:
+        network, recipe, seeds, mirror: as of `Mechanism`.
+        private: settings of DP-SGD where the site trains by it; then in place of the recipe. Each network spends its
+            epsilon anew.
+    """
+
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    mirror: bool
+    private: DPSGD | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What an attacker reads off one shadow, of N records, by A networks, with Z records of the population.
+
+    Args:
+        distance: by space, float64 (N,), to the nearest released image of the record's label; empty without images.
+        absent: bool (N,), where the Release has none of that label.
+        confidence: float64 (A, N), of several labels (A, N, L): logit-scaled, of the record's label.
+        probability: float64 (A, N), of the record's label; population: float64 (A, Z), likewise.
+    """
+
+    distance: Mapping[str, np.ndarray]
+    absent: np.ndarray
+    confidence: np.ndarray
+    probability: np.ndarray
+    population: np.ndarray
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As a store keeps them."""
+        named = {f"distance.{space}": value for space, value in self.distance.items()}
+        named |= {name: getattr(self, name) for name in ("absent", "confidence", "probability", "population")}
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in named.items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Signals":
+        """The inverse of `tensors`."""
+        found = {name: value.numpy() for name, value in tensors.items()}
+        distance = {name.removeprefix("distance."): found.pop(name) for name in list(found) if "distance." in name}
+        return cls(distance, **found)
+
+
+def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet, population: ImageSet) -> Signals:
+    """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals; or train
+    networks on what it holds, alone or in rounds with others.
+
+    Args:
+        task: with the images the shadow holds, and a seed that is its own.
+        records: those attacked, labelled as they are where they are held.
+
+    Raises:
+        RunError: a network that diverged; ReleaseError: images that are no numbers. Either tells nothing.
+    """
+    if isinstance(mechanism, Alone):
+        return signals(None, trained_alone(task, mechanism), mechanism.network, records, population)
+    if isinstance(mechanism, Rounds):
+        return signals(None, sent(task, mechanism), mechanism.network, records, population)
+    release = released(task, mechanism)
+    networks = trained(task, mechanism, release)
+    return signals(release, networks, mechanism.network, records, population)
+
+
+def released(task: Task, mechanism: Mechanism) -> SyntheticSet:
+    """What the site would send, as the server sees it: after rounding for the wire."""
+    method = method_named(mechanism.method)
+    made = method.run(task, mechanism.settings)
+    return unpack(pack(made, real=method.real, encoding=mechanism.encoding), task.ipc)
+
+
+def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Params]:
+    """Global networks on the pool with this Release, on the processor."""
+    return _fitted(task, mechanism, *mechanism.join(release.images, release.labels))
+
+
+def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
+    """Networks on what the shadow holds, on the processor."""
+    private = mechanism.private
+    if private is None:
+        return _fitted(task, mechanism, task.images.pixels(), task.images.targets())
+
+    def on_step(step: int, steps: int, ratio: float) -> None:
+        task.on_event({"stage": "training", "step": step, "steps": steps})
+
+    sigma = private.mechanism().sigma
+    found = []
+    for number, seed in enumerate(mechanism.seeds):
+        noise = source_for("seeded", spawn(task.seed, "noise", number), "dpsgd")  # as unknown to the attacker as any
+        start, device = begin(mechanism.network, seed), torch.device(task.device)
+        made = fit_privately(
+            mechanism.network,
+            task.images,
+            private,
+            sigma=sigma,
+            source=noise,
+            start=start,
+            device=device,
+            on_step=on_step,
+        )
+        found.append(tuple(p.cpu() for p in made))
+    return found
+
+
+def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Tensor) -> list[Params]:
+    def on_step(step: int, steps: int) -> None:
+        task.on_event({"stage": "training", "step": step, "steps": steps})
+
+    found = fit_ensemble(
+        mechanism.network,
+        images.to(task.device),
+        labels.to(task.device),
+        mechanism.recipe,
+        seeds=mechanism.seeds,
+        mirror=mechanism.mirror,
+        most=None if task.device != "cpu" else 1,  # on a processor networks take longer together
+        on_step=on_step,
+    )
+    return [tuple(p.cpu() for p in params) for params in found]
+
+
+def signals(
+    release: SyntheticSet | None,
+    networks: list[Params],
+    network: Network,
+    records: ImageSet,
+    population: ImageSet,
+) -> Signals:
+    """What shows of each record in a Release and in the networks of its pool."""
+    x, y, z, z_labels = records.pixels(), records.targets(), population.pixels(), population.targets()
+    logits = [predict(network, params, x) for params in networks]
+    others = [predict(network, params, z) for params in networks]
+    if not all(torch.isfinite(each).all() for each in (*logits, *others)):
+        raise RunError("A shadow's network diverged: it tells nothing.", expected="finite logits", found="NaN")
+    found = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
+    return Signals(
+        distance={str(space): near[0] for space, (near, _) in found.items()},
+        absent=found["pixels"][1][0] if found else np.ones(len(records), bool),
+        confidence=np.stack([logit_confidence(each, y) for each in logits]),
+        probability=np.stack([true_probability(each, y) for each in logits]),
+        population=np.stack([true_probability(each, z_labels) for each in others]),
+    )

@@ -1,0 +1,1 @@
+"""A site's rules, and the checks that keep them."""

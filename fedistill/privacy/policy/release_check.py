@@ -1,0 +1,146 @@
+"""The last look at a Release before it leaves: at the images themselves, whatever was asked and whoever made them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedistill.data.imageset import ImageSet
+from fedistill.errors import DataError, PolicyError
+from fedistill.methods.registry import is_private, method_named
+from fedistill.privacy.policy.proximity import proximity
+from fedistill.privacy.policy.rules import Asked, Policy, check_request
+from fedistill.release.release import Packed, Release, unpack
+
+PROMISE = "Differentially private: epsilon "
+"""How every statement of a bound begins."""
+
+
+def check_release(policy: Policy, release: Release, *, small: frozenset[int], apart: bool = False) -> None:
+    """Refuse what breaks a rule.
+
+    Args:
+        small: classes that nothing may tell of; see `fedistill.privacy.policy.disclosure.too_small`. A private Release
+            may tell of any, for its noisy counts chose them.
+        apart: several draws are alternatives, as in a simulation, where one network is trained on each; else they leave
+            together and count together.
+
+    Raises:
+        PolicyError: names the rule.
+    """
+    scheme, private = release.scheme, is_private(release.scheme)
+    if release.real != method_named(scheme).real:
+        raise _refused(scheme, "says otherwise than its method whether its images are real", "allow_real_images")
+    for ipc, packed in release.sets.items():
+        for name, value in packed.tensors().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise _refused(scheme, f"holds NaN or infinity in its {name}", "finite numbers")
+        counted = _counted(packed, apart=apart)
+        check_request(
+            policy,
+            Asked(
+                scheme,
+                real=release.real,
+                starts=_starts(release.provenance),
+                per_class=None if ipc is None else max(ipc, _most(packed, counted)),
+                private=private,
+            ),
+        )
+        if not private and any(counted[c] for c in small if c < len(counted)):
+            raise _refused(scheme, f"holds a class of fewer than {policy.smallest}", "min_class_size")
+        if release.real and policy.share_counts != "exact" and ipc is not None and not _full(packed, ipc):
+            raise _refused(scheme, "sends all images of a class, which tells how many there are", "share_counts")
+    if private and not release.privacy.startswith(PROMISE):
+        raise _refused(scheme, "does not say what its bound is", "non_private")
+
+
+def screened(
+    policy: Policy,
+    sets: Mapping[int | None, Packed],
+    training: ImageSet,
+    held_out: ImageSet,
+    on_event: Callable[[dict[str, Any]], None],
+) -> None:
+    """Hold synthetic images, as they would arrive, against the training images, by the policy's screen for copies.
+
+    How many were found is told here alone: it follows from patients' images.
+
+    Raises:
+        PolicyError: rule proximity: one is too near, or there is nothing to compare with.
+    """
+    if policy.proximity == "off":
+        return
+    for ipc, packed in sets.items():
+        try:
+            found = proximity(
+                unpack(packed, ipc), training, held_out, space="pixels", quantile=policy.proximity_quantile
+            )
+        except DataError as error:
+            raise PolicyError(
+                f"The site's policy wants copies to be screened for (rule proximity), and cannot: {error.what}",
+                mend="a larger held_out in the federation file",
+            ) from error
+        stage = "proximity warning" if found.too_near else "proximity"
+        on_event({"stage": stage, "message": f"ipc {ipc}: {found}"})
+        if found.too_near and policy.proximity == "refuse":
+            raise PolicyError(
+                "The site's policy forbids it: of its synthetic images some come nearer to a patient's image than "
+                f"{100 * (1 - policy.proximity_quantile):g} % of other patients' images do (rule proximity)."
+            )
+
+
+def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
+    """What a Release's statement adds of the rules that were applied to it; empty where none beside the usual were.
+
+    Args:
+        unit: what classes are counted in, ``image`` or ``patient``.
+    """
+    words = []
+    if policy.smallest > 1 and private:
+        words.append(f"A class is left out unless its noisy count tells of at least {policy.smallest} {unit}s.")
+    elif policy.smallest > 1:
+        words.append(f"No class of fewer than {policy.smallest} {unit}s has a part in it.")
+    if policy.proximity != "off" and private:
+        words.append("No screen for copies was applied: its outcome depends on patients' images.")
+    elif policy.proximity != "off" and not real:
+        done = "keeps them in" if policy.proximity == "refuse" else "warns at the site"
+        words.append(f"A screen for copies {done} (a screen, not a guarantee).")
+    return "".join(f" {each}" for each in words)
+
+
+def _counted(packed: Packed, *, apart: bool) -> Tensor:
+    """Images of each class (of several labels: with each), int64 (K,); the most that any draw has, where apart."""
+    labels = packed.labels
+    if labels.ndim == 1:
+        labels = torch.nn.functional.one_hot(labels, int(labels.max()) + 1) if len(labels) else labels[:, None]
+    if not apart or packed.draw is None:
+        return (labels > 0).sum(0)
+    return torch.stack([(labels[packed.draw == d] > 0).sum(0) for d in packed.draw.unique()]).amax(0)
+
+
+def _most(packed: Packed, counted: Tensor) -> int:
+    """Images per class: the most that any class has; of several labels, all images over all labels."""
+    if packed.labels.ndim == 1:
+        return int(counted.max())
+    return -(-len(packed) // packed.labels.shape[1])
+
+
+def _full(packed: Packed, ipc: int) -> bool:
+    """Whether every draw has as many images of each class it has as were asked for; of several labels, in all."""
+    draws = [packed.labels] if packed.draw is None else [packed.labels[packed.draw == d] for d in packed.draw.unique()]
+    for labels in draws:
+        if labels.ndim == 2 and len(labels) != ipc * labels.shape[1]:
+            return False
+        if labels.ndim == 1 and not set(torch.bincount(labels).tolist()) <= {0, ipc}:
+            return False
+    return True
+
+
+def _starts(provenance: Mapping[str, Any]) -> frozenset[str]:
+    tables = [each for each in provenance.get("settings", {}).values() if isinstance(each, Mapping)]
+    return frozenset(str(each["start"]) for each in tables if "start" in each)
+
+
+def _refused(scheme: str, does: str, rule: str) -> PolicyError:
+    return PolicyError(f"The site's policy forbids {scheme!r}: its Release {does} (rule {rule}).")

@@ -1,0 +1,254 @@
+"""What a site lets out: its rules, judged by the site itself before any work, whatever the server asked for.
+
+A request is judged by what it would send (`Asked`), never by what it says of itself; what was made is looked at once
+more before it leaves (`fedistill.privacy.policy.release_check`). A refusal names the rule. The same objections are
+raised when a simulation's file is read, so that what every site would refuse is said before any work.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fedistill.core.accounting import Cost
+from fedistill.errors import PolicyError, nearest
+from fedistill.models import MODELS
+from fedistill.privacy.accounting.budget import within
+from fedistill.privacy.policy.floors import Told, below_floor
+from fedistill.privacy.policy.proximity import QUANTILE
+
+Counts = Literal["exact", "rounded", "none"]
+
+
+class Policy(BaseModel):
+    """A site's rules.
+
+    Args:
+        allow_real_images: whether schemes that send patients' own images (full, random, herding) may run. Refused
+            unless a federation file allows it, as those of simulations do for their baselines.
+        allow_weights: whether schemes that send networks trained on patients' images (fedavg, ensemble) may run.
+            Refused unless allowed, for a network tells of what it was trained on.
+        start: where synthetic images may start from: ``noise`` alone, or ``real`` ones too, which few steps leave
+            recognisable.
+        min_class_size: a class of fewer training patients (images, where they do not say whose they are) takes part in
+            nothing: no image, network or score is made of it, and nothing says that it is there. 0 or 1: off.
+        max_ipc: images of a class that may leave. At a deployed site that is the sum over all budgets and draws of all
+            Releases without a privacy bound that ever left, by its ledger; in a simulation, whose Releases are
+            alternatives, a bound on every budget of every Release by itself.
+        max_releases: Releases that may leave a deployed site, in all, by its ledger; the same one again is no other.
+        smallest_batch, smallest_cluster: real images in any mean or batch, and in a cluster, that a method may be told
+            to take; a class with fewer patients than smallest_batch takes no part, for its mean would be of fewer.
+        fewest_iterations: steps that a method may be told to take at least.
+        encoding: ``uint8`` alone, or ``any`` that a Release can have.
+        models, widths: networks that may be matched on; empty: any. For these rules see
+        `fedistill.privacy.policy.floors`.
+        share_counts: what is told of how many images there are: ``exact``; ``rounded`` to tens; ``none``. See
+            `fedistill.privacy.policy.disclosure`.
+        epsilon_max, delta: the privacy budget of this site: what all its private Releases together may spend, by its
+            ledger (`fedistill.privacy.accounting.budget`).
+        non_private: whether Releases without a differential-privacy bound are allowed. Unless given: where there is no
+            epsilon_max; a budget that other Releases pass by would bound nothing.
+        proximity: whether a screen for copies (`fedistill.privacy.policy.proximity`) is ``off``, warns at the site, or
+            makes it refuse. Needs held-out images. Private Releases pass it by: its outcome depends on patients'
+            images.
+        proximity_quantile: share of real images that the screen would accuse.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    allow_real_images: bool = False
+    allow_weights: bool = False
+    start: Literal["noise", "real"] = "noise"
+    min_class_size: Annotated[int, Field(ge=0)] = 1
+    max_ipc: Annotated[int, Field(ge=1)] | None = None
+    max_releases: Annotated[int, Field(ge=0)] | None = None
+    smallest_batch: Annotated[int, Field(ge=1)] = 1
+    smallest_cluster: Annotated[int, Field(ge=1)] = 1
+    fewest_iterations: Annotated[int, Field(ge=1)] = 1
+    encoding: Literal["uint8", "any"] = "any"
+    models: tuple[str, ...] = ()
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    share_counts: Counts = "exact"
+    epsilon_max: Annotated[float, Field(gt=0)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    non_private: Literal["allow", "refuse"] | None = None
+    proximity: Literal["off", "warn", "refuse"] = "off"
+    proximity_quantile: Annotated[float, Field(ge=0, le=0.5)] = QUANTILE
+
+    @field_validator("models", "widths", mode="before")
+    @classmethod
+    def _a_list_in_toml(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in MODELS:
+                raise ValueError(f"there is no model {name!r}: {nearest(name, MODELS)}")
+        return value
+
+    @property
+    def private_only(self) -> bool:
+        """Whether nothing leaves without a differential-privacy bound."""
+        return (self.non_private or ("refuse" if self.epsilon_max is not None else "allow")) == "refuse"
+
+    @property
+    def limit(self) -> tuple[float, float] | None:
+        """The budget, (epsilon, delta); None without one."""
+        return None if self.epsilon_max is None else (self.epsilon_max, self.delta)
+
+    @property
+    def smallest(self) -> int:
+        """Patients or images that a class has at least, to take part in anything."""
+        return max(1, self.min_class_size)
+
+    @property
+    def least_in_class(self) -> int:
+        """Patients or images that a class has at least, to be averaged over where no noise is added."""
+        return max(self.smallest, self.smallest_batch)
+
+
+class SitePolicy(Policy):
+    """A deployed site's rules: what its file does not say is safe.
+
+    The figures behind the floors are in ``README.md`` beside this file.
+    """
+
+    min_class_size: Annotated[int, Field(ge=0)] = 48
+    max_ipc: Annotated[int, Field(ge=1)] | None = 12
+    max_releases: Annotated[int, Field(ge=0)] | None = 2
+    smallest_batch: Annotated[int, Field(ge=1)] = 32
+    smallest_cluster: Annotated[int, Field(ge=1)] = 48
+    fewest_iterations: Annotated[int, Field(ge=1)] = 20
+    encoding: Literal["uint8", "any"] = "uint8"
+    models: tuple[str, ...] = ("convnet",)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
+    share_counts: Counts = "rounded"
+
+    @model_validator(mode="after")
+    def _of_one_mind(self) -> "SitePolicy":
+        require_bound(self)
+        if self.private_only and self.allow_real_images:
+            raise ValueError(
+                "allow_real_images = true lets patients' images out, and the same rules let nothing out without a "
+                "differential-privacy bound: take one of them away"
+            )
+        return self
+
+
+def require_bound(policy: Policy) -> None:
+    """Raise ValueError where a policy refuses what has no privacy bound and sets no bound itself."""
+    if policy.non_private == "refuse" and policy.epsilon_max is None:
+        raise ValueError(
+            'non_private = "refuse" needs an epsilon_max: without one any epsilon would do, 1000 too, which bounds '
+            "nothing. Write one, such as epsilon_max = 8.0"
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request would have a site send, as far as that is known before any work.
+
+    Args:
+        scheme: its name; sends: what the site would send.
+        real: whether the images are patients' own.
+        starts: where the budgets' synthetic images would start from.
+        per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
+        private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
+        held_out: whether the site has set images aside.
+        told: what the request tells the method; None where that is not known yet, or there is nothing to tell.
+    """
+
+    scheme: str
+    sends: Literal["images", "networks"] = "images"
+    real: bool = False
+    starts: frozenset[str] = frozenset()
+    per_class: int | None = 0
+    private: bool = False
+    costs: tuple[Cost, ...] = ()
+    held_out: bool = True
+    told: Told | None = None
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a policy forbids something.
+
+    Args:
+        rule: its name; does: what it forbids, of the scheme; mend: how it would be allowed, or done otherwise.
+    """
+
+    rule: str
+    does: str
+    mend: str
+
+
+def objection(policy: Policy, asked: Asked) -> Objection | None:
+    """The first rule that forbids it; None where all allow it.
+
+    >>> objection(Policy(), Asked("full", real=True, per_class=None)).rule
+    'allow_real_images'
+    >>> objection(Policy(), Asked("dc", starts=frozenset({"noise"}), per_class=10)) is None
+    True
+    """
+    images = asked.sends == "images"
+    if asked.real and not policy.allow_real_images:
+        return Objection("allow_real_images", "sends real images", _written("allow_real_images = true"))
+    if not images and not policy.allow_weights:
+        return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
+    if "real" in asked.starts and policy.start == "noise":
+        mend = f'set scheme.{asked.scheme}.start = "noise", or {_written("start = " + chr(34) + "real" + chr(34))}'
+        return Objection("start", "starts from real images", mend)
+    if policy.private_only and not asked.private:
+        rule = "epsilon_max" if policy.non_private is None else "non_private"
+        does = "has no differential-privacy bound"
+        return Objection(
+            rule, does, f"take a private scheme, or {_written('non_private = ' + chr(34) + 'allow' + chr(34))}"
+        )
+    if asked.told is not None and (low := below_floor(policy, asked.told, bounded=asked.private or asked.real)):
+        return Objection(*low)
+    if images and policy.max_ipc is not None and (asked.per_class is None or asked.per_class > policy.max_ipc):
+        many = "all images" if asked.per_class is None else f"up to {asked.per_class} images"
+        return Objection("max_ipc", f"sends {many} of a class, more than {policy.max_ipc}", "lower ipc")
+    if images and policy.share_counts != "exact" and asked.per_class is None:
+        does = "sends as many images as there are, which tells how many"
+        return Objection("share_counts", does, _written('share_counts = "exact"'))
+    if policy.limit is not None and asked.costs:
+        epsilon, delta = policy.limit
+        if not within(asked.costs, epsilon=epsilon, delta=delta):
+            does = f"spends more than epsilon {epsilon:g} at delta {delta:g}"
+            return Objection("epsilon_max", does, f"lower scheme.{asked.scheme}.epsilon")
+    screened = images and policy.proximity != "off" and not asked.real and not asked.private
+    if screened and not asked.held_out:
+        does = "cannot be screened for copies without images set aside"
+        return Objection("proximity", does, "write `held_out = 0.2` into the federation file")
+    return None
+
+
+def check_request(policy: Policy, asked: Asked) -> None:
+    """Refuse before any work what could not be sent afterwards.
+
+    Raises:
+        PolicyError: names the rule.
+    """
+    found = objection(policy, asked)
+    if found is not None:
+        raise PolicyError(f"The site's policy forbids {asked.scheme!r}: it {found.does} (rule {found.rule}).")
+
+
+def check_weights(policy: Policy, *, scheme: str, private: bool = False, told: Told | None = None) -> None:
+    """Refuse to train what could not be sent.
+
+    Args:
+        private: whether every step is under a differential-privacy bound.
+        told: what shape the networks would have.
+
+    Raises:
+        PolicyError: names the rule.
+    """
+    check_request(policy, Asked(scheme, sends="networks", private=private, told=told))
+
+
+def _written(line: str) -> str:
+    return f"write `[policy]` with `{line}` into the federation file"

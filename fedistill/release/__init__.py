@@ -1,0 +1,1 @@
+"""Releases: what leaves a site, on the wire and in files."""

@@ -1,0 +1,98 @@
+"""What failed and what is missing: a report that is silent about it would claim more than was measured."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from fedistill.config.scheme_settings import scheme_named
+from fedistill.report.run_data import Recorded
+from fedistill.report.terminal.table import swept
+from fedistill.study.feasibility.run_metrics import distils
+from fedistill.study.folder.event_log import NOTE, unread_words
+
+
+def failures(run: Recorded) -> list[str]:
+    """What was asked for and did not come."""
+    columns = ["site", "scheme", "why"]
+    by_site = run.by_site
+    failed = by_site[by_site["status"].notna() & (by_site["status"] != "shared")]
+    lines = []
+    for found, group in failed.groupby(columns, sort=False, dropna=False):
+        who, what, cause = (str(each) for each in found)
+        seeds = ", ".join(f"{seed:g}" for seed in sorted(group["seed"].dropna().unique()))
+        lines.append(f"{who} gave no {what} (seed {seeds}): {cause}")
+    diverged = run.rows[run.rows["accuracy"].isna()]
+    for scheme, group in diverged.groupby("scheme", sort=False):
+        lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
+    told = set(failed["site"].astype(str))
+    for event in run.events:
+        who = str(event.get("site") or "")
+        if event.get("stage") == "failed" and who and who not in told:
+            told.add(who)
+            lines.append(f"{who}, {event.get('job')}: {event.get('message')}")
+    return lines
+
+
+INCIDENTS = ("cancelled", "started again", "machine", "damaged file")
+"""Stages of events that tell of something that went wrong and was mended."""
+
+
+def incidents(run: Recorded) -> list[str]:
+    """What went wrong on the way and cost nothing but time, each cause once."""
+    times: Counter[tuple[str, str, str]] = Counter()
+    for event in run.events:
+        if event.get("stage") in INCIDENTS:
+            job = str(event.get("job") or "server")
+            times[str(event.get("site") or ""), job, str(event.get("message"))] += 1
+    unread = [f"{unread_words(run.unreadable)}."] if run.unreadable else []
+    return unread + [
+        f"{f'{site}, ' if site and not job.startswith(site) else ''}{job}: {words}"
+        + (f" ({count} times)" if count > 1 else "")
+        for (site, job, words), count in times.items()
+    ]
+
+
+def gaps(run: Recorded) -> list[str]:
+    """What was not measured, so that nobody takes silence for a zero."""
+    return list(_gaps(run))
+
+
+def _gaps(run: Recorded) -> Iterator[str]:
+    simulation = run.plan.first
+    yield from dict.fromkeys(str(event.get("message")) for event in run.events if event.get("stage") == NOTE)
+    schemes = list(simulation.scheme)
+    if run.privacy.empty:
+        yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")
+    if run.environment.get("engine") != "superlink" and any(distils(each) for each in schemes):
+        yield (
+            "This is a simulation: its seeds are known to whoever has its file. A deployed site mixes a secret of its "
+            "own into each, so nobody else can repeat its distillation."
+        )
+    if "full" not in schemes:
+        yield "Nothing was trained on all images together (scheme full): how much is lost by sharing less is open."
+    if "random" not in schemes:
+        yield "No random images were shared (scheme random): whether distilling beats choosing at random is open."
+    if not any(scheme_named(each).kind == "rounds" for each in schemes):
+        yield "No federated training was run (fedavg, fedprox): what hospitals could reach by it is not shown."
+    if simulation.federation.held_out == 0:
+        yield "Sites set no images aside (held_out = 0): what each site itself gains was not measured."
+    elif "local" not in schemes:
+        yield "Sites trained no networks of their own (scheme local): what each gains by sharing was not measured."
+    if simulation.seeds == 1 and any(distils(each) for each in schemes):
+        yield (
+            "Everything was distilled once (seeds = 1): the intervals cover networks and test images, and not the "
+            "chance in distilling itself."
+        )
+    if simulation.partitions == 1 and not any(name.startswith("federation") for name in swept(run.compared)):
+        yield "One division of the data among the sites (partitions = 1): another one could turn out otherwise."
+    unheld = run.at_first_point(run.holdings)
+    if len(unheld):
+        unheld = unheld[unheld["site"].isna() & (unheld["partition"] == unheld["partition"].min())]
+        for split, count in zip(unheld["split"], unheld["images"], strict=True):
+            words = {"train": "training", "val": "validation"}.get(str(split), str(split))
+            yield f"{int(count):,} {words} images are held by no site under this rule, and took no part."
+    majority = run.majority.get("accuracy")
+    if majority is not None and majority > 0.6:
+        yield (
+            f"Classes are unequal: who always names the commonest is right on {100 * majority:.1f} %. Read AUC and "
+            "balanced accuracy first."
+        )

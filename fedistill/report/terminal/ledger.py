@@ -1,0 +1,109 @@
+"""What a site has let out and spent, for people: a ledger as a table, with its total and what is left."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedistill.errors import RunFolderError, nearest
+from fedistill.privacy.accounting.budget import Charge, spent
+from fedistill.privacy.accounting.ledger import Ledger
+from fedistill.privacy.accounting.ledger_lines import Entry
+
+DELTA = 1e-5
+"""At which totals are given where no policy has set one: the largest of the charges', or this."""
+
+
+def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> None:
+    """Print a site's ledger, or those of a run's sites.
+
+    Args:
+        path: of a ledger; or a run folder, or a folder given as ``--cache``.
+        site: whose alone.
+
+    Raises:
+        RunFolderError: there is none.
+        LedgerError: one cannot be read or is damaged.
+    """
+    for book in _found(path, site):
+        entries = Ledger(book).entries()
+        console.print(f"[bold]{escape(book.stem)}[/]")
+        console.print(_table(entries))
+        for line in _totals([entry.charge for entry in entries if entry.charge is not None]):
+            console.print(line, markup=False, highlight=False)
+
+
+def _found(path: Path, site: str | None) -> list[Path]:
+    if path.is_file():
+        if site is not None and site != path.stem:
+            raise RunFolderError(f"{path} is one ledger.", found=f"--site {site}", mend="leave --site out")
+        return [path]
+    books = sorted([*path.glob("work/ledger/*.jsonl"), *path.glob("ledger/*.jsonl")])
+    if not books:
+        raise RunFolderError(
+            f"There is no ledger at {path}.",
+            expected="a ledger file, or the folder of a run with private schemes (or of its --cache)",
+            found="no such file or folder" if not path.exists() else "no ledger in it: nothing was charged",
+        )
+    if site is None:
+        return books
+    mine = [book for book in books if book.stem == site]
+    if not mine:
+        raise RunFolderError(f"{path} has no ledger of {site!r}.", mend=nearest(site, [book.stem for book in books]))
+    return mine
+
+
+def _table(entries: Sequence[Entry]) -> Table:
+    """A row for each Release; and for what was charged, and never released."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("when (UTC)", "to", "scheme", "ipc", "Release"):
+        table.add_column(column, no_wrap=column == "Release")
+    table.add_column("epsilon", justify="right")
+    waiting: dict[str, list[Entry]] = {}
+    rows: list[tuple[Entry, str, list[Charge]]] = []
+    for entry in entries:
+        if entry.charge is not None:
+            waiting.setdefault(entry.charge.key, []).append(entry)
+        else:
+            paid = [each.charge for key in entry.keys for each in waiting.pop(key, []) if each.charge is not None]
+            rows.append((entry, entry.sha256[:8], paid))
+    rows += [(each, "none", [each.charge]) for left in waiting.values() for each in left if each.charge is not None]
+    for entry, name, paid in sorted(rows, key=lambda row: row[0].time):
+        when = datetime.fromtimestamp(entry.time, UTC).strftime("%Y-%m-%d %H:%M")
+        about = entry.occasion
+        cost = f"{spent([each.cost for each in paid], delta=_delta(paid)):.4g}" if paid else "0" if entry.keys else ""
+        table.add_row(when, escape(about.to), escape(about.scheme), ", ".join(map(str, about.ipc)), name, cost)
+    return table
+
+
+def _totals(charges: Sequence[Charge]) -> list[str]:
+    """What all charges make together, and what is left; of a simulation's alternatives, the largest."""
+    if not charges:
+        return ["No privacy budget was spent."]
+    delta, limit = _delta(charges), charges[-1].limit
+    units = " or ".join(dict.fromkeys(charge.unit for charge in charges))
+    accounts = list(dict.fromkeys(charge.account for charge in charges))
+    totals = {name: spent([c.cost for c in charges if c.account == name], delta=delta) for name in accounts}
+    most = max(totals.values())
+    if accounts == [""]:
+        lines = [f"Together: epsilon {most:.4g} at delta {delta:g}, for every single {units}."]
+    else:
+        everything = spent([charge.cost for charge in charges], delta=delta)
+        lines = [
+            f"{len(accounts)} alternatives, of which a real site would release one: epsilon {most:.4g} at most, at "
+            f"delta {delta:g}, for every single {units}; all together {everything:.4g}."
+        ]
+    if any(charge.entropy == "seeded" for charge in charges):
+        lines.append("SIMULATED: noise that follows from a seed protects nobody.")
+    left = "No budget is set." if limit is None else f"Left of {limit[0]:g}: {max(0.0, limit[0] - most):.4g}."
+    return [*lines, left]
+
+
+def _delta(charges: Sequence[Charge]) -> float:
+    """The delta that the last policy counted by; without one, the largest that was asked for."""
+    limits = [charge.limit for charge in charges if charge.limit is not None]
+    return limits[-1][1] if limits else max((charge.cost.delta for charge in charges), default=DELTA)

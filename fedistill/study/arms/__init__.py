@@ -1,0 +1,1 @@
+"""The lines of a comparison: what each asks of sites and trains."""

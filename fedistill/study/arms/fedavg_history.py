@@ -1,0 +1,49 @@
+"""A trajectory: one network of federated averaging from its initial weights through all rounds."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedistill.models import Params
+from fedistill.study.arms.condition import Shared
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a trajectory is of."""
+
+    partition: int
+    scheme: str
+    model: str
+    seed: int
+    network: int
+    lr: float
+
+    @property
+    def name(self) -> str:
+        """For people and progress."""
+        redraw = f" partition {self.partition}" if self.partition else ""
+        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A network after each round.
+
+    Args:
+        params: after each round.
+        notes: of each round: ``sites`` in it, bytes ``up`` and ``down``, the sites' ``seconds``.
+        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN without any.
+    """
+
+    course: Course
+    params: list[Params]
+    notes: list[dict[str, Any]]
+    validation: list[tuple[float, float]] = field(default_factory=list)
+
+    def shared(self, rounds: int) -> Shared:
+        """What had crossed the sites' boundaries after so many rounds."""
+        past = self.notes[:rounds]
+        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
+        seconds = sum(n["seconds"] for n in past)
+        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
+        return Shared(took_part, release_bytes=up, up=up, down=down, seconds=seconds)

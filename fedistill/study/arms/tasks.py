@@ -1,0 +1,77 @@
+"""The server's own work: train networks on a pool, and score them on the official test split.
+
+Module-level functions of plain values, because they run on Ray's workers.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedistill.models import Network, Params
+from fedistill.study.arms.cross_validation import Pilot
+from fedistill.training.device import device_for
+from fedistill.training.ensemble import fit_ensemble
+from fedistill.training.fit import fit, predict, probabilities
+from fedistill.training.recipe import Recipe
+from fedistill.transport.backend.events import emitter
+
+TrainedOn = tuple[Tensor, Tensor]
+
+
+def train_networks(
+    name: str, network: Network, data: TrainedOn, recipe: Recipe, seeds: Sequence[int], mirror: bool, gpus: float
+) -> tuple[list[Params], float]:
+    """Networks, one a seed, trained together: (the parameters of each, on the processor; seconds of all).
+
+    Args:
+        data: as `fit_ensemble` takes them.
+    """
+    on_event = emitter(name)
+    start = time.perf_counter()
+    device = device_for(gpus)
+    images, labels = (part.to(device) for part in data)
+    on_step = _reporting(on_event, start)
+    trained = fit_ensemble(network, images, labels, recipe, seeds=seeds, mirror=mirror, on_step=on_step)
+    on_processor = [tuple(p.cpu() for p in params) for params in trained]
+    return on_processor, time.perf_counter() - start
+
+
+def cross_validate(
+    name: str, network: Network, pilots: Sequence[Pilot], recipe: Recipe, mirror: bool, gpus: float
+) -> tuple[list[Tensor], float]:
+    """Train each pilot on all folds but one and score the images of that one, fold after fold.
+
+    Returns:
+        the probabilities of the images set aside, float32 (n, K) of each pilot's each fold; and the seconds it took.
+    """
+    on_event, start, device = emitter(name), time.perf_counter(), device_for(gpus)
+    scores: list[Tensor] = []
+    work = [(pilot, fold) for pilot in pilots for fold in pilot.folds]
+    for done, (pilot, fold) in enumerate(work):
+        x, y = pilot.images[fold.train].to(device), pilot.labels[fold.train].to(device)
+        params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror)
+        logits = predict(network, params, pilot.images[fold.aside]).cpu()
+        scores.append(probabilities(logits, multilabel=pilot.labels.ndim == 2))
+        told = {"step": done + 1, "steps": len(work), "seconds": time.perf_counter() - start}
+        on_event({"stage": "cross-validation", **told})
+    return scores, time.perf_counter() - start
+
+
+def _reporting(on_event: Callable[[dict[str, Any]], None], start: float) -> Callable[[int, int], None]:
+    def on_step(step: int, steps: int) -> None:
+        on_event({"stage": "training", "step": step, "steps": steps, "seconds": time.perf_counter() - start})
+
+    return on_step
+
+
+def score_networks(
+    network: Network, networks: Sequence[Params], images: np.ndarray, multilabel: bool, gpus: float
+) -> Tensor:
+    """Probabilities, float32 (networks, N, K), of network input (N, C, H, W) as an array."""
+    device, x = device_for(gpus), torch.from_numpy(images)
+    placed = [tuple(p.to(device) for p in params) for params in networks]
+    return torch.stack([probabilities(predict(network, params, x), multilabel=multilabel) for params in placed])

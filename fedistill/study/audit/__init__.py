@@ -1,0 +1,1 @@
+"""Audits: shadows and what attacks find on them."""

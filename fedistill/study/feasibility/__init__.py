@@ -1,0 +1,1 @@
+"""The feasibility indicator and predictions from earlier runs."""

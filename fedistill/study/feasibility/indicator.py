@@ -1,0 +1,205 @@
+"""The indicator of the feasibility study (Li et al., arXiv 2407.14429): does the quality that a small random subset
+reaches foretell what distillation reaches?
+
+Per scheme and within an ipc, over data sets: how closely the two go together, with intervals bootstrapped by set; the
+line through them, its prediction band, and how far off it is for a set it has not seen. Budgets and kinds of runs are
+never mixed: more images raise both sides, and that alone would pass for a correlation. Sets count as independent,
+which views of the same patients (OrganA, C and S) are not: intervals are then too narrow.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedistill.core.seeds import rng
+from fedistill.errors import SettingError
+
+REPLICATES = 2000
+FEWEST = 3
+"""Sets below which nothing is said: a line goes through any two points."""
+
+KEYS = ["kind", "phantom", "scheme", "settings", "ipc", "metric"]
+
+NORMALISED = "_normalised"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Least squares through n points (x, y), and what it takes to say how sure a prediction is.
+
+    Args:
+        spread: standard deviation of the residuals, with n - 2 degrees of freedom; NaN with two points.
+        x_mean, x_squares: mean of x, and sum of squared distances from it.
+        bounds: of y, which no prediction leaves.
+    """
+
+    slope: float
+    intercept: float
+    n: int
+    spread: float
+    x_mean: float
+    x_squares: float
+    bounds: tuple[float, float]
+
+    def at(self, x: np.ndarray | float) -> np.ndarray:
+        """The prediction, float64, shaped like x."""
+        return np.clip(self.intercept + self.slope * np.asarray(x, np.float64), *self.bounds)
+
+    def band(self, x: np.ndarray | float, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """The interval (low, high) that one more point falls into with this probability, where residuals are normal;
+        NaN below three points.
+        """
+        from scipy.special import stdtrit
+
+        x = np.asarray(x, np.float64)
+        if self.n < FEWEST:
+            return np.full_like(x, np.nan), np.full_like(x, np.nan)
+        error = self.spread * np.sqrt(1 + 1 / self.n + (x - self.x_mean) ** 2 / self.x_squares)
+        half = stdtrit(self.n - 2, (1 + level) / 2) * error
+        middle = self.intercept + self.slope * x
+        return np.clip(middle - half, *self.bounds), np.clip(middle + half, *self.bounds)
+
+
+def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> Line | None:
+    """The line through points, or None where no line is one: fewer than two, or all above one another.
+
+    >>> line = fit_line(np.array([0.5, 0.6, 0.8]), np.array([0.6, 0.7, 0.9]))
+    >>> round(line.slope, 6), round(line.intercept, 6), line.at(0.95).item()
+    (1.0, 0.1, 1.0)
+    """
+    if len(x) < 2 or x.max() == x.min():
+        return None
+    dx = x - x.mean()
+    squares = float((dx**2).sum())
+    slope = float((dx * (y - y.mean())).sum()) / squares
+    intercept = float(y.mean() - slope * x.mean())
+    residuals = y - intercept - slope * x
+    spread = float(np.sqrt((residuals**2).sum() / (len(x) - 2))) if len(x) > 2 else float("nan")
+    return Line(slope, intercept, len(x), spread, float(x.mean()), squares, bounds)
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation along the last axis, float64 (...); NaN where a side is constant.
+
+    >>> pearson(np.array([[1.0, 2, 3], [1, 1, 1]]), np.array([[2.0, 4, 6], [1, 2, 3]])).round(6).tolist()
+    [1.0, nan]
+    """
+    dx, dy = (v - v.mean(-1, keepdims=True) for v in (x, y))
+    # Constants are told by their values: their distances from the mean may be the rounding of it.
+    varies = (x.max(-1) > x.min(-1)) & (y.max(-1) > y.min(-1))
+    norm = np.sqrt((dx**2).sum(-1) * (dy**2).sum(-1))
+    return np.where(varies, np.clip((dx * dy).sum(-1) / np.where(varies, norm, 1.0), -1, 1), np.nan)
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation of ranks along the last axis; values alike share their mean rank.
+
+    >>> spearman(np.array([1.0, 2, 3, 10]), np.array([1.0, 4, 9, 10])).round(6).item()
+    1.0
+    """
+    return pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    below = values[..., None, :] < values[..., :, None]
+    alike = values[..., None, :] == values[..., :, None]
+    return below.sum(-1) + (alike.sum(-1) + 1) / 2
+
+
+def leave_one_out(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """How far off the line through all other points is at each, |error|, float64 (n,); NaN where there is no line.
+
+    >>> leave_one_out(np.array([0.5, 0.6, 0.7]), np.array([0.5, 0.6, 0.8])).round(3).tolist()
+    [0.1, 0.05, 0.1]
+    """
+    errors = np.full(len(x), np.nan)
+    for i in range(len(x)):
+        line = fit_line(np.delete(x, i), np.delete(y, i), bounds)
+        if line is not None:
+            errors[i] = abs(line.at(x[i]) - y[i])
+    return errors
+
+
+def normalised(points: pd.DataFrame) -> pd.DataFrame:
+    """The points as shares of the way from chance to full data, (a - chance) / (full - chance).
+
+    Metrics are then called ``auc_normalised`` and so on. Blank where full data do no better than chance. Both sides
+    have the same divisor, whose error moves them together: read it beside the plain metric, not in its place.
+    """
+    room = (points["full"] - points["chance"]).where(lambda value: value > 0)
+    shares = {side: (points[side] - points["chance"]) / room for side in ("random", "distilled", "full")}
+    return points.assign(**shares, chance=0.0, metric=points["metric"] + NORMALISED)
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """What values a metric can have: shares of the way to full data may lie beyond either end of it."""
+    return (-np.inf, np.inf) if metric.endswith(NORMALISED) else (0.0, 1.0)
+
+
+def indicator(points: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """A row for each kind, scheme with its settings, ipc and metric, plain and normalised by chance.
+
+    Args:
+        points: of `fedistill.study.feasibility.run_metrics.points`.
+        seed: of the bootstrap.
+
+    Returns:
+        the keys; ``n_sets``; ``pearson, pearson_low, pearson_high``, ``spearman`` likewise: 95 % intervals over
+        resampled sets, resamples in which a side is constant left out; ``slope, intercept, residual_sd`` of the line;
+        ``loo_error``, mean absolute error of the line without the set that it predicts, and ``loo_error_of_mean``,
+        that of the other sets' mean, which knows of no indicator. All blank with fewer than three sets.
+
+    Raises:
+        SettingError: phantoms and real sets, or one set twice, under one kind.
+    """
+    everything = pd.concat([points, normalised(points)], ignore_index=True)
+    lines = []
+    for values, group in everything.groupby([key for key in KEYS if key != "phantom"], sort=False):
+        require_one_kind(group)
+        known = group[group["random"].notna() & group["distilled"].notna()].sort_values("dataset")
+        x, y = (known[side].to_numpy(np.float64) for side in ("random", "distilled"))
+        kind, scheme, settings, ipc, metric = values
+        keys = (kind, bool(group["phantom"].iloc[0]), scheme, settings, ipc, metric)
+        generator = rng(seed, "indicator", str(scheme), str(ipc), str(metric))
+        lines.append(dict(zip(KEYS, keys, strict=True)) | _of_points(x, y, bounds_of(str(metric)), generator))
+    return pd.DataFrame(lines, columns=None if lines else [*KEYS, "n_sets"])
+
+
+def _of_points(
+    x: np.ndarray, y: np.ndarray, bounds: tuple[float, float], generator: np.random.Generator
+) -> dict[str, Any]:
+    n, blank = len(x), float("nan")
+    found: dict[str, Any] = {"n_sets": n}
+    drawn = generator.integers(n, size=(REPLICATES, n)) if n >= FEWEST else None
+    for name, function in (("pearson", pearson), ("spearman", spearman)):
+        value, low, high = blank, blank, blank
+        if drawn is not None:
+            value = float(function(x, y))
+            replicates = function(x[drawn], y[drawn])
+            replicates = replicates[~np.isnan(replicates)]
+            if len(replicates):
+                low, high = (float(v) for v in np.quantile(replicates, [0.025, 0.975]))
+        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    line = fit_line(x, y, bounds) if n >= FEWEST else None
+    parts = (blank, blank, blank) if line is None else (line.slope, line.intercept, line.spread)
+    found |= dict(zip(("slope", "intercept", "residual_sd"), parts, strict=True))
+    found["loo_error"] = float(leave_one_out(x, y, bounds).mean()) if line is not None else blank
+    found["loo_error_of_mean"] = float(np.abs(y - y.mean()).mean() * n / (n - 1)) if line is not None else blank
+    return found
+
+
+def require_one_kind(points: pd.DataFrame) -> None:
+    """Raise SettingError for points that do not belong in one line."""
+    if points["phantom"].nunique() > 1:
+        names = {flag: sorted(set(points.loc[points["phantom"] == flag, "dataset"])) for flag in (True, False)}
+        raise SettingError(
+            "Phantoms and real data sets do not belong in one line: phantoms say nothing about medicine.",
+            expected="sets of one kind",
+            found=f"phantoms {', '.join(names[True])}; real {', '.join(names[False])}",
+            mend="give the runs on phantoms and those on real sets apart",
+        )
+    twice = points.loc[points["dataset"].duplicated(), "dataset"]
+    if len(twice):
+        raise SettingError(f"{twice.iloc[0]} stands twice in one line: sets are resampled, and each counts once.")

@@ -1,0 +1,61 @@
+"""events.jsonl: what happened in a run, a line each. Only the driver writes it; anybody may read it meanwhile."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedistill.core.json_lines import Lines, append_line, read_lines
+
+NAME = "events.jsonl"
+NOTE = "note"
+"""The stage of what is said of the data before any work."""
+
+NUMBERS = ("time", "step", "steps", "seconds")
+WORDS = ("run", "job", "site", "stage", "message")
+
+
+def append_event(folder: Path, event: Mapping[str, Any]) -> None:
+    """Append one event to a run folder's."""
+    append_line(folder / NAME, event)
+
+
+def read_events(folder: Path, *, growing: bool = False) -> Lines:
+    """Read a run folder's events, oldest first, and count the lines that are none.
+
+    Args:
+        growing: whether the run may be writing just now.
+    """
+    return read_lines(folder / NAME, growing=growing, fits=is_event)
+
+
+def is_event(found: Mapping[str, Any]) -> bool:
+    """Say whether an object is an event: everything in it that is known is of its kind.
+
+    >>> is_event({"job": "a", "time": 1.5, "seconds": None}), is_event({"job": "a", "time": "1.5"})
+    (True, False)
+    """
+    numbers = (found.get(name) for name in NUMBERS)
+    words = (found.get(name) for name in WORDS)
+    return all(_possible(each) for each in numbers) and all(each is None or isinstance(each, str) for each in words)
+
+
+def _possible(value: Any) -> bool:
+    if value is None:
+        return True
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value < 1e11  # seconds since 1970 of people with calendars
+
+
+def unread_words(count: int) -> str:
+    """Say how many lines were passed over; empty for none.
+
+    >>> unread_words(1)
+    '1 line of events.jsonl cannot be read and is passed over: something stopped a run while it wrote'
+    """
+    if not count:
+        return ""
+    lines = (
+        f"{count} lines of {NAME} cannot be read and are" if count > 1 else f"1 line of {NAME} cannot be read and is"
+    )
+    return f"{lines} passed over: something stopped a run while it wrote"

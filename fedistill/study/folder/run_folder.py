@@ -1,0 +1,226 @@
+"""The run folder: whose it is, what an earlier run left in it, and every file the driver writes there."""
+
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedistill.config import Plan
+from fedistill.config.find import read_toml
+from fedistill.config.literals import written, written_key
+from fedistill.core.files import write_atomic
+from fedistill.errors import PlanError, RunFolderError
+from fedistill.study.folder.event_log import append_event
+from fedistill.study.folder.tables_on_disk import csv_text
+
+PLAN = "simulation.toml"
+RESULTS = (
+    PLAN,
+    "results.csv",
+    "results.parquet",
+    "comparison.csv",
+    "sites.csv",
+    "sources.csv",
+    "holdings.csv",
+    "rounds.csv",
+    "traffic.csv",
+    "guarantees.csv",
+    "privacy.csv",
+    "roc.csv",
+    "screens.csv",
+    "report.html",
+    "comparison.png",
+    "sweep.png",
+    "communication.png",
+    "frontier.png",
+    "indicator.csv",
+    "indicator_points.csv",
+    "indicator*.png",
+    "prediction.csv",
+    "events.jsonl",
+    "plan.json",
+    "environment.json",
+    "timing.json",
+    "releases",
+    "grids",
+    "failures",
+)
+"""What a run leaves beside ``work/``, as patterns; moved together when settings change."""
+
+LONGEST_NAME = 200
+"""Bytes of a file's name; most file systems take 255, of which writing a file whole needs some."""
+
+MEASURED = ("loss", "validation_auc", "expert", "epoch")
+"""Of events, those that only some have."""
+
+
+class RunFolder:
+    """A folder that belongs to one plan. Make one with `opened`.
+
+    Args:
+        point: where a point of a sweep keeps its own files, within the folders for them.
+    """
+
+    def __init__(self, root: Path, plan: Plan, point: str = "") -> None:
+        self.root, self.plan = root, plan
+        self._point = point
+
+    def of_point(self, number: int) -> "RunFolder":
+        """The same folder for one point, whose Releases and failures lie apart from the others'."""
+        return RunFolder(self.root, self.plan, self.plan.folder_of(number))
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Append one event; the driver alone writes them. Numbers that curves are drawn of are there where measured."""
+        names = ("time", "run", "job", "site", "stage", "step", "steps", "seconds", "message")
+        run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
+        line = {name: {**event, "run": run}.get(name) for name in names}
+        line |= {name: event[name] for name in MEASURED if math.isfinite(event.get(name, math.nan))}
+        append_event(self.root, line)
+
+    def table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write NAME.csv."""
+        write_atomic(self.root / f"{name}.csv", csv_text(frame))
+
+    def results(self, frame: pd.DataFrame) -> None:
+        """Write results.csv and results.parquet."""
+        self.table("results", frame)
+        write_atomic(self.root / "results.parquet", lambda path: frame.to_parquet(path, index=False))
+
+    def release(self, site: str, scheme: str, seed: int, partition: int, data: bytes, *, keep: bool, name: str) -> None:
+        """Keep a Release, or of real images its SHA-256 alone, and never both."""
+        redraw = f"-partition{partition}" if partition else ""
+        path = self.root / "releases" / self._point / site / f"{scheme}-seed{seed}{redraw}.safetensors"
+        other = path.with_suffix(".sha256")
+        if keep:
+            write_atomic(path, data)
+            other.unlink(missing_ok=True)
+        else:
+            write_atomic(other, f"{name}  {path.name}\n")
+            path.unlink(missing_ok=True)
+
+    def failure(self, name: str, text: str) -> Path:
+        """Keep a traceback."""
+        plain = re.sub(r"[ /\0]", "-", name).encode(errors="replace")[:LONGEST_NAME].decode(errors="ignore")
+        path = self.root / "failures" / self._point / f"{plain}.txt"
+        write_atomic(path, text)
+        return path
+
+    def json(self, name: str, content: dict[str, Any]) -> None:
+        """Write NAME.json."""
+        write_atomic(self.root / f"{name}.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def opened(root: Path, plan: Plan, *, fresh: bool) -> Iterator[RunFolder]:
+    """Take a folder for a plan, and keep others out of it until the end.
+
+    Args:
+        fresh: set the folder aside as ``NAME.old-N`` first.
+
+    Raises:
+        RunFolderError: it is another simulation's, holds something else, or is in use. Nothing was changed in it.
+    """
+    root = root.resolve()
+    _require_ours(root, plan)
+    if fresh and root.exists():
+        with _locked(root):
+            pass  # in use, it may not be moved
+        root.rename(_free(root.parent, f"{root.name}.old-"))
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        _set_earlier_aside(root, plan)
+        if not (root / PLAN).exists():
+            write_atomic(root / PLAN, described(plan))
+        yield RunFolder(root, plan)
+
+
+def described(plan: Plan) -> str:
+    """A plan's TOML with everything resolved: `fedistill run` on it repeats the run.
+
+    Of a sweep it is the first point with the sweep's lines, which change what they name and nothing else.
+    """
+    import tomli_w
+
+    text = tomli_w.dumps(plan.first.model_dump(mode="json", exclude_none=True))
+    if plan.sweep:
+        # Written here: the order of the lines is the order of the points, and tomli_w puts lists of tables last.
+        lines = [f"{written_key(key)} = {written(values)}\n" for key, values in plan.sweep.items()]
+        text += "\n[sweep]\n" + "".join(lines)
+    return text
+
+
+def _require_ours(root: Path, plan: Plan) -> None:
+    if root.exists() and not root.is_dir():
+        raise RunFolderError(f"{root} is no folder.", mend="choose another --out")
+    # A folder with nothing in it but a lock is what a run leaves that stopped before it began.
+    if not root.exists() or all(path.name == ".lock" for path in root.iterdir()):
+        return
+    if not (root / PLAN).is_file():
+        raise RunFolderError(
+            f"{root} is not empty, and no run of FeDistill.",
+            expected=f"an empty folder, or one with a {PLAN}",
+            found=", ".join(sorted(path.name for path in root.iterdir())[:5]),
+            mend="choose another --out",
+        )
+    try:
+        owner = read_toml(root / PLAN).get("name")
+    except PlanError as error:
+        raise RunFolderError(f"{root / PLAN} cannot be read.", found=str(error), mend="choose another --out") from error
+    if owner != plan.name:
+        raise RunFolderError(
+            f"{root} belongs to another simulation.",
+            expected=plan.name,
+            found=owner,
+            mend="choose another --out",
+        )
+
+
+def _set_earlier_aside(root: Path, plan: Plan) -> None:
+    """Results of other settings under the same name go to earlier/N; work/ stays, for equal stages to be found."""
+    kept = root / PLAN
+    if not kept.exists() or kept.read_text(encoding="utf-8") == described(plan):
+        return
+    aside = _free(root / "earlier", "")
+    aside.mkdir(parents=True)
+    # The plan goes last: as long as it is there, a run that was stopped here sees what is left to move.
+    for name in (*[name for name in RESULTS if name != PLAN], PLAN):
+        for path in root.glob(name):
+            shutil.move(path, aside / path.name)
+
+
+def _free(folder: Path, stem: str) -> Path:
+    n = 1
+    while (folder / f"{stem}{n}").exists():
+        n += 1
+    return folder / f"{stem}{n}"
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """A lock the system frees when the process ends, however it ends."""
+    with (root / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunFolderError(
+                f"{root} is in use.",
+                found=f"process {file.read().strip()}",
+                mend="wait for it, or choose another --out",
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

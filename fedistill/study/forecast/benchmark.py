@@ -1,0 +1,197 @@
+"""Seconds that a step of each kind of work takes here, each measured on a few: the work itself, not a model of it.
+
+Nothing is kept: a distillation is stopped after its first iterations, experts that it would read are made up. Seconds
+are the processor's, so that what else the machine is doing changes little; with several threads, each one's share.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from fedistill.core.seeds import generator
+from fedistill.data import ImageSet
+from fedistill.methods import METHODS, experts
+from fedistill.methods.engine import early
+from fedistill.methods.engine.early import EarlySettings
+from fedistill.methods.engine.loop import SteadySettings
+from fedistill.methods.engine.method import Task, Tensors
+from fedistill.methods.engine.quality import Judge
+from fedistill.methods.engine.start import start
+from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.models import Network
+from fedistill.training.dpsgd import DPSGD, begin, fit_privately
+from fedistill.training.fit import fit, predict
+from fedistill.training.noise import source_for
+from fedistill.training.recipe import Recipe
+from fedistill.transport.backend.job import torch_threads
+
+ENOUGH_SECONDS = 1.5
+"""What measuring one kind of work may take; a step that takes longer is measured once, and another to warm up."""
+FEWEST = 3  # steps, where they are short
+KEPT_WARM = 1  # steps before those that count
+
+
+class _Enough(Exception):
+    """Thrown from a listener to stop the work that it listens to."""
+
+
+@dataclass
+class Clock:
+    """Times of steps; tell it of each with `tick`, which ends the work once enough of them were seen."""
+
+    begun: float = field(default_factory=time.process_time)
+    ticks: list[float] = field(default_factory=list)
+
+    def tick(self) -> None:
+        self.ticks.append(time.process_time())
+        counted = len(self.ticks) - KEPT_WARM
+        if self.ticks[-1] - self.begun > ENOUGH_SECONDS and counted >= 1 and (counted >= FEWEST or self.each() > 0.5):
+            raise _Enough
+
+    def each(self) -> float:
+        """Seconds of a step: those before the first are the start's. Of a single step all there is to know is a bound.
+
+        >>> Clock(0.0, [5.0, 7.0, 8.0]).each(), Clock(0.0, [5.0]).each()
+        (1.5, 5.0)
+        """
+        if len(self.ticks) < 2:
+            return self.ticks[0] - self.begun if self.ticks else 0.0
+        return (self.ticks[-1] - self.ticks[0]) / (len(self.ticks) - 1)
+
+
+def run_until_enough(work: Callable[[Clock], Any]) -> tuple[Clock, float, bool]:
+    """The clock, all seconds, and whether the work came to its end by itself."""
+    clock = Clock()
+    try:
+        work(clock)
+    except _Enough:
+        return clock, time.process_time() - clock.begun, False
+    return clock, time.process_time() - clock.begun, True
+
+
+def distilling(task: Task, scheme: str, settings: Any, threads: int) -> dict[str, float]:
+    """Seconds of one budget's distillation at one site, by part: ``iterations``, and what comes before and between."""
+    method, parts = METHODS[scheme], {}
+    with torch_threads(threads):
+        quiet = replace(settings, looks=0) if isinstance(settings, SteadySettings) else settings
+        steps: dict[str, int] = {}
+
+        def work(clock: Clock) -> None:
+            def listen(event: Mapping[str, Any]) -> None:
+                if event.get("steps") and event.get("step"):
+                    steps["all"] = int(event["steps"])
+                    clock.tick()
+
+            method.run(replace(task, on_event=listen, remember=_made_up(task, settings)), quiet)
+
+        clock, seconds, whole = run_until_enough(work)
+        parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps["all"]
+        if isinstance(settings, MTTSettings):
+            parts["experts"] = expert_step(task, settings) * _expert_steps(len(task.images), settings)
+        if isinstance(settings, EarlySettings) and settings.early_networks:
+            short = replace(settings, early_steps=2 * early.STAGES)
+            begun = time.process_time()
+            early.train(task, short, 0)
+            each = (time.process_time() - begun) / short.early_steps
+            parts["early networks"] = each * settings.early_networks * settings.early_steps
+        if isinstance(settings, SteadySettings) and settings.looks:
+            parts["looks"] = look(task, scheme) * settings.looks
+    return {name: value / threads for name, value in parts.items()}
+
+
+def expert_step(task: Task, settings: MTTSettings) -> float:
+    """Seconds of one SGD step of one of MTT's experts."""
+    _, batch = experts.epoch_shape(len(task.images), settings)
+    few = task.images.take(range(min(len(task.images), 2 * batch)))
+    short = replace(
+        settings,
+        experts=1,
+        syn_steps=1,
+        batch_expert=batch,
+        expert_epochs=1,
+        max_start_epoch=1,
+        min_start_epoch=0,
+        current_max_start_epoch=None,
+    )
+    steps = 2 * experts.epoch_shape(len(few), short)[0]  # two epochs: from the start, and the one after it
+    begun = time.process_time()
+    experts.train(replace(task, images=few), short, 0)
+    return (time.process_time() - begun) / steps
+
+
+def _expert_steps(n: int, settings: MTTSettings) -> int:
+    return experts.epoch_shape(n, settings)[0] * (settings.max_start_epoch + settings.expert_epochs) * settings.experts
+
+
+def look(task: Task, scheme: str) -> float:
+    """Seconds of one look at a site's validation images; none where it has too few."""
+    judge = Judge.of(task, scheme)
+    if judge is None:
+        return 0.0
+    first = start(task, "noise", generator(0, "look"))
+    begun = time.process_time()
+    judge(first.images, first.labels)
+    return time.process_time() - begun
+
+
+def training_step(network: Network, x: ImageSet, images: int, recipe: Recipe, threads: int) -> float:
+    """Seconds of one SGD step of one network on so many images of this kind."""
+    few = x.take([i % len(x) for i in range(min(images, 4 * recipe.batch))])
+    pixels, labels, long = few.pixels(), few.targets(), replace(recipe, steps=2000)
+
+    def work(clock: Clock) -> None:
+        fit(network, pixels, labels, long, seed=0, mirror=x.mirror, on_step=lambda step, steps: clock.tick())
+
+    with torch_threads(threads):
+        clock, _, _ = run_until_enough(work)
+    return clock.each() / threads
+
+
+def private_step(network: Network, x: ImageSet, private: DPSGD, threads: int) -> float:
+    """Seconds of one step of DP-SGD on all these images."""
+    endless = replace(private, steps=10_000)
+
+    def work(clock: Clock) -> None:
+        fit_privately(
+            network,
+            x,
+            endless,
+            sigma=1.0,
+            source=source_for("seeded", 0, "meter"),
+            start=begin(network, 0),
+            on_step=lambda step, steps, ratio: clock.tick(),
+        )
+
+    with torch_threads(threads):
+        clock, _, _ = run_until_enough(work)
+    return clock.each() / threads
+
+
+def scoring(network: Network, x: ImageSet, threads: int) -> float:
+    """Seconds for one image of a forward pass."""
+    pixels = x.take(range(min(len(x), 512))).pixels()
+    params = network.init(generator(0, "init"))
+    with torch_threads(threads):
+        predict(network, params, pixels[:8])
+        begun = time.process_time()
+        predict(network, params, pixels)
+        return (time.process_time() - begun) / len(pixels) / threads
+
+
+def _made_up(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]:
+    """A store that knows networks trained on anything: fresh ones that have moved a little."""
+
+    def remember(kind: str, about: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
+        if kind not in ("experts", "early"):
+            return make()
+        chance = generator(0, "made up")
+        flat = torch.cat([p.flatten() for p in task.network().init(chance)])
+        count = early.STAGES if kind == "early" else settings.max_start_epoch + settings.expert_epochs + 1
+        steps = torch.randn(count, len(flat), generator=chance) / math.sqrt(len(flat))
+        return {"theta": flat + steps.cumsum(0)}
+
+    return remember

@@ -1,0 +1,185 @@
+"""What a run would take: time, memory and bytes, from the list of its work and a few measured steps of each kind."""
+
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fedistill.config import Holdings, Job, Plan, Share, Simulation, everything, holdings
+from fedistill.config.scheme_settings import EVERYONE, scheme_named
+from fedistill.core.store import Store, key_of
+from fedistill.methods import METHODS
+from fedistill.release.release import ENCODINGS
+from fedistill.study.arms.image_scheme import budgets
+from fedistill.study.folder.run_folder import RunFolder
+from fedistill.study.forecast.rates import Metering
+from fedistill.study.forecast.shadow_workload import judging_seconds, shadows_of
+from fedistill.study.forecast.workload import OVERHEAD_BYTES, release_bytes, trainings
+from fedistill.study.orchestrator import Study
+from fedistill.study.planned import jobs_of
+from fedistill.study.preflight import made_ready
+from fedistill.transport.backend.executor import InlineExecutor
+from fedistill.transport.backend.inline_grid import InlineGrid
+from fedistill.transport.server.coordinator import Coordinator
+from fedistill.transport.server.launch import CLIENT
+
+START_SECONDS, TABLES_SECONDS = 12.0, 8.0
+"""Until Ray and its workers are up and have imported torch; and for tables, figures and the report: on two cores."""
+TASK_SECONDS = 0.05
+"""A message, its answer, and writing down what came."""
+EFFICIENCY = 0.8
+"""Of each of several workers: two of them on two cores took 0.57 to 0.64 of one's time, not half (README, Workers)."""
+RAY_BYTES = 700 << 20
+"""Of Ray's own processes and the memory they share."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of work.
+
+    Args:
+        what: in words; tasks: it is done in.
+        seconds: of all tasks on one worker; longest: of the longest task.
+        at_sites: whether sites do it; else the server.
+    """
+
+    what: str
+    tasks: int
+    seconds: float
+    longest: float
+    at_sites: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan takes.
+
+    Args:
+        work: every kind.
+        worker_bytes: memory of a worker at its peak; driver_bytes: of the driver.
+        up, down: bytes from and to all sites.
+    """
+
+    work: tuple[Work, ...]
+    worker_bytes: int
+    driver_bytes: int
+    up: int
+    down: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all work on one worker."""
+        return sum(each.seconds + TASK_SECONDS * each.tasks for each in self.work)
+
+    def wall(self, workers: int) -> float:
+        """Seconds on so many workers: all of them busy, unless the longest chain of tasks takes longer.
+
+        >>> Cost((Work("a", 4, 100.0, 30.0, True), Work("b", 2, 20.0, 10.0, False)), 0, 0, 0, 0).wall(1000)
+        60.0
+        """
+        chain = sum(max((w.longest for w in self.work if w.at_sites is side), default=0.0) for side in (True, False))
+        alike = workers if workers == 1 else EFFICIENCY * workers
+        return START_SECONDS + TABLES_SECONDS + max(self.seconds / alike, chain)
+
+    def memory(self, workers: int) -> int:
+        """Bytes of driver and workers on one machine."""
+        return self.driver_bytes + workers * self.worker_bytes + RAY_BYTES
+
+
+def cost(plan: Plan, data_root: str | None = None, *, told: Callable[[str], None] = lambda what: None) -> Cost:
+    """Measure and count.
+
+    Args:
+        told: what is being measured, in words.
+
+    Raises:
+        UserError: as a run would.
+    """
+    ready, _ = made_ready(plan, data_root)
+    works: dict[tuple[str, bool], Work] = {}
+    seen: set[str] = set()
+    up = down = 0
+    for point, data in zip(plan.points, ready, strict=True):
+        simulation = point.simulation
+        held = holdings(simulation.federation, 0, data_root)
+        meter = Metering(simulation, held, told)
+        for job, scheme in jobs_of(simulation):
+            divided = data.divided[job.partition]
+            asked = replace(job, ipcs=tuple(ipc for ipc in budgets(simulation, scheme, divided).values() if ipc))
+            sent = _sent(asked, scheme, _share(divided, simulation, job.site))
+            up, down = up + sent, down + (OVERHEAD_BYTES // 6 if sent else 0)
+            key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(asked)})
+            if key not in seen:  # points of a sweep make what they have in common once
+                seen.add(key)
+                _add(works, scheme, True, 1, meter.job(asked, _share(divided, simulation, job.site).train))
+        study = _study(plan, simulation, data.test, data.divided)
+        arms = [arm for arm in study.arms() if _new(seen, simulation, arm.scheme, asdict(arm))]
+        for partition, divided in enumerate(data.divided):
+            mine = [arm for arm in arms if arm.partition == partition]
+            sites = len(simulation.federation.sites)
+            for each in trainings(simulation, mine, divided, len(data.test)):
+                seconds, parameters = meter.training(each, data.test)
+                _add(works, "networks", each.at_sites, each.tasks, seconds, each.tasks)
+                crossing = each.asked if each.at_sites else each.asked * sites
+                down += int(crossing * parameters)
+                up += int(crossing * parameters) if each.at_sites else 0
+        for shadows in shadows_of(study, held, len(data.test)):
+            if _new(seen, simulation, shadows.line.scheme, repr(shadows.key)):
+                seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
+                seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
+                what = f"shadows of {shadows.line.scheme}"
+                _add(works, what, False, shadows.count, shadows.count * seconds, shadows.count)
+                _add(works, "what attacks find", False, 1, judging_seconds(shadows))
+    # Whoever measures has loaded what a worker loads, and the data as the driver has them.
+    peak = _peak()
+    return Cost(tuple(works.values()), peak, peak, up, down)
+
+
+def cpus() -> int:
+    """Of this machine, those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _add(
+    works: dict[tuple[str, bool], Work], what: str, at_sites: bool, tasks: int, seconds: float, of: int = 1
+) -> None:
+    known = works.get((what, at_sites), Work(what, 0, 0.0, 0.0, at_sites))
+    longest = max(known.longest, seconds / max(1, of))
+    works[what, at_sites] = Work(what, known.tasks + tasks, known.seconds + seconds, longest, at_sites)
+
+
+def _share(held: Holdings, simulation: Simulation, site: str) -> Share:
+    return everything(held) if site == EVERYONE else held.shares[simulation.federation.sites.index(site)]
+
+
+def _sent(job: Job, scheme: str, share: Share) -> int:
+    if scheme_named(scheme).kind == "central":
+        return 0
+    pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
+    return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
+
+
+def _new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:
+    """Whether no point of the sweep before this one has the same work of this scheme."""
+    same = simulation.model_dump(mode="json", exclude={"scheme", "audit"})
+    key = key_of({**same, "settings": simulation.settings(scheme), "what": what})
+    found = key in seen
+    seen.add(key)
+    return not found
+
+
+def _study(plan: Plan, simulation: Simulation, test: Any, held: Sequence[Holdings]) -> Study:
+    """A study that is asked for its arms and never run."""
+    nowhere = Path(tempfile.gettempdir()) / "fedistill-nowhere"
+    wire = Coordinator(InlineGrid(CLIENT, [], {}), InlineExecutor(), simulation.federation.sites)
+    return Study(simulation, wire, RunFolder(nowhere, plan), Store(nowhere), test, held, on_event=lambda event: None)
+
+
+def _peak() -> int:
+    """Bytes this process had at most."""
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo

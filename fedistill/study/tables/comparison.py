@@ -1,0 +1,162 @@
+"""The comparison: one line a scheme and budget, with both spreads and a paired interval against random subsets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedistill.config import Simulation
+from fedistill.core.seeds import rng
+from fedistill.study.arms.condition import Scored
+from fedistill.study.tables.dd_ranking import with_gains
+from fedistill.study.tables.intervals import (
+    accuracy_replicates,
+    auc_replicates,
+    balanced_accuracy_replicates,
+    difference,
+    image_weights,
+    interval,
+)
+from fedistill.training.metrics import METRICS, score
+
+BASELINE = "random"
+
+REPLICATES = {
+    "auc": auc_replicates,
+    "accuracy": accuracy_replicates,
+    "balanced_accuracy": balanced_accuracy_replicates,
+}
+"""Metrics that have intervals."""
+
+SHARED = (
+    *("pool_ipc", "n_sites", "images_shared", "bytes_shared", "bytes_up", "bytes_down"),
+    *("distill_seconds", "train_seconds"),
+)
+"""Columns that say what an arm took: their means."""
+
+PROMISED = ("epsilon", "delta")
+"""Columns of private schemes alone: what they may spend."""
+
+KEYS = ["partition", "recipe", "model", "scheme", "ipc", "rounds", "left_out"]
+
+
+def comparison(
+    simulation: Simulation,
+    labels: np.ndarray,
+    scored: Sequence[Scored],
+    rows: pd.DataFrame,
+    by_site: pd.DataFrame,
+) -> pd.DataFrame:
+    """comparison.csv.
+
+    For each (partition, recipe, model, scheme, ipc, rounds, left_out): every metric's mean over all networks,
+    ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
+    the seeds' means; blank with one seed), and for AUC, accuracy and balanced accuracy ``_low`` and ``_high``, the 95 %
+    interval of the mean, and ``_vs_random_low`` and ``_high``, that of the difference to `random` at the same ipc
+    (schemes without a budget: at the largest). Native recipes are held against random's common one. Where each site has
+    a network of its own, they are the mean over sites, and ``auc_worst_site`` is the lowest site's.
+
+    ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.tables.dd_ranking`.
+
+    Where sites score networks on images they set aside: ``site_auc``, mean over sites; ``site_auc_worst``;
+    ``site_gain`` and ``site_gain_worst``, over each site's own local network; ``sites_gaining``, how many gain.
+
+    The first line is ``majority``: whoever always names the test split's commonest class.
+    """
+    lines = [_majority(labels)]
+    for values, group in rows.groupby(KEYS, sort=False, dropna=False):
+        line: dict[str, Any] = dict(zip(KEYS, values, strict=True))
+        # Of networks that each site has for itself, the sites' mean counts as one.
+        over_sites = group.groupby(["seed", "network"])[list(METRICS)].mean(numeric_only=True)
+        for metric in METRICS:
+            by_seed = over_sites[metric].groupby("seed")
+            line[metric] = group[metric].mean(skipna=False)  # one network that diverged is not passed over
+            line[f"{metric}_within"] = by_seed.std(ddof=1).mean() if by_seed.size().min() > 1 else np.nan
+            line[f"{metric}_between"] = by_seed.mean().std(ddof=1) if group["seed"].nunique() > 1 else np.nan
+        if (group["site"] != "").any():
+            line["auc_worst_site"] = group.groupby("site")["auc"].mean().min()
+        for column in SHARED:
+            line[column] = group[column].astype("float64").mean()
+        for column in PROMISED:
+            line[column] = group[column].iloc[0]  # a line's settings are one
+        line["networks"], line["seeds"] = len(over_sites), group["seed"].nunique()
+        lines.append(line | _at_sites(by_site, line))
+    frame = pd.DataFrame(lines)
+    for column in ("ipc", "rounds"):
+        frame[column] = frame[column].astype("Int64")
+    return with_gains(_with_intervals(frame, simulation, labels, scored))
+
+
+def _at_sites(by_site: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
+    """What sites.csv says of a line, over sites."""
+    if "test_auc" not in by_site:
+        return {}
+    mine = by_site[by_site["test_auc"].notna()]
+    for key in KEYS:
+        mine = mine[mine[key].isna() if pd.isna(line[key]) else mine[key] == line[key]]
+    if mine.empty:
+        return {}
+    means = mine.groupby("site")[["test_auc", "gain_auc"]].mean()
+    gains = means["gain_auc"].dropna()
+    return {
+        "site_auc": means["test_auc"].mean(),
+        "site_auc_worst": means["test_auc"].min(),
+        "site_gain": gains.mean() if len(gains) else np.nan,
+        "site_gain_worst": gains.min() if len(gains) else np.nan,
+        "sites_gaining": int((gains > 0).sum()) if len(gains) else np.nan,
+    }
+
+
+def _majority(labels: np.ndarray) -> dict[str, Any]:
+    if labels.ndim == 2:
+        guess = np.tile((labels.mean(0) > 0.5).astype(np.float64), (len(labels), 1))
+    else:
+        guess = np.zeros((len(labels), int(labels.max()) + 1))
+        guess[:, np.bincount(labels).argmax()] = 1
+    return {"scheme": "majority", **score(labels, guess), "images_shared": 0.0, "bytes_shared": 0.0}
+
+
+def _with_intervals(
+    frame: pd.DataFrame, simulation: Simulation, labels: np.ndarray, scored: Sequence[Scored]
+) -> pd.DataFrame:
+    weights = image_weights(len(labels), rng(simulation.seed, "test images"))
+    of_sites: dict[str, dict[tuple[Any, ...], dict[int, list[np.ndarray]]]] = {metric: {} for metric in REPLICATES}
+    for each in scored:
+        arm = each.arm
+        where = (arm.partition, arm.model, arm.recipe, arm.scheme, arm.ipc, arm.rounds, arm.left_out)
+        for metric, function in REPLICATES.items():
+            values = np.stack([function(labels, p.astype(np.float64), weights) for p in each.probabilities])
+            of_sites[metric].setdefault(where, {}).setdefault(arm.seed, []).append(values)
+    lines: list[dict[str, float]] = [{} for _ in range(len(frame))]
+    for metric, found in of_sites.items():
+        # Networks that each site has for itself: their sites' mean, replicate by replicate.
+        by_place = {
+            where: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for where, seeds in found.items()
+        }
+        for known, line in zip(lines, frame.to_dict("records"), strict=True):
+            known |= _of_line(metric, line, by_place, simulation)
+    return pd.concat([frame, pd.DataFrame(lines, index=frame.index)], axis=1)
+
+
+def _of_line(
+    metric: str,
+    line: dict[Any, Any],
+    by_place: dict[tuple[Any, ...], dict[int, np.ndarray]],
+    simulation: Simulation,
+) -> dict[str, float]:
+    """The intervals of one line: of the mean, and where `random` was run, of the difference to it."""
+    ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
+    named = map(line.get, ("partition", "model", "recipe", "scheme"))
+    place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
+    opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
+    own = against = float("nan"), float("nan")
+    if place in by_place:
+        own = interval(by_place[place], rng(simulation.seed, "interval of", metric, *map(str, place)))
+        if opposite in by_place and place != opposite:
+            generator = rng(simulation.seed, "interval", metric, *map(str, place))
+            against = difference(by_place[place], by_place[opposite], generator)
+    ends = {f"{metric}_low": own[0], f"{metric}_high": own[1]}
+    if BASELINE in simulation.scheme:
+        ends |= {f"{metric}_vs_random_low": against[0], f"{metric}_vs_random_high": against[1]}
+    return ends

@@ -1,0 +1,68 @@
+"""privacy.csv, what each attack found out, and roc.csv, its ROC curves on two logarithmic axes."""
+
+from typing import Any
+
+import pandas as pd
+
+from fedistill.privacy.attacks.registry import SEEN
+from fedistill.study.audit.auditing import Auditing, Verdict
+
+POINTS = 200
+"""Of a curve, at most."""
+
+COLUMNS = (
+    "simulation dataset federation site scheme ipc rounds epsilon delta start seen attack records auc auc_low auc_high "
+    "tpr_at_1 tpr_low tpr_high tpr_at_01 tpr_at_01_low tpr_at_01_high members nonmembers shadows"
+).split()
+
+
+def privacy(audit: Auditing, dataset: str) -> pd.DataFrame:
+    """A row a line and attack: AUC, and true positives at 1 % and 0.1 % false positives, with 95 % intervals.
+
+    What too few non-members cannot say is blank, and so is a setting that the method does not have.
+    """
+    rows = []
+    for verdict in audit.verdicts:
+        for attack, leak in verdict.leaks.items():
+            found = leak.row()
+            found["tpr_low"], found["tpr_high"] = found.pop("tpr_at_1_low"), found.pop("tpr_at_1_high")
+            about = {"simulation": audit.desk.simulation.name, "dataset": dataset}
+            rows.append({**about, **_line(audit, verdict, attack), **found, "records": verdict.line.records})
+    return _frame(rows, COLUMNS)
+
+
+def roc(audit: Auditing) -> pd.DataFrame:
+    """The curves of every row of privacy.csv, a row a point."""
+    rows = []
+    for verdict in audit.verdicts:
+        for attack, leak in verdict.leaks.items():
+            line = _line(audit, verdict, attack)
+            fpr, tpr = leak.curve.log_log(POINTS)
+            rows += [{**line, "fpr": x, "tpr": y} for x, y in zip(fpr.tolist(), tpr.tolist(), strict=True)]
+    names = COLUMNS[COLUMNS.index("federation") : COLUMNS.index("auc")]
+    return _frame(rows, [*names, "fpr", "tpr"])
+
+
+def _line(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
+    settings = {name: getattr(verdict.settings, name, None) for name in ("epsilon", "delta", "start")}
+    return {
+        "federation": audit.desk.simulation.federation.name,
+        "site": audit.site,
+        "scheme": verdict.line.scheme,
+        "ipc": verdict.line.ipc,
+        "rounds": verdict.line.rounds,
+        **settings,
+        "seen": SEEN[attack],
+        "attack": attack,
+        "records": verdict.line.records,
+    }
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=columns)
+    for column in ("ipc", "rounds"):
+        frame[column] = frame[column].astype("Int64")
+    for column in ("epsilon", "delta"):
+        frame[column] = frame[column].astype(float)
+    numbers = [name for name in columns if name.startswith(("auc", "tpr", "fpr"))]
+    return frame.round(dict.fromkeys(numbers, 6))

@@ -1,0 +1,133 @@
+"""Rows: what a run has measured, one per network, and one per site and budget."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedistill.config import Simulation
+from fedistill.config.scheme_settings import EVERYONE
+from fedistill.study.arms.at_sites import AtSite
+from fedistill.study.arms.condition import Scored
+from fedistill.study.arms.site_row import SiteRow
+from fedistill.study.tables.guarantees import guarantee
+from fedistill.training.metrics import METRICS, score
+
+OWN = "local"
+"""The scheme by which a site would train without the others; private training at a site is held against it, too."""
+
+
+def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Scored]) -> pd.DataFrame:
+    """A row a network, in the order of the simulation's file whatever was finished first.
+
+    Args:
+        dataset: name of the data the networks were tested on.
+        labels: int64 (N,) or (N, L), of the official test split.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = dict.fromkeys((each.arm.scheme, each.arm.ipc, each.arm.rounds) for each in scored)
+    promises = {line: guarantee(simulation, *line) for line in lines}
+    for each in scored:
+        arm = each.arm
+        for network, probabilities in enumerate(each.probabilities):
+            metrics, shared = score(labels, probabilities), each.shared[network]
+            promise = promises[arm.scheme, arm.ipc, arm.rounds]
+            rows.append(
+                {
+                    "simulation": simulation.name,
+                    "dataset": dataset,
+                    "federation": simulation.federation.name,
+                    "partition": arm.partition,
+                    "scheme": arm.scheme,
+                    "ipc": arm.ipc,
+                    "rounds": arm.rounds,
+                    "pool_ipc": None if shared.ipc is None else round(shared.ipc, 6),
+                    "seed": arm.seed,
+                    "recipe": arm.recipe,
+                    "model": arm.model,
+                    "site": arm.site,
+                    "left_out": arm.left_out,
+                    "network": network,
+                    **{metric: metrics[metric] for metric in METRICS},
+                    "n_sites": len(shared.sites),
+                    "images_shared": shared.images,
+                    "bytes_shared": shared.release_bytes,
+                    "bytes_up": shared.up,
+                    "bytes_down": shared.down,
+                    "epsilon": np.nan if promise is None else promise.epsilon,
+                    "delta": np.nan if promise is None else promise.delta,
+                    "lr": each.recipes[network].lr,
+                    "steps": each.steps[network],
+                    "distill_seconds": round(shared.seconds, 3),
+                    "train_seconds": round(each.train_seconds[network], 3),
+                }
+            )
+    frame = pd.DataFrame(rows)
+    for column in ("ipc", "rounds", "images_shared"):
+        frame[column] = frame[column].astype("Int64")
+    return frame
+
+
+def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[AtSite]) -> pd.DataFrame:
+    """sites.csv: what each site gave for each budget, and how an arm's networks do on the images it set aside.
+
+    A row a site and arm where sites score networks, else a row a site and budget. ``gain_auc`` is the difference to the
+    site's own local network of the same number, mean over networks; blank where the simulation trains none.
+    """
+    schemes, names = list(simulation.scheme), [*simulation.federation.sites, EVERYONE]
+    ordered = sorted(
+        rows, key=lambda r: (r.partition, schemes.index(r.scheme), r.seed, names.index(r.site), r.ipc or 0)
+    )
+    keys = ["partition", "site", "scheme", "ipc", "seed"]
+    given = pd.DataFrame(
+        [{k: v for k, v in vars(row).items() if k != "found"} for row in ordered],
+        columns=[field.name for field in fields(SiteRow) if field.name != "found"],
+    )
+    for column in ("ipc", "images_shared", "bytes_shared", "classes_shared"):
+        given[column] = given[column].astype("Int64")
+    if not scores:
+        return given
+    scored = _scored_at_sites(scores)
+    frame = given.merge(scored, on=keys, how="outer")
+    place = {scheme: i for i, scheme in enumerate(schemes)}
+    order = frame.assign(scheme=frame["scheme"].map(place), site=frame["site"].map(names.index))
+    frame = frame.loc[order.sort_values(["partition", "scheme", "seed", "ipc", "rounds", "site"], kind="stable").index]
+    return frame.reset_index(drop=True)
+
+
+def _scored_at_sites(scores: Sequence[AtSite]) -> pd.DataFrame:
+    """A row an arm and site: means over its networks, and the gain over the site's own."""
+    own = {
+        (row.arm.partition, row.arm.model, row.site, row.network): row.auc for row in scores if row.arm.scheme == OWN
+    }
+    lines: dict[tuple[Any, ...], list[AtSite]] = {}
+    for row in scores:
+        lines.setdefault((row.arm, row.site), []).append(row)
+    made = []
+    for (arm, site), group in lines.items():
+        gains = [row.auc - own.get((arm.partition, arm.model, site, row.network), np.nan) for row in group]
+        is_own = arm.scheme == OWN
+        made.append(
+            {
+                "partition": arm.partition,
+                "site": site,
+                "scheme": arm.scheme,
+                "ipc": arm.ipc,
+                "seed": arm.seed,
+                "rounds": arm.rounds,
+                "model": arm.model,
+                "recipe": arm.recipe,
+                "left_out": arm.left_out,
+                "test_images": group[0].images,
+                "test_auc": float(np.mean([row.auc for row in group])),
+                "test_accuracy": float(np.mean([row.accuracy for row in group])),
+                "test_balanced_accuracy": float(np.mean([row.balanced_accuracy for row in group])),
+                "gain_auc": np.nan if is_own else float(np.mean(gains)),
+            }
+        )
+    frame = pd.DataFrame(made)
+    for column in ("ipc", "rounds", "test_images"):
+        frame[column] = frame[column].astype("Int64")
+    return frame

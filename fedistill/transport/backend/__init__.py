@@ -1,0 +1,1 @@
+"""Where work runs: in this process, on Ray, in Flower's runtime."""

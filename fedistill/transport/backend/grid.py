@@ -1,0 +1,162 @@
+"""What the in-process grid and the Ray grid share: ids, order, state, and the form of replies.
+
+Both are a ``flwr.serverapp.Grid``, so the same ServerApp, ClientApp and Flower strategies run on them unchanged.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedistill.errors import PlanError, RunError
+from fedistill.transport.backend.failure import CANCELLED, Failure
+from fedistill.transport.backend.job import Answer
+from fedistill.transport.backend.nodes import Node
+from fedistill.transport.flower_internals import Run, become_server, empty_run, stamped
+
+
+class SimulatedGrid(Grid):
+    """A grid whose sites are jobs of this run.
+
+    - Every message gets exactly one reply; what goes wrong becomes a reply with an error, never a missing one.
+    - Replies are sorted by (site, order of sending), never by arrival.
+    - A site's ``context.state`` lives here between messages. A job starts from the state at its own start and hands
+      back the records it set or removed; those replace the site's, record by record. Two jobs of one site running at
+      once thus never lose each other's records, unless both set the same one: then the later to finish wins.
+      A handler that raised changes nothing.
+    """
+
+    def __init__(self, nodes: Sequence[Node], run_config: Mapping[str, Any], *, run_id: int = 1) -> None:
+        self.nodes = {node.node_id: node for node in nodes}
+        if len(self.nodes) != len(nodes):
+            ids = [node.node_id for node in nodes]
+            raise PlanError("two sites have the same node id", expected="each site its own", found=ids)
+        self.run_config = dict(run_config)
+        self._run = empty_run(run_id)
+        self._place = {node_id: place for place, node_id in enumerate(self.nodes)}
+        self._states = {node_id: RecordDict() for node_id in self.nodes}
+        self._sent: dict[str, Message] = {}  # every message not yet pulled
+        self._replies: dict[str, Message] = {}  # those of them that were answered
+        self._count = 0
+        become_server(run_id)
+
+    @property
+    def run(self) -> Run:
+        """Flower's description of the run."""
+        return self._run
+
+    def set_run(self, run: Run) -> None:
+        """Take another description of the run; messages created from now on carry its id."""
+        self._run = run
+        become_server(run.run_id)
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """A message to a site. ``flwr.app.Message(...)`` does the same."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> list[int]:
+        """The sites' addresses in their order."""
+        return list(self.nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Queue messages and return their ids, in order. Nothing need have started yet.
+
+        Raises:
+            RunError: for a message to a site that is not in this run.
+        """
+        messages = list(messages)
+        for message in messages:
+            if message.metadata.dst_node_id not in self.nodes:
+                raise RunError(
+                    "a message is addressed to no site of this run",
+                    expected=f"one of {self.get_node_ids()}",
+                    found=message.metadata.dst_node_id,
+                )
+        pushed = []
+        for message in messages:
+            self._count += 1
+            message_id = str(self._count)
+            self._sent[message_id] = stamped(message, message_id)
+            self._queue(message_id)
+            pushed.append(message_id)
+        return pushed
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Replies that have come to these messages, each handed out once. Waits a moment at most where it can.
+
+        Ids whose replies were pulled before are passed over.
+
+        Raises:
+            RunError: for an id that was never handed out: its reply would be waited for without end.
+        """
+        wanted = list(dict.fromkeys(message_ids))
+        for message_id in wanted:
+            if not (message_id.isdecimal() and 0 < int(message_id) <= self._count):
+                raise RunError("a reply is asked for that was never sent for", found=repr(message_id))
+        open_ids = [message_id for message_id in wanted if message_id in self._sent]
+        if any(message_id not in self._replies for message_id in open_ids):
+            self._advance(open_ids)
+        return self._hand_out(open_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Push, then pull until every reply is there.
+
+        After ``timeout`` seconds, queueing included, the rest is cancelled and answered with an error: nobody else
+        knows those messages' ids, and a job without a reader would only hold up the next round.
+        """
+        ids = self.push_messages(messages)
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._unanswered(ids):
+            if end is not None and time.monotonic() >= end:
+                self.cancel(ids, Failure(CANCELLED, f"no answer within the {timeout:g} s that the server waits"))
+                break
+            self._advance(self._unanswered(ids))
+        return self._hand_out(ids)
+
+    def cancel(self, message_ids: Iterable[str], failure: Failure | None = None) -> None:
+        """Give up on messages; those not yet answered get an error as their reply."""
+        for message_id in self._unanswered(message_ids):
+            self._drop(message_id)
+            self._finish(message_id, failure or Failure(CANCELLED, "cancelled by the server"))
+
+    def _finish(self, message_id: str, outcome: Answer | Failure) -> None:
+        """Turn what came of a message into its reply."""
+        sent = self._sent[message_id]
+        if isinstance(outcome, Failure):
+            reply = Message(Error(code=outcome.code, reason=outcome.reason), reply_to=sent)
+        else:
+            reply = outcome.reply
+            state = self._states[sent.metadata.dst_node_id]
+            for key, record in outcome.changes.items():
+                if record is None:
+                    state.pop(key, None)
+                else:
+                    state[key] = record
+        self._replies[message_id] = stamped(reply, f"{message_id}-reply")
+
+    def _unanswered(self, message_ids: Iterable[str]) -> list[str]:
+        return [each for each in message_ids if each in self._sent and each not in self._replies]
+
+    def _hand_out(self, message_ids: Iterable[str]) -> list[Message]:
+        ready = [each for each in message_ids if each in self._replies]
+        ready.sort(key=lambda each: (self._place[self._sent[each].metadata.dst_node_id], int(each)))
+        for each in ready:
+            del self._sent[each]
+        return [self._replies.pop(each) for each in ready]
+
+    @abstractmethod
+    def _queue(self, message_id: str) -> None:
+        """Put a sent message in line."""
+
+    @abstractmethod
+    def _advance(self, message_ids: Sequence[str]) -> None:
+        """Get on with these messages for a moment and ``_finish`` what is done."""
+
+    @abstractmethod
+    def _drop(self, message_id: str) -> None:
+        """Take an unanswered message out of line, or stop its job."""

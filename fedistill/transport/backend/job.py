@@ -1,0 +1,120 @@
+"""One job, wherever it runs: the driver's own process or a Ray worker. The grids differ only in how they get here."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedistill.core.text import printable
+from fedistill.errors import RunError
+from fedistill.transport.backend.events import Event
+from fedistill.transport.backend.failure import from_exception
+from fedistill.transport.backend.nodes import Node
+from fedistill.transport.flower_internals import acting_as
+
+LONGEST_NAME = 200
+"""Characters of a job's name that are kept: two names of 63, a scheme's, and what tells repeats apart."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a handler gave back: its reply, and the records of ``context.state`` it set (or removed: None)."""
+
+    reply: Message
+    changes: dict[str, Any]
+
+
+def job_name(message: Message, node: Node) -> str:
+    """Return the name in the message's ConfigRecord ``job``, or site/message id where the sender gave none; one
+    printable line, for it is the sender's free text.
+    """
+    if message.has_content() and "job" in message.content and "name" in message.content["job"]:
+        return printable(message.content["job"]["name"], most=LONGEST_NAME)
+    return f"{node.name}/{message.metadata.message_id}"
+
+
+def about(message: Message, node: Node) -> Event:
+    """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
+    record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
+    return {
+        "site": node.name,
+        **({"point": printable(record["point"], most=10 * LONGEST_NAME)} if "point" in record else {}),
+    }
+
+
+def answer(
+    app: ClientApp | str, message: Message, node: Node, run_config: Mapping[str, Any], run_id: int, state: RecordDict
+) -> Answer:
+    """Let the site's handler answer one message.
+
+    The handler gets its own copies of message and state, so that it behaves in the driver's process as it would in
+    another: two sites may share one content object, and a handler that raises leaves the state as it was.
+
+    Args:
+        app: the ClientApp, or "module:attribute" to import it from here.
+
+    Raises:
+        Exception: whatever the handler raises; RunError when it returns anything but a Message.
+    """
+    with torch_threads(node.threads), acting_as(run_id, node.node_id):
+        app = load(app) if isinstance(app, str) else app
+        context = Context(run_id, node.node_id, dict(node.config), copy.deepcopy(state), dict(run_config))
+        reply = app(copy.deepcopy(message), context)
+    if not isinstance(reply, Message):
+        kind = message.metadata.message_type
+        raise RunError(f"the handler of {kind!r} did not reply", expected="a flwr Message", found=type(reply).__name__)
+    return Answer(reply, _changes(state, context.state))
+
+
+def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's result, or a Failure where it raised or tried to end the process."""
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit) as error:
+        return from_exception(error)
+
+
+def run_function(threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Server-side work, kept to its threads."""
+    with torch_threads(threads):
+        return function(*arguments)
+
+
+def load(reference: str) -> Any:
+    """Import "module:attribute".
+
+    Raises:
+        RunError: when there is no such module or attribute.
+    """
+    module, _, attribute = reference.partition(":")
+    if not module or not attribute:
+        raise RunError("no such app", expected='"module:attribute"', found=repr(reference))
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RunError(
+            f"cannot load {reference!r}", found=error, mend="it must be importable on every machine"
+        ) from error
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with ``count`` threads: the same count, the same bits, on any machine type."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _changes(before: RecordDict, after: RecordDict) -> dict[str, Any]:
+    changed = {key: record for key, record in after.items() if key not in before or before[key] != record}
+    return {**changed, **{key: None for key in before if key not in after}}

@@ -1,0 +1,1 @@
+"""Real nodes: keys, server, hospital, and the doors between them."""

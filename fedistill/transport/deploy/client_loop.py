@@ -1,0 +1,218 @@
+"""What answers at a hospital: its own installed code, whatever code a run was submitted with.
+
+A Flower SuperNode would install the app that came with the run and let that answer, so whoever may submit a run could
+replace a site's policy. Here the SuperNode is told that somebody else runs its apps (``--isolation process``), and that
+is this file: it fetches messages from the SuperNode beside it and hands them to `fedistill.transport.site.app` as
+installed here. The code that came with the run is not unpacked, the run's settings are not read, and what the site
+knows of itself comes from its own file alone.
+
+Like ``identity.py``, this file uses private names of Flower; ``tests/deployment`` holds them against its versions.
+"""
+
+import _thread
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flwr.app import Error, Message, RecordDict
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from fedistill.core.json_lines import append_line
+from fedistill.core.text import printable
+from fedistill.transport.backend.events import Event, Sink, delivered_to, emitter
+from fedistill.transport.backend.failure import Failure
+from fedistill.transport.backend.job import Answer, answer, attempt, job_name
+from fedistill.transport.backend.nodes import Node
+from fedistill.transport.flower_internals import acting_as
+from fedistill.transport.protocol.messages import RELEASE
+from fedistill.transport.site.request_log import request_events
+
+APP = "fedistill.transport.site.app:app"
+POLL_SECONDS = 1.0
+BEAT_SECONDS = 10.0
+REFUSALS = ("PolicyError: ", "LedgerError: ")
+PATHS = ("ledger", "store", "data-root")
+"""Of what a site knows of itself, where its files lie."""
+_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+
+
+def answer_while(
+    goes_on: Callable[[], bool],
+    address: str,
+    secret: bytes,
+    node: Mapping[str, str | int | bool],
+    *,
+    threads: int,
+    log: Path,
+    tell: Callable[[str], None],
+) -> None:
+    """Answer messages one after another.
+
+    Args:
+        goes_on: asked between messages.
+        address: HOST:PORT of the SuperNode beside this process.
+        secret: that it knows this process by.
+        node: what the site knows of itself.
+        threads: torch threads of each job.
+        log: where events go, a JSON object a line. They stay at the site.
+        tell: told in a line what was asked and how that went.
+    """
+    site, sink = Node(1, str(node["site"]), node, threads=threads), _sink_to(log)
+    waiting = _client(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}))
+    known = [str(TaskType.CLIENT_APP), str(TaskType.AGENT_APP)]  # the second to be refused, lest it be waited for
+    while goes_on():
+        try:
+            task = waiting.AcquireTask(AcquireTaskRequest(supported_task_types=known))
+        except httpx.HTTPError:
+            time.sleep(POLL_SECONDS)  # the SuperNode is busy, or ending
+            continue
+        if task.HasField("task") and task.token:
+            tell(_one(_client(address, RuntimeTokenHttpInterceptor(task.token)), site, sink))
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def _one(client: Any, node: Node, sink: Sink) -> str:
+    """One message: fetched, answered by the installed app, sent back. How that went, in a line."""
+    beat = _Beat(client)
+    start, name = time.monotonic(), "a message"
+    try:
+        message, context, run, _ = pull_task_input(client)  # the last is the run's own code: it is left packed
+        here = replace(node, node_id=context.node_id)
+        kind = printable(message.metadata.message_type, most=60)
+        name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
+        with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
+            on_event = emitter(job_name(message, here))
+            came = attempt(_logged, message, here, run.run_id, on_event)
+            beat.end()
+            with acting_as(run.run_id, context.node_id):
+                reply, how = _discreet(came, message, on_event, own=node.config)
+        push_message(client, reply, context)
+        push_task_output(client, context, "completed", "")
+        return f"{name}: {how} ({time.monotonic() - start:.0f} s)"
+    except KeyboardInterrupt:
+        if not beat.given_up:
+            raise
+        return f"{name}: given up, for the run was stopped"
+    except httpx.HTTPError as error:
+        return f"{name}: lost, {error}"
+    finally:
+        beat.end()
+        client.close()
+
+
+def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Answer:
+    """Answer a message when the log has it: what cannot be logged is not answered."""
+    for event in request_events(message, run_id=run_id):
+        on_event(event)
+    on_event({"stage": "started", "message": printable(message.metadata.message_type, most=60)})
+    return answer(APP, message, here, {}, run_id, RecordDict())
+
+
+def _discreet(
+    came: Any, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
+) -> tuple[Message, str]:
+    """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
+    went, for people.
+
+    A policy's refusal goes out as it is, but for where the site keeps its files; of an error, its kind.
+
+    Args:
+        own: what the site knows of itself.
+    """
+    if isinstance(came, Failure):
+        stage = "refused" if came.line.startswith(REFUSALS) else "failed"
+        on_event({"stage": stage, "final": True, "message": came.reason})
+        line = _placeless(came.line, own) if came.line.startswith(REFUSALS) else _outside(came.line)
+        return Message(Error(code=came.code, reason=line), reply_to=message), printable(came.line)
+    reply: Message = came.reply
+    how = []
+    if message.metadata.message_type == RELEASE and reply.has_content():
+        for record in reply.content.config_records.values():
+            if record.get("error"):
+                line, trace = str(record["error"]), str(record["trace"])
+                on_event({"stage": "failed", "final": True, "message": f"{line}\n\n{trace}"})
+                record["error"], record["trace"] = _outside(line), ""
+                how.append(line)
+            elif record.get("refused"):
+                on_event({"stage": "refused", "final": True, "message": str(record["refused"])})
+                how.append(str(record["refused"]))
+                record["refused"] = _placeless(str(record["refused"]), own)
+    on_event({"stage": "answered", "final": True})
+    return reply, printable("; ".join(dict.fromkeys(how)) or "answered", most=1000)
+
+
+def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
+    """A refusal without the site's paths, which are in those of its ledger.
+
+    >>> _placeless("The ledger /ward/ledger.jsonl cannot be read.", {"ledger": "/ward/ledger.jsonl", "data-root": ""})
+    'The ledger (a path of the site) cannot be read.'
+    """
+    for path in sorted((str(own[name]) for name in PATHS if own.get(name)), key=len, reverse=True):
+        text = text.replace(path, "(a path of the site)")
+    return text
+
+
+def _outside(line: str) -> str:
+    """What others are told of an error.
+
+    >>> _outside("DataError: /data/patients.npz cannot be read")
+    'DataError at the site, whose own log says more'
+    """
+    return f"{line.partition(':')[0]} at the site, whose own log says more"
+
+
+class _Beat:
+    """Says that the work goes on, until it ends; interrupts it where nobody waits for it.
+
+    Attributes:
+        given_up: whether it did.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.given_up = False
+        self._client, self._ended = client, threading.Event()
+        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _go_on(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            try:
+                wanted = self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success
+            except httpx.HTTPError:
+                continue  # the SuperNode beside may be slow; where it has ended, that is seen after the work
+            if not wanted and not self._ended.is_set():
+                self.given_up = True
+                _thread.interrupt_main()
+                return
+
+
+def _client(address: str, *interceptors: Any) -> Any:
+    return RuntimeHttpClient.from_server_address(
+        server_address=address,
+        insecure=True,  # within one machine; who may fetch messages is settled by the secret
+        root_certificates=None,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="fedistill"), *interceptors],
+        retry_invoker=make_simple_http_retry_invoker(),
+    )
+
+
+def _sink_to(path: Path) -> Callable[[Event], None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    return lambda event: append_line(path, event)

@@ -1,0 +1,126 @@
+"""What a site says of itself, held against what it was asked: how a Release was made, what protects it, and figures.
+
+The server cannot see how many images a site holds, or what it did with them. It can see that a Release answers another
+question than was asked, that a statement promises what nobody asked for, and that a figure cannot be.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+from fedistill.config import Job
+from fedistill.core.text import printable
+from fedistill.errors import ReleaseError, SettingError
+from fedistill.methods import METHODS, privacy_statement, settings_for
+from fedistill.methods.engine.settings import read
+from fedistill.methods.presets import PUBLISHED
+from fedistill.methods.private.queries import PrivateSettings
+from fedistill.methods.registry import is_private
+from fedistill.release.release import Release
+
+MOST_EXAMPLES = 10_000_000
+"""Images that a site may say it has: more than any collection of medical images there is. That a smaller lie does not
+take a pool is looked after where sites are weighed: see `fedistill.study.arms.pooling.believed`."""
+LONGEST_SECONDS = 366 * 86_400.0
+"""Seconds that a budget may be said to have taken. Not only since it was asked for: what a site had made before, it
+sends with the seconds that it took then."""
+LONGEST_STATEMENT = 4_000
+"""Characters of a statement of privacy."""
+
+_STATED = re.compile(r"Differentially private: epsilon (\S+) at delta (\S+) for every single ")
+_CLAIM = re.compile(r"epsilon|\bdelta\b|differential", re.IGNORECASE)
+ROUNDED = 1.001
+"""A stated epsilon has four digits."""
+
+
+def require_counts(seconds: object, examples: object) -> None:
+    """Refuse figures that cannot be.
+
+    Raises:
+        ValueError: seconds that are no number from 0 to a year, or images that are no whole number of at least 0.
+
+    >>> require_counts(1.5, 546)
+    >>> require_counts(float("nan"), 546)
+    Traceback (most recent call last):
+    ValueError: seconds or counts cannot be so: nan s, 546 images
+    """
+    timed = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_SECONDS
+    counted = isinstance(examples, int) and not isinstance(examples, bool) and 0 <= examples <= MOST_EXAMPLES
+    if not timed or not counted:
+        raise ValueError(f"seconds or counts cannot be so: {seconds} s, {examples} images")
+
+
+def require_as_asked(release: Release, job: Job) -> None:
+    """Refuse a Release that says it was made otherwise than it was asked for, or that promises something else.
+
+    Raises:
+        ReleaseError: what it says.
+    """
+    said = release.provenance
+    asked = {"model": job.model, "width": job.width, "precision": job.precision}
+    found = {name: said.get(name) for name in asked}
+    if asked != found or type(found["width"]) is not int:
+        raise ReleaseError("The Release was made for another network.", expected=asked, found=printable(found))
+    made = said.get("settings")
+    if not isinstance(made, dict) or set(made) != {str(ipc) for ipc in job.budgets}:
+        names = list(made) if isinstance(made, dict) else made
+        raise ReleaseError("The Release does not say its settings.", expected=list(job.budgets), found=printable(names))
+    for ipc in job.budgets:
+        _require_settings(made[str(ipc)], job, ipc)
+    _require_statement(release.privacy, job)
+
+
+def _require_settings(said: object, job: Job, ipc: int | None) -> None:
+    """Those it was told; and all, where no preset that the site chooses by its own data has a say."""
+    kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
+    try:
+        if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
+            raise SettingError("not those of the scheme")
+        made = read(kind, said)
+        if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
+            asked = settings_for(job.scheme, job.settings, ipc=ipc)
+        else:
+            told = {name: value for name, value in job.settings.items() if name != "preset"}
+            asked = read(kind, told, ipc=ipc, under=asdict(made))
+    except SettingError as error:
+        raise ReleaseError(f"The {where} cannot be so.", found=printable(error)) from error
+    if made != asked:
+        other = {name: value for name, value in asdict(asked).items() if value != getattr(made, name)}
+        found = {name: getattr(made, name) for name in other}
+        raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(found))
+
+
+def _require_statement(said: str, job: Job) -> None:
+    if len(said) > LONGEST_STATEMENT:
+        raise ReleaseError("The statement of privacy is too long.", expected=LONGEST_STATEMENT, found=len(said))
+    if not is_private(job.scheme):
+        usual = privacy_statement(job.scheme)
+        if not said.startswith(usual):
+            raise ReleaseError(
+                "The statement of privacy is not that of the scheme.", expected=usual, found=printable(said)
+            )
+        if _CLAIM.search(said[len(usual) :]):
+            more = printable(said[len(usual) :])
+            raise ReleaseError(f"{job.scheme!r} has no bound, and the statement of privacy claims one.", found=more)
+        return
+    each: list[PrivateSettings] = [settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets]
+    asked = {(one.epsilon, one.delta) for one in each}
+    delta = max(one.delta for one in each)
+    most = sum(one.epsilon for one in {tuple(one.asked().items()): one for one in each}.values())
+    stated = _STATED.match(said)
+    epsilon = _number(stated[1]) if stated else math.nan
+    kept = stated is not None and 0 < epsilon <= most * ROUNDED and stated[2] == f"{delta:g}"
+    if not kept or any(f"(epsilon {one:g} at delta {its:g})" not in said for one, its in asked):
+        raise ReleaseError(
+            "The statement of privacy does not say the guarantee that was asked for.",
+            expected=f"epsilon {most:g} at delta {delta:g} at most",
+            found=printable(said),
+        )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,41 @@
+"""What a message takes on the wire that was, or would be, sent for one network of one scheme and budget.
+
+A simulation asks for several budgets and draws in one message, and for several networks; shared in earnest, one of each
+is enough. So the message with just that is made, encoded, and counted.
+"""
+
+from dataclasses import replace
+
+from flwr.app import Message, RecordDict
+
+from fedistill.config import Job
+from fedistill.release.release import Release
+from fedistill.transport.protocol.messages import RELEASE, Outcome, pack_jobs, pack_outcomes
+from fedistill.transport.protocol.traffic import encoded_size
+from fedistill.transport.protocol.training_messages import ALONE, Alone, Learned, one_network, pack_alone
+
+TO_SOMEBODY = 1
+"""A node's address: any takes as much as another."""
+
+
+def release_sizes(job: Job, release: Release, ipc: int | None) -> tuple[int, int]:
+    """Bytes (up, down) of one budget of a job, one draw of it."""
+    single = replace(job, ipcs=() if ipc is None else (ipc,), draws=1)
+    data = release.only(ipc, draw=0).to_bytes()
+    reply = pack_outcomes([Outcome(single.name, job.site, release=data, seconds=(0.0,))])
+    return _size(reply, RELEASE), _size(pack_jobs([single]), RELEASE)
+
+
+def network_sizes(request: Alone, learned: Learned) -> tuple[int, int]:
+    """Bytes (up, down) of one network that a site trained to its end."""
+    single = replace(request, seeds=request.seeds[:1])
+    return _size(one_network(learned, request.site), ALONE), request_size(single)
+
+
+def request_size(request: Alone) -> int:
+    """Bytes of a request to train, with all the Releases in it."""
+    return _size(pack_alone(request), ALONE)
+
+
+def _size(content: RecordDict, kind: str) -> int:
+    return encoded_size(Message(content, TO_SOMEBODY, kind))

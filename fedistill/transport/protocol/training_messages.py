@@ -1,0 +1,280 @@
+"""What travels where weights are shared: requests to train, at a site, and the networks that come back.
+
+A round of federated averaging is the message of Flower's own strategies (``arrays``, ``config``), with FeDistill's
+settings in ``config``. Training alone is a message of our own, for no strategy has it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from torch import Tensor
+
+from fedistill.errors import ReleaseError
+from fedistill.models import Network, Params
+from fedistill.training.dpsgd import DPSGD
+from fedistill.training.recipe import Recipe
+from fedistill.training.search import Grid
+from fedistill.transport.protocol.claims import require_counts
+
+ROUND = "train"
+"""Flower's own type of message for a round of training."""
+
+ALONE = "train.alone"
+EXAMPLES = "num-examples"
+"""Where Flower's strategies look for a reply's weight."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a site does in one round of federated averaging.
+
+    Args:
+        scheme, model, width, partition: what for, and on which share of the data.
+        local_epochs: passes over its own images; 0 where `private` counts in steps.
+        batch, lr, augment: of its SGD; the step size does not fall.
+        seed: order of images and augmentation come from it, by the site's name.
+        mu: weight of FedProx's proximal term; 0 for none.
+        private: train by DP-SGD, whose budget is for all rounds; steps: of it in this round.
+    """
+
+    scheme: str
+    model: str
+    width: int
+    partition: int
+    local_epochs: int
+    batch: int
+    lr: float
+    augment: bool
+    seed: int
+    mu: float = 0.0
+    private: DPSGD | None = None
+    steps: int | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        if self.private is not None:
+            return self.private.recipe(self.steps)
+        return Recipe(
+            "round", self.lr, steps=None, epochs=self.local_epochs, batch=self.batch, augment=self.augment, fall=1.0
+        )
+
+    def config(self) -> ConfigRecord:
+        """As a strategy takes it; ``mu`` is the strategy's own to add."""
+        return ConfigRecord({"round": json.dumps({k: v for k, v in self.detail().items() if k != "mu"})})
+
+    def detail(self) -> dict[str, Any]:
+        """All that is set, as plain values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def of(cls, content: RecordDict) -> "Round":
+        """The request in a strategy's message."""
+        config = content.config_records["config"]
+        about = json.loads(str(config["round"]))
+        private = _private(about.pop("private", None))
+        return cls(**about, private=private, mu=float(str(config.get("proximal-mu", 0.0))))
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A request to train networks at a site, on its own images and perhaps the others' Releases.
+
+    Args:
+        name: for people and progress.
+        scheme, model, width, partition: what for, and on which share of the data.
+        grid: recipes to choose among on its own validation images, with ``pilots`` networks each.
+        seeds: of the networks, one each.
+        releases: the others' Release files, of one budget each.
+        share: of the images trained on that are the others'; 0 for as they are.
+        private: train by DP-SGD, with nothing chosen by validation images; the grid is its one point.
+    """
+
+    name: str
+    site: str
+    scheme: str
+    model: str
+    width: int
+    partition: int
+    grid: Grid
+    pilots: int
+    seeds: tuple[int, ...]
+    releases: tuple[bytes, ...] = field(default=(), repr=False)
+    share: float = 0.0
+    private: DPSGD | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A site's networks.
+
+    Args:
+        params: by name, each stacked with a leading axis over the networks.
+        recipe: what the site chose.
+        seconds: of all of it.
+        examples: real images it trained on.
+    """
+
+    params: Mapping[str, Tensor]
+    recipe: Recipe
+    seconds: float
+    examples: int
+
+
+def arrays_of(params: Mapping[str, Tensor]) -> ArrayRecord:
+    """Parameters by name as Flower's strategies take them."""
+    return ArrayRecord({name: Array(value.detach().cpu().numpy()) for name, value in params.items()})
+
+
+def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = None, finite: bool = True) -> Params:
+    """The parameters of a network, checked against its shape: what a site sends is not trusted.
+
+    Args:
+        networks: how many there are, each tensor with a leading axis; None for one without.
+
+    Raises:
+        ReleaseError: another name, shape or type, or numbers that are not finite.
+    """
+    wanted = network.init(torch.Generator().manual_seed(0))
+    if set(arrays) != set(network.names):
+        raise ReleaseError("These are not the network's parameters.", expected=network.names, found=sorted(arrays))
+    found = []
+    for name, like in zip(network.names, wanted, strict=True):
+        # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
+        value = torch.from_numpy(arrays[name].numpy().copy())
+        shape = like.shape if networks is None else (networks, *like.shape)
+        if value.shape != shape or value.dtype != like.dtype:
+            raise ReleaseError(
+                f"{name} cannot be so.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
+            )
+        if finite and not torch.isfinite(value).all():
+            raise ReleaseError(f"{name} holds NaN or infinity.", expected="finite numbers")
+        found.append(value)
+    return tuple(found)
+
+
+def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, seconds: float) -> RecordDict:
+    """A site's reply in a round, as Flower's strategies take it."""
+    return RecordDict(
+        {
+            "arrays": arrays_of(params),
+            "metrics": MetricRecord({EXAMPLES: examples, "seconds": seconds}),
+            "who": ConfigRecord({"site": site}),
+        }
+    )
+
+
+def check_round_reply(content: RecordDict, *, site: str, network: Network) -> float:
+    """Seconds the site took.
+
+    Raises:
+        ReleaseError: what is wrong with the reply.
+    """
+    try:
+        who, metrics = str(content.config_records["who"]["site"]), content.metric_records["metrics"]
+        examples, seconds = metrics[EXAMPLES], metrics["seconds"]
+        arrays = content.array_records["arrays"]
+    except KeyError as error:
+        raise ReleaseError("The reply of a round cannot be read.", found=f"no {error}") from error
+    if who != site:
+        raise ReleaseError("The reply is another site's.", expected=site, found=who)
+    _require_counts(seconds, examples)
+    assert isinstance(seconds, int | float)  # as has just been looked at
+    params_of(arrays, network)
+    return float(seconds)
+
+
+def _require_counts(seconds: object, examples: object) -> None:
+    try:
+        require_counts(seconds, examples)
+    except ValueError as error:
+        raise ReleaseError("The reply's counts cannot be so.", found=error) from error
+    if not examples:
+        raise ReleaseError("The reply's counts cannot be so.", expected="1 image or more", found=examples)
+
+
+def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:
+    """A strategy's messages in the order of the sites, each with a job's name and content of its own.
+
+    Args:
+        names: of the jobs, by node id.
+    """
+    made = []
+    for message in sorted(messages, key=lambda m: list(names).index(m.metadata.dst_node_id)):
+        node = message.metadata.dst_node_id
+        content = RecordDict({**message.content, "job": ConfigRecord({"name": names[node]})})
+        made.append(Message(content, node, message.metadata.message_type))
+    return made
+
+
+def pack_alone(request: Alone) -> RecordDict:
+    """A request to train alone."""
+    about = {
+        **{
+            name: getattr(request, name)
+            for name in ("site", "scheme", "model", "width", "partition", "pilots", "share")
+        },
+        "seeds": list(request.seeds),
+        "base": asdict(request.grid.base),
+        "lr": list(request.grid.lr),
+        "max_steps": request.grid.max_steps,
+        **({} if request.private is None else {"private": asdict(request.private)}),
+    }
+    records = {"job": ConfigRecord({"name": request.name}), "request": ConfigRecord({"alone": json.dumps(about)})}
+    if request.releases:
+        records["releases"] = ConfigRecord({f"release-{i:05}": data for i, data in enumerate(request.releases)})
+    return RecordDict(dict(records))
+
+
+def unpack_alone(content: RecordDict) -> Alone:
+    """The request."""
+    about = json.loads(str(content.config_records["request"]["alone"]))
+    grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
+    sent: Mapping[str, Any] = content.config_records.get("releases", ConfigRecord())
+    releases = tuple(bytes(sent[name]) for name in sorted(sent))
+    seeds = tuple(about.pop("seeds"))
+    name = str(content.config_records["job"]["name"])
+    private = _private(about.pop("private", None))
+    return Alone(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
+
+
+def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
+    return None if about is None else DPSGD(**about)
+
+
+def pack_learned(site: str, learned: Learned) -> RecordDict:
+    """A site's reply."""
+    about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
+    return RecordDict(
+        {"learned": ConfigRecord({"site": site, "about": json.dumps(about)}), "networks": arrays_of(learned.params)}
+    )
+
+
+def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Learned:
+    """A site's reply, checked.
+
+    Raises:
+        ReleaseError: what is wrong with it.
+    """
+    try:
+        head, arrays = content.config_records["learned"], content.array_records["networks"]
+        about = json.loads(str(head["about"]))
+        recipe, seconds, examples = Recipe(**about["recipe"]), float(about["seconds"]), int(about["examples"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReleaseError("The networks' reply cannot be read.", found=f"{type(error).__name__}: {error}") from error
+    if head["site"] != request.site:
+        raise ReleaseError("The reply is another site's.", expected=request.site, found=head["site"])
+    if recipe.lr not in request.grid.lr:
+        raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=recipe.lr)
+    _require_counts(seconds, examples)
+    params = params_of(arrays, network, networks=len(request.seeds))
+    return Learned(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
+
+
+def one_network(learned: Learned, site: str) -> RecordDict:
+    """The reply that would carry one of the networks: what sharing one takes."""
+    first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
+    return pack_learned(site, Learned(dict(first), learned.recipe, learned.seconds, learned.examples))

@@ -1,0 +1,38 @@
+"""Progress: a line a site, live in a terminal and plain elsewhere."""
+
+import re
+from io import StringIO
+
+from rich.console import Console
+
+from fedistill.report.terminal.progress import Progress
+
+EVENTS = [
+    {"job": "north dc seed 0", "site": "north", "stage": "started"},
+    {"job": "north dc seed 0", "stage": "dc ipc 10", "step": 20, "steps": 100, "seconds": 5.0},
+    {"job": "server: dc ipc 10", "stage": "training", "step": 1, "steps": 2, "seconds": 1.0},
+    {"job": "nobody's", "stage": "lost"},
+    {"job": "north dc seed 0", "stage": "done", "final": True, "message": "12 kB"},
+]
+
+
+def shown(terminal, width=50):
+    out = StringIO()
+    console = Console(file=out, force_terminal=terminal, width=width, highlight=False, _environ={"TERM": "xterm"})
+    with Progress(["north", "south"], console) as progress:
+        for event in EVENTS:
+            progress(event)
+    return out.getvalue()
+
+
+def test_plain_lines_say_where_things_stand():
+    text = shown(False, width=100)
+    assert "north: dc seed 0: started" in text and "north: dc seed 0: done 12 kB" in text
+    assert "server: dc ipc 10: training 1/2, 1.0/s, 1 s left" in text
+    assert "lost" not in text and "\x1b" not in text
+
+
+def test_a_live_line_each_in_a_narrow_terminal():
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", shown(True))
+    assert "north" in text and "south" in text and "waiting" in text
+    assert all(len(line) <= 50 for line in text.splitlines())

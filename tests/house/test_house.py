@@ -1,0 +1,91 @@
+"""The house's rules: who may import what, and what runs on a bare machine."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from house.figures import PACKAGE, arrows, floor, modules, upward
+
+
+@pytest.fixture(scope="module")
+def trees():
+    return modules()
+
+
+def test_lower_rooms_import_no_higher_ones(trees):
+    assert not upward(trees)
+
+
+def test_every_module_has_a_floor(trees):
+    assert not [name for name in trees if name and floor(name) is None]
+
+
+def test_no_folder_holds_more_than_twenty_modules():
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    full = {folder: len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) for folder in folders}
+    assert max(full.values()) <= 20, full
+
+
+@pytest.mark.parametrize("room", ["study", "transport", "report"])
+def test_closets_of_a_room_hang_together_by_few_arrows(trees, room):
+    between = arrows(room, trees)
+    assert len(between) <= 30, sorted(between)
+
+
+def imports(path):
+    """Yield what a file imports of others' packages and our own, with what stands inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_transport_imports_flower_and_ray(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    for name in imports(path):
+        top = name.partition(".")[0]
+        assert top not in ("torchvision", "torchmetrics"), name
+        assert top not in ("flwr", "ray") or room == "transport", name
+        assert top != "pickle" or room == "transport", "pickle only between our own processes on Ray"
+
+
+BARE = """
+import sys
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {blocked!r}:
+            raise ImportError('blocked: ' + name)
+sys.meta_path.insert(0, Wall())
+"""
+
+
+def run_bare(blocked, code):
+    script = BARE.format(blocked=blocked) + code
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_distillation_needs_torch_and_numpy_alone():
+    blocked = {"flwr", "ray", "medmnist", "flwr_datasets", "datasets", "pandas", "sklearn", "pydantic", "typer"}
+    blocked |= {"rich", "pooch", "safetensors", "pyarrow", "matplotlib", "scipy"}
+    run_bare(
+        blocked,
+        "import fedistill.models, fedistill.training, fedistill.data\n"
+        "import fedistill as fd\n"
+        "x = fd.load_dataset('phantom:breast', images=20)\n"
+        "made = fd.distill(x, method='dc', ipc=1, width=4, settings={'iterations': 1})\n"
+        "assert len(made) == 2\n",
+    )
+
+
+def test_help_imports_neither_torch_nor_ray():
+    run_bare(
+        {"torch", "ray", "flwr", "pandas", "numpy"},
+        "import sys; sys.argv = ['fedistill', 'run', '--help']\n"
+        "from fedistill.cli.main import main\n"
+        "try: main()\nexcept SystemExit as e: assert not e.code\n",
+    )

@@ -1,0 +1,188 @@
+"""What holds for every method, and the call that people use."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fedistill.data.imageset import ImageSet
+from fedistill.errors import DataError, SettingError
+from fedistill.methods import METHODS, Task, distill, distill_budgets, settings_for
+from fedistill.methods.private.queries import PrivateSettings
+
+QUICK = {
+    "full": {},
+    "random": {},
+    "herding": {"epochs": 1},
+    "kcenter": {"epochs": 1},
+    "dc": {"iterations": 2, "outer": 2, "inner": 1},
+    "dsa": {"iterations": 2, "outer": 2, "inner": 1},
+    "dm": {"iterations": 2},
+    "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
+    # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.
+    "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000, "rate": 1},
+    "dp-dm": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000},
+}
+BUDGETED = [name for name, method in METHODS.items() if method.budget]
+DISTILLED = [name for name, method in METHODS.items() if not method.real]
+PRIVATE = [name for name, method in METHODS.items() if issubclass(method.settings, PrivateSettings)]
+PUBLIC = [name for name in METHODS if name not in PRIVATE]
+
+
+def make(images, name, *, ipc=2, seed=0, **more):
+    return distill(images, method=name, ipc=ipc, seed=seed, width=4, settings=QUICK[name] | more)
+
+
+def test_every_method_is_tried_here():
+    assert QUICK.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_and_finite(blobs, name, channels):
+    made = make(blobs(channels=channels), name)
+    n = 24 if name == "full" else 6
+    assert made.images.shape == (n, channels, 8, 8) and made.images.dtype == torch.float32
+    assert made.labels.shape == (n,) and made.labels.dtype == torch.int64
+    assert made.ipc == (None if name == "full" else 2)
+    assert (made.lr is not None) == (name == "mtt")
+    assert torch.isfinite(made.images).all()
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_same_seed_same_bits_other_seed_other_images(blobs, name):
+    x = blobs()
+    one, two, other = make(x, name), make(x, name), make(x, name, seed=1)
+    assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels) and one.lr == two.lr
+    if name not in ("herding", "kcenter"):  # which may well pick the same images under another network
+        assert not torch.equal(one.images, other.images)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_global_random_state_is_left_alone(blobs, name):
+    before = torch.random.get_rng_state()
+    make(blobs(), name)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_class_the_site_lacks_is_left_out(blobs, name):
+    made = make(blobs((9, 0, 6)), name)
+    assert 1 not in made.labels and {0, 2} == set(made.labels.tolist())
+    assert torch.isfinite(made.images).all()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_multilabel(blobs, name):
+    x = blobs(multilabel=True)
+    made = make(x, name)
+    assert made.labels.dtype == torch.float32 and made.labels.shape == (24 if name == "full" else 6, 3)
+    known = {tuple(row) for row in x.labels.tolist()}
+    assert {tuple(int(v) for v in row) for row in made.labels.tolist()} <= known
+    assert torch.isfinite(made.images).all()
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+@pytest.mark.parametrize("start", ["noise", "real"])
+def test_a_budget_above_a_class_s_count(blobs, name, start):
+    more = {} if name in PRIVATE else {"start": start}
+    made = make(blobs((4, 1, 2)), name, ipc=3, **more)
+    assert made.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert torch.isfinite(made.images).all()
+
+
+@pytest.mark.parametrize("name", ["random", "herding"])
+def test_real_images_are_not_repeated(blobs, name):
+    assert make(blobs((4, 1, 2)), name, ipc=3).labels.tolist() == [0] * 3 + [1] + [2] * 2
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+def test_a_budget_does_not_depend_on_the_others_of_its_call(blobs, name):
+    x = blobs()
+    together, alone = make(x, name, ipc=[1, 2]), make(x, name, ipc=2)
+    assert list(together) == [1, 2] and torch.equal(together[2].images, alone.images)
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+def test_other_sizes(blobs, name):
+    assert make(blobs((3, 3), size=28), name, ipc=1).images.shape == (2, 1, 28, 28)
+
+
+def test_events_count_up(blobs):
+    events = []
+    distill(blobs(), method="mtt", ipc=1, width=4, settings=QUICK["mtt"], on_event=events.append)
+    told = [(e["stage"], e["step"]) for e in events if "seconds" in e]
+    assert told == [("mtt experts", 1), ("mtt ipc 1", 1), ("mtt ipc 1", 2)]
+
+
+def test_one_or_several_budgets(blobs):
+    x = blobs()
+    assert len(distill(x, method="random", ipc=1)) == 3
+    assert {k: len(v) for k, v in distill(x, method="random", ipc=(1, 2)).items()} == {1: 3, 2: 6}
+    assert len(distill(x, method="full", ipc=[1, 2])) == 24
+    assert list(distill_budgets(Task(x, None), "full", [])) == [None]
+
+
+@pytest.mark.parametrize("ipc", [0, -1, 1.5, "10", True, [1, 0], []])
+def test_a_budget_that_cannot_be(blobs, ipc):
+    with pytest.raises(SettingError, match="ipc"):
+        distill(blobs(), method="random", ipc=ipc)
+
+
+def test_mistakes_teach(blobs):
+    x = blobs()
+    with pytest.raises(SettingError, match="did you mean 'herding'"):
+        distill(x, method="hearding")
+    with pytest.raises(SettingError, match="did you mean 'lr_img'"):
+        settings_for("dc", {"lr_image": 1})
+    with pytest.raises(SettingError, match="iterations cannot be '5'"):
+        settings_for("dc", {"iterations": "5"})
+    for wrong in (0, -3, 2.5, True, float("nan")):
+        with pytest.raises(SettingError, match="expected: int, at least 1"):
+            settings_for("dc", {"iterations": wrong})
+    for wrong in (0, float("inf"), float("nan")):
+        with pytest.raises(SettingError, match="expected: float, above 0"):
+            settings_for("dc", {"lr_img": wrong})
+    with pytest.raises(SettingError, match="one of noise, real"):
+        settings_for("dc", {"start": "nose"})
+    with pytest.raises(SettingError, match="dc, ipc 50: there is no setting 'iteration'"):
+        settings_for("dc", {"ipc": {"50": {"iteration": 1}}}, ipc=10)
+    with pytest.raises(SettingError, match="nothing to set"):
+        settings_for("random", {"iterations": 1})
+    with pytest.raises(DataError, match="no images"):
+        distill(x.take([]), method="random")
+
+
+def test_settings_of_one_budget_go_before_the_rest():
+    values = {"iterations": 7, "lr_img": 1, "ipc": {"10": {"iterations": 3}}}
+    assert settings_for("dc", values, ipc=1).iterations == 7
+    assert settings_for("dc", values, ipc=10).iterations == 3
+    assert settings_for("dc", values, ipc=10).lr_img == 1.0
+    published = {"preset": "published"}
+    assert settings_for("dc", published).iterations == 1000 and settings_for("mtt", published).lr_img == 1000.0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import fedistill.methods.dc; made = fd.distill(x, method='random', ipc=1)",
+        "fd.distill(x, method='random', ipc=1); import fedistill.methods.dc; made = fd.distill(x, method='full')",
+        "from fedistill.methods import distill; made = distill(x, method='random', ipc=1)",
+    ],
+)
+def test_the_public_function_is_the_same_whichever_way_it_is_imported(lines):
+    setup = (
+        "import numpy as np, fedistill as fd\n"
+        "x = fd.ImageSet(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 0, 1, 1]), ('a', 'b'))\n"
+        f"{lines}\n"
+        "assert len(made) in (2, 4)"
+    )
+    subprocess.run([sys.executable, "-c", setup], check=True)
+
+
+def test_an_image_set_with_one_image():
+    x = ImageSet(np.zeros((1, 8, 8, 1), np.uint8), np.array([1]), ("a", "b"))
+    for name in METHODS:
+        assert torch.isfinite(make(x, name).images).all()

@@ -1,0 +1,181 @@
+"""What a site says of itself is held against what it was asked; each rule by the Release that breaks it."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from fedistill.config import Job
+from fedistill.errors import ReleaseError
+from fedistill.methods import METHODS, privacy_statement, settings_for
+from fedistill.methods.presets import table
+from fedistill.methods.registry import is_private
+from fedistill.release.release import Release
+from fedistill.study.arms.pooling import believed
+from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked, require_counts
+from fedistill.transport.protocol.messages import Outcome, pack_outcomes, unpack_outcomes
+
+JOB = Job("north", "dc", 0, 0, (1, 10), {"iterations": 7}, 1, "convnet", 8, "float32", 1)
+PRIVATE = replace(JOB, scheme="dp-dm", settings={"epsilon": 2.0})
+
+
+def release(job=JOB, *, dataset="", words="", groups=False, entropy="system", **said):
+    """What an honest site sends for a job, its images apart."""
+    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=dataset) for ipc in job.budgets}
+    about = {"settings": {str(ipc): asdict(each) for ipc, each in chosen.items()}}
+    about |= {"model": job.model, "width": job.width, "precision": job.precision, **said}
+    privacy = privacy_statement(job.scheme, list(chosen.values()), groups=groups, entropy=entropy) + words
+    return Release(job.site, job.scheme, 0, METHODS[job.scheme].real, {}, provenance=about, privacy=privacy)
+
+
+def changed(made, ipc, **settings):
+    """The Release with other settings of one budget."""
+    old = made.provenance["settings"]
+    return replace(made, provenance={**made.provenance, "settings": {**old, ipc: {**old[ipc], **settings}}})
+
+
+@pytest.mark.parametrize("scheme", [name for name in METHODS if name != "dp-dc"])
+@pytest.mark.parametrize("sent", [True, False])
+def test_what_an_honest_site_says_is_taken(scheme, sent):
+    ipcs = (1, 10) if METHODS[scheme].budget else ()
+    job = replace(JOB, scheme=scheme, settings={}, ipcs=ipcs)
+    made = release(job, dataset="breastmnist", groups=sent, entropy="system" if sent else "seeded")
+    kept = " No class of fewer than 10 images has a part in it. A screen for copies warns (a screen, not a guarantee)."
+    for words in ("", kept):
+        require_as_asked(replace(made, privacy=made.privacy + words), job)
+    read_back = Release.from_bytes(replace(made, sets={}).to_bytes())
+    require_as_asked(read_back, job)
+
+
+def test_private_methods_have_no_preset_by_data():
+    """The server works out by itself what was asked of them, so nothing of it may hang on the data's name."""
+    assert not [name for name in METHODS if is_private(name) and table().get(name, {}).get("dataset")]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"model": "mlp"}, "another network"),
+        ({"width": 9}, "another network"),
+        ({"width": True}, "another network"),
+        ({"precision": "bfloat16"}, "another network"),
+        ({"model": None}, "another network"),
+        ({"settings": {}}, "does not say its settings"),
+        ({"settings": None}, "does not say its settings"),
+        ({"settings": {"1": {}, "10": {}}}, "settings of ipc 1 cannot be so"),
+        ({"settings": {"1": [], "10": []}}, "settings of ipc 1 cannot be so"),
+    ],
+)
+def test_made_for_something_else(said, message):
+    with pytest.raises(ReleaseError, match=message):
+        require_as_asked(release(**said), JOB)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"iterations": 8}, r"settings of ipc 10 are not those asked for[\s\S]*7[\s\S]*8"),
+        ({"iterations": "7"}, "settings of ipc 10 cannot be so"),
+        ({"iterations": -1}, "settings of ipc 10 cannot be so"),
+        ({"copies": True}, "settings of ipc 10 cannot be so"),
+    ],
+)
+def test_settings_other_than_it_was_told(settings, message):
+    with pytest.raises(ReleaseError, match=message):
+        require_as_asked(changed(release(), "10", **settings), JOB)
+
+
+def test_settings_of_one_budget():
+    job = replace(JOB, settings={"iterations": 7, "ipc": {"10": {"iterations": 9}}})
+    require_as_asked(release(job), job)
+    with pytest.raises(ReleaseError, match="ipc 10 are not those"):
+        require_as_asked(release(), job)
+
+
+def test_settings_it_was_not_told_are_its_own_presets_but_for_the_published_ones():
+    made = changed(release(), "10", lr_img=3.0)
+    require_as_asked(made, JOB)  # a preset may know the site's data, which the server does not
+    published = replace(JOB, settings={"preset": "published", "iterations": 7})
+    require_as_asked(release(published), published)
+    with pytest.raises(ReleaseError, match=r"not those asked for[\s\S]*lr_img"):
+        require_as_asked(changed(release(published), "10", lr_img=3.0), published)
+
+
+def test_a_private_release_says_what_was_asked():
+    require_as_asked(release(PRIVATE), PRIVATE)
+    weaker = replace(PRIVATE, settings={"epsilon": 9.0})
+    with pytest.raises(ReleaseError, match=r"not those asked for[\s\S]*epsilon"):
+        require_as_asked(release(weaker), PRIVATE)
+    lies = replace(release(PRIVATE), privacy=release(weaker).privacy)
+    with pytest.raises(ReleaseError, match=r"does not say the guarantee[\s\S]*epsilon 2 at delta 1e-05"):
+        require_as_asked(lies, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "Private.",
+        "Differentially private: epsilon nan at delta 1e-05 for every single image. (epsilon 2 at delta 1e-05)",
+        "Differentially private: epsilon 0 at delta 1e-05 for every single image. (epsilon 2 at delta 1e-05)",
+        "Differentially private: epsilon x at delta 1e-05 for every single image. (epsilon 2 at delta 1e-05)",
+        "Differentially private: epsilon 2 at delta 0.1 for every single image. (epsilon 2 at delta 1e-05)",
+        "Differentially private: epsilon 2 at delta 1e-05 for every single image.",
+        "Synthetic images without a differential-privacy bound; what they leak must be measured by attack.",
+    ],
+)
+def test_statements_that_say_another_guarantee(words):
+    with pytest.raises(ReleaseError, match="does not say the guarantee"):
+        require_as_asked(replace(release(PRIVATE), privacy=words), PRIVATE)
+
+
+@pytest.mark.parametrize("words", [" Differential privacy: yes.", " EPSILON 1.", " At delta 0.1.", "\nepsilon = 1"])
+def test_a_release_without_a_bound_claims_none(words):
+    with pytest.raises(ReleaseError, match="has no bound, and the statement of privacy claims one"):
+        require_as_asked(release(words=words), JOB)
+
+
+def test_other_statements_of_a_release_without_a_bound():
+    for words in ("", "Nothing leaks.", release(PRIVATE).privacy):
+        with pytest.raises(ReleaseError, match="not that of the scheme"):
+            require_as_asked(replace(release(), privacy=words), JOB)
+    with pytest.raises(ReleaseError, match="too long"):
+        require_as_asked(release(words=" x" * 4000), JOB)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "examples"),
+    [
+        *[(-1.0, 1), (float("nan"), 1), (float("inf"), 1), (LONGEST_SECONDS * 1.01, 1), ("1", 1), (True, 1)],
+        *[(1.0, -1), (1.0, MOST_EXAMPLES + 1), (1.0, 10**9), (1.0, True), (1.0, 1.5)],
+    ],
+)
+def test_figures_that_cannot_be(seconds, examples):
+    with pytest.raises(ValueError, match="cannot be so"):
+        require_counts(seconds, examples)
+    require_counts(LONGEST_SECONDS, MOST_EXAMPLES)
+    require_counts(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"examples": 10**9}, "cannot be so"),
+        ({"seconds": (1.0, 1e12)}, "cannot be so"),
+        ({"found": 3}, "3 of 2 budgets"),
+        ({"found": -1}, "-1 of 2 budgets"),
+    ],
+)
+def test_an_outcome_with_such_figures_is_not_read(more, message):
+    good = Outcome("north dc seed 0", "north", b"x", (1.0, 2.0), 546, 1)
+    assert unpack_outcomes(pack_outcomes([good])) == [good]
+    with pytest.raises(ValueError, match=message):
+        unpack_outcomes(pack_outcomes([replace(good, **more)]))
+
+
+def test_nobody_that_cannot_be_checked_takes_the_pool():
+    honest = [546, 300, 273]
+    assert believed(honest) == honest
+    for lie in (10**4, 10**7, 10**9):
+        counted = believed([*honest, lie])
+        assert counted[:3] == honest and counted[3] == sum(honest)
+    assert believed([1, 10**7]) == [1, 1] and believed([0, 5]) == [0, 0] and believed([]) == []
