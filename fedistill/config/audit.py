@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from fedistill.config.base import Frozen
-from fedistill.config.scheme_settings import scheme_named, scheme_names
+from fedistill.config.scheme import scheme_named, scheme_names
 from fedistill.errors import nearest
 from fedistill.privacy.attacks.shadow_design import FEWEST
 
@@ -65,11 +65,11 @@ class Audit(Frozen):
     def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
         """The schemes attacked, in the order of the simulation's file."""
         asked = schemes if self.schemes is None else self.schemes
-        return tuple(name for name in schemes if name in asked and _attackable(name))
+        return tuple(name for name in schemes if name in asked and scheme_named(name).attackable)
 
     def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
         """The budgets attacked, of a simulation's; None alone for a scheme without one."""
-        if not scheme_named(scheme).budget:
+        if not scheme_named(scheme).has_budget:
             return (None,)
         return (max(ipc),) if self.ipc is None else self.ipc
 
@@ -77,7 +77,7 @@ class Audit(Frozen):
         """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""
         if self.site is not None and self.site not in sites:
             raise ValueError(f"audit.site: there is no site {self.site!r}: {nearest(self.site, sites)}")
-        mine = [name for name in schemes if _attackable(name)]
+        mine = [name for name in schemes if scheme_named(name).attackable]
         for name in self.schemes or ():
             if name not in mine:
                 known = nearest(name, mine) if mine else "this simulation has none"
@@ -88,8 +88,3 @@ class Audit(Frozen):
         lost = sorted(set(self.ipc or ()) - set(ipc))
         if lost:
             raise ValueError(f"audit.ipc: {lost[0]} is none of the simulation's budgets, {list(ipc)}")
-
-
-def _attackable(scheme: str) -> bool:
-    """Whether it is what one site makes of its own images, at one time or round after round."""
-    return scheme_named(scheme).kind in ("images", "rounds", "local", "ensemble")

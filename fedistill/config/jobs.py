@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fedistill.config.scheme_settings import scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.config.simulation import Simulation
 from fedistill.core.seeds import spawn
 from fedistill.core.text import printable

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedistill.config.federation import Federation
-from fedistill.config.scheme_settings import EVERYONE, Scheme
-from fedistill.methods import METHODS
-from fedistill.methods.private.queries import costs_of
-from fedistill.methods.registry import is_private
-from fedistill.privacy.policy.rules import Asked, objection
+from fedistill.config.scheme import Scheme
+from fedistill.privacy.policy.rules import objection
 
 
 def require_permitted(
@@ -25,9 +22,9 @@ def require_permitted(
         needed: sites that must answer.
     """
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
-    sites = (EVERYONE,) if scheme.kind == "central" else federation.sites
+    sites = scheme.sites(federation.sites)
     counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
-    asked = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0, counted=counted)
+    asked = scheme.disclosure(chosen, ipcs=ipcs, held_out=federation.held_out > 0, costed=counted)
     found = {site: objection(federation.policy_of(site), asked) for site in sites}
     objections = {site: each for site, each in found.items() if each is not None}
     if not objections or len(sites) - len(objections) >= min(needed, len(sites)):
@@ -54,27 +51,3 @@ def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
             f'{", ".join(silent)} tells no counts (share_counts = "none") and other sites do: weighted by them, as '
             'federated averaging and pooling = "weighted" are, it would count for nothing. Give all sites the same rule'
         )
-
-
-def _asked(
-    scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool, counted: bool
-) -> Asked:
-    """What a scheme would have each site send. Of a simulation's draws a site would send one.
-
-    Args:
-        counted: whether anybody asks what it would spend.
-    """
-    if scheme.method is None:
-        training = getattr(chosen[0], "private", None)
-        costs = (training.cost(training.steps),) if training is not None and counted else ()
-        return Asked(scheme.name, sends="networks", private=training is not None, costs=costs)
-    private = is_private(scheme.method)
-    return Asked(
-        scheme.name,
-        real=METHODS[scheme.method].real,
-        starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
-        per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
-        private=private,
-        costs=costs_of(chosen) if private and counted else (),
-        held_out=held_out,
-    )

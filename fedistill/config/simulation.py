@@ -9,7 +9,7 @@ from fedistill.config.audit import Audit
 from fedistill.config.base import Frozen
 from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
-from fedistill.config.scheme_settings import Scheme, check_settings, scheme_named, scheme_names
+from fedistill.config.scheme import scheme_named, scheme_names
 from fedistill.core.precision import resolve
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
@@ -155,11 +155,11 @@ class Simulation(Frozen):
             raise ValueError(f"{rows:,} rows of results would be too many: at most {MOST_ROWS:,}")
         for name in self.scheme:
             self._check_scheme(name)
-        rounds = any(scheme_named(name).kind == "rounds" for name in self.scheme)
-        require_equal_weights(self.federation, by_counts=rounds or self.pooling == "weighted")
+        weighed = any(scheme_named(name).weighs_sites for name in self.scheme)
+        require_equal_weights(self.federation, by_counts=weighed or self.pooling == "weighted")
         for name in self.leave_out:
-            if name not in self.scheme or not scheme_named(name).shared_by_sites:
-                mine = [each for each in self.scheme if scheme_named(each).shared_by_sites]
+            if name not in self.scheme or not scheme_named(name).pools_releases:
+                mine = [each for each in self.scheme if scheme_named(each).pools_releases]
                 raise ValueError(f"leave_out names schemes whose Releases are pooled, here {mine}; not {name!r}")
         if self.min_sites is not None and self.min_sites > len(self.federation.sites):
             raise ValueError(f"min_sites ({self.min_sites}) is more than the {len(self.federation.sites)} sites")
@@ -178,22 +178,21 @@ class Simulation(Frozen):
         Private ones have the simulation's epsilon, unless they give their own.
         """
         known = scheme_named(scheme)
-        under = self.scheme.get(known.method or "", {}) if known.kind == "central" else {}
+        under = self.scheme.get(known.settings_under or "", {})
         common = {"epsilon": self.epsilon} if known.private and self.epsilon is not None else {}
         return {**common, **under, **self.scheme[scheme]}
 
     def budgets(self, scheme: str) -> tuple[int | None, ...]:
         """The scheme's budgets: those of the simulation, or None alone for a scheme without one."""
-        return self.ipc if scheme_named(scheme).budget else (None,)
+        return self.ipc if scheme_named(scheme).has_budget else (None,)
 
     def rounds(self, scheme: str) -> tuple[int | None, ...]:
         """Numbers of rounds that have a line of the table; None alone for a scheme without rounds."""
-        known = scheme_named(scheme)
-        return known.read(self.settings(scheme)).rounds if known.kind == "rounds" else (None,)
+        return scheme_named(scheme).rounds(self.settings(scheme))
 
     def repeats(self, scheme: str) -> range:
         """The seeds the scheme is asked for; all of the data is the same data every time."""
-        return range(self.seeds if scheme_named(scheme).budget else 1)
+        return range(self.seeds if scheme_named(scheme).has_budget else 1)
 
     def _check_scheme(self, name: str) -> None:
         """Raise ValueError for a scheme that could not be carried out."""
@@ -202,17 +201,9 @@ class Simulation(Frozen):
         try:
             scheme = scheme_named(name)
             datasets = self.federation.datasets()
-            chosen = check_settings(scheme, self.settings(name), budgets=self.budgets(name), datasets=datasets)
+            chosen = scheme.check(self.settings(name), budgets=self.budgets(name), datasets=datasets)
         except SettingError as error:
             raise ValueError(str(error)) from error
-        if scheme.kind == "join":
-            self._check_join(scheme, chosen[0].of)
+        scheme.check_simulation(self, chosen)
         budgets, needed = self.budgets(name), self.sites_needed
         require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
-
-    def _check_join(self, scheme: Scheme, of: str) -> None:
-        if of not in self.scheme or not scheme_named(of).shared_by_sites or not scheme_named(of).budget:
-            mine = [each for each in self.scheme if scheme_named(each).shared_by_sites and scheme_named(each).budget]
-            raise ValueError(f"scheme {scheme.name!r} joins Releases of {of!r}: `of` names one of {mine} here")
-        if len(self.federation.sites) < 2:
-            raise ValueError(f"scheme {scheme.name!r} needs other sites: this federation has one")

@@ -1,9 +1,7 @@
-"""One study, from jobs to rows: every arm of the comparison is a short line of awaits, all of them at once.
+"""One study, from conditions to results: all of them at once, each a short line of awaits in its own scheme.
 
-An arm is one (partition, scheme, budget, seed, model, recipe). Where images are shared it waits for its sites'
-Releases, pools them and has networks trained (`pooled`); where weights are, it goes through its rounds (`federated`);
-where nothing is, each site trains for itself (`local`). Only then are its networks scored on the official test split,
-once, and where sites set images aside, on those (`at_sites`).
+Only when a condition has its networks are they scored on the official test split, once, and where sites set images
+aside, on those. The audit comes last.
 """
 
 import asyncio
@@ -11,29 +9,47 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fedistill.config import Holdings, Simulation
-from fedistill.config.scheme_settings import EVERYONE, scheme_named
+from fedistill.config import Holdings, Job, Simulation
+from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.core.store import Store
 from fedistill.data import ImageSet
 from fedistill.errors import RunError
-from fedistill.methods import METHODS
 from fedistill.release.release import Release
-from fedistill.study.arms.at_sites import AtSite, score_at_sites
-from fedistill.study.arms.condition import Arm, Scored
-from fedistill.study.arms.context import Desk
-from fedistill.study.arms.image_scheme import Pooled
-from fedistill.study.arms.local import Local, NoNetwork
-from fedistill.study.arms.rounds import Federated
-from fedistill.study.arms.site_row import SiteRow
-from fedistill.study.arms.trainer import Trained, Trainer
+from fedistill.schemes.base import NoNetwork, study_scheme
+from fedistill.schemes.server.at_sites import SiteScore, score_at_sites
+from fedistill.schemes.server.condition import Condition, Result
+from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.site_row import SiteRow
+from fedistill.schemes.server.trainer import Trainer
 from fedistill.study.audit.auditing import Auditing
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
 
 
+def conditions(simulation: Simulation) -> Iterator[Condition]:
+    """Yield every condition of the comparison, in the order of the simulation's file."""
+    for partition in range(simulation.partitions):
+        for name in simulation.scheme:
+            scheme = study_scheme(name)
+            for seed in simulation.repeats(name):
+                for ipc in simulation.budgets(name):
+                    for rounds in simulation.rounds(name):
+                        for model in simulation.models:
+                            for recipe in simulation.recipes:
+                                line = Condition(partition, name, ipc, seed, model, recipe, rounds)
+                                yield from scheme.conditions(simulation, line)
+
+
+def release_jobs(simulation: Simulation) -> Iterator[tuple[Job, str]]:
+    """Yield the jobs by which sites make Releases, and their schemes."""
+    for name in simulation.scheme:
+        for job in study_scheme(name).jobs(simulation):
+            yield job, name
+
+
 class Study:
-    """Runs a simulation's arms on a Coordinator.
+    """Runs a simulation's conditions on a Coordinator.
 
     Args:
         folder: where Releases and tracebacks are kept; store: where networks are.
@@ -58,17 +74,14 @@ class Study:
         self.simulation = simulation
         self.trainer = Trainer(simulation, coordinator, store, test, val)
         expected = Expected(test.channels, test.size, test.n_classes, test.multilabel)
-        self.desk = Desk(simulation, coordinator, self.trainer, store, folder, expected, holdings, on_event)
-        self.pooled = Pooled(self.desk)
-        self.federated = Federated(self.desk)
-        self.local = Local(self.desk, self.pooled)
-        self.audit = Auditing(self.desk, self.pooled, self.federated, self.local, test)
-        self.scored: list[Scored] = []
-        self.at_sites: list[AtSite] = []
+        self.ctx = StudyContext(simulation, coordinator, self.trainer, store, folder, expected, holdings, on_event)
+        self.audit = Auditing(self.ctx, test)
+        self.scored: list[Result] = []
+        self.at_sites: list[SiteScore] = []
 
     @property
     def site_rows(self) -> list[SiteRow]:
-        return self.pooled.rows
+        return self.ctx.site_rows
 
     @property
     def computed(self) -> int:
@@ -83,90 +96,58 @@ class Study:
         return [row for row in self.site_rows if row.status == "shared" and not scheme_named(row.scheme).real]
 
     def releases(self) -> list[Release]:
-        """Those the server accepted, in the simulation's order whatever came first."""
+        """Return the Releases that the server accepted, in the simulation's order whatever came first."""
         schemes, sites = list(self.simulation.scheme), [*self.simulation.federation.sites, EVERYONE]
         ordered = sorted(
-            self.pooled.accepted,
+            self.ctx.releases,
             key=lambda kept: (schemes.index(kept[0]), kept[1].partition, kept[1].seed, sites.index(kept[1].site)),
         )
         return [release for _, release in ordered]
 
-    async def run(self) -> list[Scored]:
-        """All arms; then the audit, where one is asked for.
+    async def run(self) -> list[Result]:
+        """Run all conditions; then the audit, where the simulation has one.
 
         Raises:
             RunError: fewer sites answered than ``min_sites`` wants, or the server's own work failed.
         """
-        arms = list(self.arms())
-        tasks = [asyncio.ensure_future(self._arm(arm)) for arm in arms]
-        begun = self.desk.begun
+        every = list(conditions(self.simulation))
+        tasks = [asyncio.ensure_future(self._run(condition)) for condition in every]
+        begun = self.ctx.begun
         try:
             # The first failure ends the run: what is finished is in the store.
-            found = await asyncio.gather(*tasks)
-            self._require_sites(arms, found)
+            results = await asyncio.gather(*tasks)
+            self._require_sites(every, results)
             await self.audit.run()
         finally:
             for task in [*tasks, *begun.values()]:
                 task.cancel()
             await asyncio.gather(*tasks, *begun.values(), return_exceptions=True)
-        place = {arm: i for i, arm in enumerate(arms)}
-        self.at_sites.sort(key=lambda row: place[row.arm])
-        return [scored for scored in found if scored is not None]
+        place = {condition: i for i, condition in enumerate(every)}
+        self.at_sites.sort(key=lambda row: place[row.condition])
+        return [result for result in results if result is not None]
 
-    def arms(self) -> Iterator[Arm]:
-        """Every line of the comparison, in the order of the simulation's file."""
-        sim = self.simulation
-        for partition in range(sim.partitions):
-            for scheme in sim.scheme:
-                for seed in sim.repeats(scheme):
-                    for ipc in sim.budgets(scheme):
-                        for rounds in sim.rounds(scheme):
-                            for model in sim.models:
-                                for recipe in sim.recipes:
-                                    arm = Arm(partition, scheme, ipc, seed, model, recipe, rounds)
-                                    yield from self._variants(arm)
+    async def _run(self, condition: Condition) -> Result | None:
+        """Return a condition's result; None where its one site trained no network."""
+        try:
+            result, networks = await study_scheme(condition.scheme).run(condition, self.ctx)
+        except NoNetwork:
+            self.ctx.report(condition.name, "scored", "no network")
+            return None
+        self.at_sites.extend(await score_at_sites(self.ctx, condition, networks))
+        self.ctx.report(condition.name, "scored")
+        return result
 
-    def _variants(self, arm: Arm) -> Iterator[Arm]:
-        """The arm; or one for each site; or besides, one for each site left out."""
-        kind, sites = scheme_named(arm.scheme).kind, self.simulation.federation.sites
-        if arm.recipe == "native" and (kind != "images" or METHODS[arm.scheme].native is None):
-            return
-        if kind in ("local", "join"):
-            yield from (replace(arm, site=site) for site in sites)
-            return
-        yield arm
-        if arm.scheme in self.simulation.leave_out and arm.recipe == "common":
-            yield from (replace(arm, left_out=site) for site in sites)
-
-    async def _arm(self, arm: Arm) -> Scored | None:
-        """The arm's scores; None where its one site trained no network."""
-        kind = scheme_named(arm.scheme).kind
-        groups: Sequence[Sequence[Trained]]
-        if kind in ("images", "central"):
-            scored, groups = await self.pooled.arm(arm)
-        elif kind == "rounds":
-            scored, groups = await self.federated.arm(arm)
-        else:
-            try:
-                scored, groups = await self.local.arm(arm)
-            except NoNetwork:
-                self.desk.told(arm.name, "scored", "no network")
-                return None
-        self.at_sites.extend(await score_at_sites(self.desk, arm, groups))
-        self.desk.told(arm.name, "scored")
-        return scored
-
-    def _require_sites(self, arms: Sequence[Arm], found: Sequence[Scored | None]) -> None:
+    def _require_sites(self, every: Sequence[Condition], results: Sequence[Result | None]) -> None:
         """Raise RunError where too few sites trained a network of their own."""
-        lines: dict[Arm, list[bool]] = {}
-        for arm, scored in zip(arms, found, strict=True):
-            if arm.site:
-                lines.setdefault(replace(arm, site=""), []).append(scored is not None)
-        for arm, answered in lines.items():
+        lines: dict[Condition, list[bool]] = {}
+        for condition, result in zip(every, results, strict=True):
+            if condition.site:
+                lines.setdefault(replace(condition, site=""), []).append(result is not None)
+        for condition, answered in lines.items():
             if sum(answered) < self.simulation.sites_needed:
                 raise RunError(
-                    f"Too few sites trained a network of their own for {arm.name!r}.",
+                    f"Too few sites trained a network of their own for {condition.name!r}.",
                     expected=f"at least {self.simulation.sites_needed} of {len(answered)} (min_sites)",
                     found=sum(answered),
-                    mend=f"see {self.desk.folder.root / 'failures'}; run again to resume, or lower min_sites",
+                    mend=f"see {self.ctx.folder.root / 'failures'}; run again to resume, or lower min_sites",
                 )

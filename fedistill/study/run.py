@@ -150,7 +150,7 @@ def _conducted(
         )
         studies.append(study)
 
-    plans = planned(plan, studies)
+    plans = planned(plan)
     folder.json("plan", plans)
     on_event({"time": time.time(), "stage": "planned", "plan": plans})
 

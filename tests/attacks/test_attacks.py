@@ -22,5 +22,5 @@ def test_it_is_refused_by_its_rule(attempt, tmp_path):
 @pytest.mark.slow
 def test_without_the_secret_the_seed_tells_all(tmp_path, monkeypatch):
     """The attempt that the secret refuses finds what it looks for where there is none."""
-    monkeypatch.setattr(here.Here, "seed_of", lambda self, job: job.random_seed)
+    monkeypatch.setattr(here.SiteContext, "seed_of", lambda self, job: job.random_seed)
     assert known_seed(tmp_path / "hospital").startswith("ALIKE")

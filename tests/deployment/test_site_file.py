@@ -11,7 +11,7 @@ from fedistill.core.store import Store
 from fedistill.errors import DataError, PlanError, SettingError
 from fedistill.transport.deploy.deployed import require_deployable
 from fedistill.transport.deploy.site_node import run_site
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 
 OWN = """
 name = "north"
@@ -48,7 +48,7 @@ def test_what_is_not_said_is_refused(tmp_path):
     assert config["entropy"] == "system" and not own.federation.policy.allow_real_images
     assert config["store"] == str(tmp_path / "store") and config["ledger"] == str(tmp_path / "ledger.jsonl")
     assert Federation.model_validate_json(config["federation"], strict=False) == own.federation
-    here = Here(own.federation, 0, None, Store(tmp_path / "store"), entropy="system")
+    here = SiteContext(own.federation, 0, None, Store(tmp_path / "store"), entropy="system")
     assert here.name == "north" and len(here.whole(0).train) == 30
     assert here.share(0).train.fingerprint() == here.share(4).train.fingerprint(), "a hospital holds what it holds"
 
@@ -59,7 +59,7 @@ def test_a_rehearsals_site_holds_its_share_by_its_own_rules(tmp_path):
     rules = own.federation.policy
     assert rules.max_ipc == 3 and not rules.allow_real_images, "the federation file's policy is the simulation's"
     whole = Federation.model_validate({"name": "two", "dataset": "phantom:breast", "images": 60, "sites": ["a", "b"]})
-    mine, theirs = (Here(f, 1, None, Store(tmp_path / "s")).whole(0) for f in (own.federation, whole))
+    mine, theirs = (SiteContext(f, 1, None, Store(tmp_path / "s")).whole(0) for f in (own.federation, whole))
     assert mine.train.fingerprint() == theirs.train.fingerprint()
 
 

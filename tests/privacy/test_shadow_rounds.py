@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedistill.config import Plan, holdings, load_simulation
-from fedistill.config.scheme_settings import DPFedAvgSettings
+from fedistill.config.scheme import DPFedAvgSettings
 from fedistill.core.seeds import spawn
 from fedistill.data import load_dataset
 from fedistill.methods.engine.method import Task

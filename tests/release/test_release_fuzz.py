@@ -15,7 +15,7 @@ from fedistill.errors import FedistillError, ReleaseError
 from fedistill.methods import privacy_statement, settings_for
 from fedistill.release.header import LARGEST_HEADER
 from fedistill.release.release import Packed, Release
-from fedistill.study.arms.pool import pooled
+from fedistill.schemes.server.pool import pooled
 from fedistill.transport.server.release_validation import Expected, inspect
 
 JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, "float32", 1)

@@ -10,7 +10,7 @@ import torch
 from tiny import write_tiny
 
 from fedistill.config import load_plan
-from fedistill.config.scheme_settings import EVERYONE
+from fedistill.config.scheme import EVERYONE
 from fedistill.data import ImageSet
 from fedistill.errors import RunFolderError
 from fedistill.methods.engine.method import SyntheticSet

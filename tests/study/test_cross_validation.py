@@ -10,8 +10,8 @@ from tiny import write_tiny
 from fedistill.app import run_simulation
 from fedistill.core.seeds import generator
 from fedistill.models import build
-from fedistill.study.arms.cross_validation import ENOUGH, FOLDS, Pilot, cells, fold_sizes, folds, qualities
-from fedistill.study.arms.tasks import cross_validate
+from fedistill.schemes.server.cross_validation import ENOUGH, FOLDS, Pilot, cells, fold_sizes, folds, qualities
+from fedistill.schemes.server.tasks import cross_validate
 from fedistill.training.fit import fit, predict
 from fedistill.training.recipe import Recipe
 

@@ -12,9 +12,9 @@ from fedistill.config import job, load_plan, load_simulation
 from fedistill.core.store import Store
 from fedistill.errors import SettingError
 from fedistill.release.release import Release, unpack
+from fedistill.schemes.site.release import carry_out
 from fedistill.study import run
-from fedistill.transport.site.context import Here
-from fedistill.transport.site.release import carry_out
+from fedistill.transport.site.context import SiteContext
 
 ENCODINGS = ("uint8", "float16", "float32")
 
@@ -79,7 +79,7 @@ def test_the_shipped_comparison_changes_the_encoding_alone():
 def test_a_site_refuses_an_unknown_encoding_before_it_touches_data(tmp_path):
     simulation = load_simulation(write_tiny(tmp_path))
     asked = replace(job(simulation, "a", "dc", 0, 0), encoding="float8")
-    here = Here(simulation.federation, 0, None, Store(tmp_path / "store"))
+    here = SiteContext(simulation.federation, 0, None, Store(tmp_path / "store"))
     with pytest.raises(SettingError, match="no encoding 'float8'"):
         carry_out(asked, here, lambda event: None)
     assert not (tmp_path / "store").exists()

@@ -6,7 +6,7 @@ from tiny import write_tiny
 
 from fedistill.config import load_plan
 from fedistill.config.jobs import job
-from fedistill.config.scheme_settings import EVERYONE
+from fedistill.config.scheme import EVERYONE
 from fedistill.errors import PlanError
 from fedistill.study import run
 

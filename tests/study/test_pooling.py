@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fedistill.config import load_simulation
+from fedistill.schemes.server.pooling import MOST, chosen
 from fedistill.study import run
-from fedistill.study.arms.pooling import MOST, chosen
 
 LABELS = torch.tensor([0, 0, 0, 1, 0, 1, 2])
 SITES = torch.tensor([0, 0, 0, 0, 1, 1, 1])

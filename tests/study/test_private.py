@@ -10,8 +10,8 @@ from fedistill.config import job, load_simulation
 from fedistill.core.store import Store
 from fedistill.errors import PlanError
 from fedistill.release.release import Release
-from fedistill.transport.site.context import Here
-from fedistill.transport.site.release import carry_out
+from fedistill.schemes.site.release import carry_out
+from fedistill.transport.site.context import SiteContext
 
 SCHEME = """
 [scheme.dp-dm]
@@ -32,7 +32,7 @@ def simulation(folder, *changes):
 
 def carried_out(folder, *, entropy):
     plan, told = simulation(folder), []
-    site = Here(plan.federation, 0, None, Store(folder / "store"), entropy)
+    site = SiteContext(plan.federation, 0, None, Store(folder / "store"), entropy)
     outcome = carry_out(job(plan, "a", "dp-dm", 0, 0), site, told.append)
     return outcome, sum(event.get("stage") == "dp-dm noise" for event in told)
 

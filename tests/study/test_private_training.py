@@ -5,20 +5,20 @@ import pytest
 import torch
 
 from fedistill.config import load_simulation
-from fedistill.config.scheme_settings import DPFedAvgSettings, scheme_named
+from fedistill.config.scheme import DPFedAvgSettings, scheme_named
 from fedistill.core.seeds import generator
 from fedistill.core.store import Store
 from fedistill.errors import PlanError
 from fedistill.models import build
 from fedistill.report.html.summary import beside
 from fedistill.report.run_data import read_recorded
+from fedistill.schemes.site import training as site_training
+from fedistill.schemes.site.private_training import Private
+from fedistill.schemes.site.training import train_alone, train_round
 from fedistill.study import run
 from fedistill.training.search import Grid
 from fedistill.transport.protocol.training_messages import Alone, Round, pack_alone, unpack_alone
-from fedistill.transport.site import training as site_training
-from fedistill.transport.site.context import Here
-from fedistill.transport.site.private_training import Private
-from fedistill.transport.site.training import train_alone, train_round
+from fedistill.transport.site.context import SiteContext
 
 FILE = """
 networks = 2
@@ -124,7 +124,7 @@ def test_run_again_it_spends_nothing(finished, monkeypatch):
     def never(*arguments, **keywords):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("fedistill.transport.site.private_training.fit_privately", never)
+    monkeypatch.setattr("fedistill.schemes.site.private_training.fit_privately", never)
     monkeypatch.setattr(site_training, "fit", never)
     again = run(finished.simulation, out=finished.root, engine="inline")
     columns = [c for c in again.rows.columns if not c.endswith("_seconds")]
@@ -142,7 +142,7 @@ def test_one_epsilon_for_all_private_schemes(tmp_path):
 
 def site(folder, *, entropy):
     plan, told, charged = simulation(folder), [], []
-    here = Here(plan.federation, 0, None, Store(folder / "store"), entropy)
+    here = SiteContext(plan.federation, 0, None, Store(folder / "store"), entropy)
     private = Private(here, told.append, lambda about, cost: charged.append((about, cost)))
     return here, private, told, charged
 
@@ -177,7 +177,7 @@ def test_a_refused_charge_draws_no_noise(tmp_path, monkeypatch):
         raise Refused
 
     monkeypatch.setattr(
-        "fedistill.transport.site.private_training.fit_privately", lambda *a, **k: pytest.fail("noise drawn")
+        "fedistill.schemes.site.private_training.fit_privately", lambda *a, **k: pytest.fail("noise drawn")
     )
     chosen = DPFedAvgSettings(rounds=(1,), accountant="rdp").private
     grid = Grid(chosen.recipe(), (chosen.lr,))

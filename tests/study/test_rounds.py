@@ -13,12 +13,12 @@ from fedistill.config import Plan, holdings, load_simulation
 from fedistill.core.seeds import generator, spawn
 from fedistill.errors import PlanError, RunError
 from fedistill.models import build
+from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.transport.protocol.training_messages import Round
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import strategy_for, train_round
 from fedistill.transport.site import app as site_app
-from fedistill.transport.site import training as site_training
 
 OTHERS = """
 networks = 2

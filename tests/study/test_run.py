@@ -15,10 +15,10 @@ from fedistill.config import holdings, load_simulation
 from fedistill.errors import DataError, RunError
 from fedistill.methods import METHODS, SyntheticSet
 from fedistill.release.release import Release
+from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.training.metrics import Tally
 from fedistill.transport.site import app as site_app
-from fedistill.transport.site import training as site_training
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from fedistill.config import load_plan
+from fedistill.schemes.server.condition import Condition, Result, Transfer
 from fedistill.study import run
-from fedistill.study.arms.condition import Arm, Scored, Shared
 from fedistill.study.preflight import Source
 from fedistill.study.tables.sources import KEYS, by_source, of_source
 from fedistill.training.metrics import score
@@ -51,8 +51,8 @@ def test_what_cannot_be_scored_is_blank():
 
 
 def test_a_row_an_arm_network_and_source():
-    arm = Arm(0, "full", None, 0, "convnet", "common")
-    scored = Scored(arm, [Shared(())] * 2, [Recipe()] * 2, [1, 1], np.stack([GIVEN, GIVEN[::-1]]), [0.0, 0.0])
+    condition = Condition(0, "full", None, 0, "convnet", "common")
+    scored = Result(condition, [Transfer(())] * 2, [Recipe()] * 2, [1, 1], np.stack([GIVEN, GIVEN[::-1]]), [0.0, 0.0])
     frame = by_source(LABELS, (Source("a", 4, ""), Source("b", 3, "")), [scored])
     rows = frame[["network", "source", "test_images"]].to_numpy().tolist()
     assert rows == [[0, "a", 4], [0, "b", 3], [1, "a", 4], [1, "b", 3]]

@@ -12,8 +12,8 @@ from tiny import same, timeless, write_tiny
 from fedistill.config import load_plan, load_simulation
 from fedistill.config.sweep import TAKEN, column_of
 from fedistill.errors import RunError
+from fedistill.schemes.server import tasks as stages
 from fedistill.study import run
-from fedistill.study.arms import tasks as stages
 from fedistill.transport.site import app as site_app
 
 FEW = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "scheme={random={}, dc={iterations=1, outer=1, inner=0}}"]

@@ -9,8 +9,8 @@ import torch
 
 from fedistill.config import load_simulation
 from fedistill.errors import PlanError
+from fedistill.schemes.server import tasks as stages
 from fedistill.study import run
-from fedistill.study.arms import tasks as stages
 from fedistill.transport.server import launch
 
 FEW = """

@@ -10,7 +10,7 @@ from fedistill.methods import METHODS, privacy_statement, settings_for
 from fedistill.methods.presets import table
 from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
-from fedistill.study.arms.pooling import believed
+from fedistill.schemes.server.pooling import believed
 from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked, require_counts
 from fedistill.transport.protocol.messages import Outcome, pack_outcomes, unpack_outcomes
 

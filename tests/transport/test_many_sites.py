@@ -12,7 +12,7 @@ from fedistill.transport.backend.nodes import Node
 from fedistill.transport.protocol.messages import Question
 from fedistill.transport.server import coordinator as wires
 from fedistill.transport.server.coordinator import Coordinator
-from fedistill.transport.site.context import here
+from fedistill.transport.site.context import read_context
 
 
 def test_questions_with_networks_are_out_some_at_a_time(monkeypatch):
@@ -54,7 +54,7 @@ def test_a_federation_is_read_once_a_process(tmp_path):
 
     def site(place):
         own = {**config, "partition-id": place}
-        return here(Context(run_id=1, node_id=1, node_config=own, state=RecordDict(), run_config={}))
+        return read_context(Context(run_id=1, node_id=1, node_config=own, state=RecordDict(), run_config={}))
 
     first, last = site(0), site(4)
     assert (first.name, last.name) == ("site-1", "site-5") and first.federation is last.federation

@@ -13,10 +13,10 @@ from fedistill.errors import LedgerError, PlanError, PolicyError, SettingError
 from fedistill.privacy.accounting.ledger import Ledger
 from fedistill.privacy.policy.rules import Policy
 from fedistill.release.release import Release
+from fedistill.schemes.site.release import carry_out
 from fedistill.training import noise
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.ledger import account
-from fedistill.transport.site.release import carry_out
 
 BREAST = {"name": "one", "dataset": "phantom:breast", "images": 60, "sites": ("a",)}
 DM = {"iterations": 1, "looks": 0, "early_networks": 0, "batch_real": 8}
@@ -25,7 +25,7 @@ PRIVATE = {"epsilon": 4.0, "queries": 1, "width": 4, "iterations": 1}
 
 def site(folder, policy=None, *, entropy="seeded", ledger=None, secret=None, **about):
     federation = Federation(**{**BREAST, **about}, policy=policy or Policy())
-    return Here(federation, 0, None, Store(folder / "store"), entropy, ledger=ledger, secret=secret)
+    return SiteContext(federation, 0, None, Store(folder / "store"), entropy, ledger=ledger, secret=secret)
 
 
 def asked(scheme="dp-dm", *, seed=0, ipcs=(1, 2), draws=1, **settings):

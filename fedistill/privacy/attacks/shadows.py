@@ -8,39 +8,30 @@ signals: how near the Release comes to each record, and how sure the networks ar
 2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
 
 Where sites send networks round after round, a shadow is all rounds of that: see
-`fedistill.privacy.attacks.shadow_rounds`.
+`fedistill.schemes.rounds`.
 
 It is granted two things that a real server would have to guess: records that are the site's own, and the validation
 images by which the site's method stops. The population that RMIA needs is the official test split, which the server has
 and no shadow holds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedistill.core.seeds import spawn
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import RunError
-from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.registry import method_named
+from fedistill.methods.engine.method import SyntheticSet
 from fedistill.models import Network, Params
 from fedistill.privacy.attacks.lira import logit_confidence
 from fedistill.privacy.attacks.nearest import Space
 from fedistill.privacy.attacks.nn_attack import distances
 from fedistill.privacy.attacks.rmia import true_probability
 from fedistill.privacy.attacks.shadow_design import Design
-from fedistill.privacy.attacks.shadow_rounds import Rounds, sent
-from fedistill.release.release import pack, unpack
-from fedistill.training.dpsgd import DPSGD, begin, fit_privately
-from fedistill.training.ensemble import fit_ensemble
 from fedistill.training.fit import predict
-from fedistill.training.noise import source_for
-from fedistill.training.recipe import Recipe
 
 VERSION = 1
 """Raised when equal settings give other signals; part of their key in the store."""
@@ -61,43 +52,6 @@ class Halves:
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
         """What a shadow holds."""
         return images.take(np.flatnonzero(self.design.membership[number]))
-
-
-@dataclass(frozen=True, eq=False)
-class Mechanism:
-    """What the attacker repeats for every shadow.
-
-    Args:
-        method, settings: how the site distils; encoding: what its synthetic images travel as.
-        join: the pool from a Release's images and labels: (images, labels) of all sites together.
-        network, recipe: how the server trains; seeds: of its networks; mirror: whether a flip keeps the labels true.
-    """
-
-    method: str
-    settings: Any
-    encoding: str
-    join: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    network: Network
-    recipe: Recipe
-    seeds: tuple[int, ...]
-    mirror: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Alone:
-    """What is repeated where a site makes no images, but networks, of its own images alone.
-
-    Args:
-        network, recipe, seeds, mirror: as of `Mechanism`.
-        private: settings of DP-SGD where the site trains by it; then in place of the recipe. Each network spends its
-            epsilon anew.
-    """
-
-    network: Network
-    recipe: Recipe
-    seeds: tuple[int, ...]
-    mirror: bool
-    private: DPSGD | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,83 +85,6 @@ class Signals:
         return cls(distance, **found)
 
 
-def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet, population: ImageSet) -> Signals:
-    """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals; or train
-    networks on what it holds, alone or in rounds with others.
-
-    Args:
-        task: with the images the shadow holds, and a seed that is its own.
-        records: those attacked, labelled as they are where they are held.
-
-    Raises:
-        RunError: a network that diverged; ReleaseError: images that are no numbers. Either tells nothing.
-    """
-    if isinstance(mechanism, Alone):
-        return signals(None, trained_alone(task, mechanism), mechanism.network, records, population)
-    if isinstance(mechanism, Rounds):
-        return signals(None, sent(task, mechanism), mechanism.network, records, population)
-    release = released(task, mechanism)
-    networks = trained(task, mechanism, release)
-    return signals(release, networks, mechanism.network, records, population)
-
-
-def released(task: Task, mechanism: Mechanism) -> SyntheticSet:
-    """What the site would send, as the server sees it: after rounding for the wire."""
-    method = method_named(mechanism.method)
-    made = method.run(task, mechanism.settings)
-    return unpack(pack(made, real=method.real, encoding=mechanism.encoding), task.ipc)
-
-
-def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Params]:
-    """Global networks on the pool with this Release, on the processor."""
-    return _fitted(task, mechanism, *mechanism.join(release.images, release.labels))
-
-
-def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
-    """Networks on what the shadow holds, on the processor."""
-    private = mechanism.private
-    if private is None:
-        return _fitted(task, mechanism, task.images.pixels(), task.images.targets())
-
-    def on_step(step: int, steps: int, ratio: float) -> None:
-        task.on_event({"stage": "training", "step": step, "steps": steps})
-
-    sigma = private.mechanism().sigma
-    found = []
-    for number, seed in enumerate(mechanism.seeds):
-        noise = source_for("seeded", spawn(task.seed, "noise", number), "dpsgd")  # as unknown to the attacker as any
-        start, device = begin(mechanism.network, seed), torch.device(task.device)
-        made = fit_privately(
-            mechanism.network,
-            task.images,
-            private,
-            sigma=sigma,
-            source=noise,
-            start=start,
-            device=device,
-            on_step=on_step,
-        )
-        found.append(tuple(p.cpu() for p in made))
-    return found
-
-
-def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Tensor) -> list[Params]:
-    def on_step(step: int, steps: int) -> None:
-        task.on_event({"stage": "training", "step": step, "steps": steps})
-
-    found = fit_ensemble(
-        mechanism.network,
-        images.to(task.device),
-        labels.to(task.device),
-        mechanism.recipe,
-        seeds=mechanism.seeds,
-        mirror=mechanism.mirror,
-        most=None if task.device != "cpu" else 1,  # on a processor networks take longer together
-        on_step=on_step,
-    )
-    return [tuple(p.cpu() for p in params) for params in found]
-
-
 def signals(
     release: SyntheticSet | None,
     networks: list[Params],
@@ -215,7 +92,11 @@ def signals(
     records: ImageSet,
     population: ImageSet,
 ) -> Signals:
-    """What shows of each record in a Release and in the networks of its pool."""
+    """Return what shows of each record in a Release, where there is one, and in the networks.
+
+    Raises:
+        RunError: a network that diverged: it tells nothing.
+    """
     x, y, z, z_labels = records.pixels(), records.targets(), population.pixels(), population.targets()
     logits = [predict(network, params, x) for params in networks]
     others = [predict(network, params, z) for params in networks]

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedistill.config.scheme_settings import EVERYONE, check_settings, scheme_named
+from fedistill.config.scheme import EVERYONE, check_settings, scheme_named
 from fedistill.errors import RunFolderError
 from fedistill.methods import METHODS
 from fedistill.report.run_data import Recorded

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from fedistill.config.scheme_settings import scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.report.run_data import Recorded
 from fedistill.report.terminal.table import swept
 from fedistill.study.feasibility.run_metrics import distils

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedistill.config.scheme_settings import scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.report.figures.communication import budget_of
 from fedistill.report.run_data import Recorded
 from fedistill.report.terminal.table import lines_of, size_of, swept, whole_pools, word

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedistill.config import Audit
+from fedistill.config import Simulation
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
@@ -17,24 +17,21 @@ from fedistill.errors import RunError
 from fedistill.privacy.attacks.attack_metrics import Leak
 from fedistill.privacy.attacks.registry import verdicts, whole_pairs
 from fedistill.privacy.attacks.shadows import Signals
-from fedistill.study.arms.context import Desk
-from fedistill.study.arms.image_scheme import Pooled
-from fedistill.study.arms.local import Local
-from fedistill.study.arms.rounds import Federated
-from fedistill.study.audit.shadow_spec import Dealt, Line, Made, dealt, mechanism
-from fedistill.study.audit.shadow_spec_rounds import require_turns, rounds_mechanism
-from fedistill.study.audit.shadow_task import cast
+from fedistill.schemes.base import study_scheme
+from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.shadows import AuditData, AuditTarget, ShadowSpec, deal
+from fedistill.study.audit.shadow_task import run_shadow
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What attacks found out of one line.
+    """What attacks found out of one target.
 
     Args:
-        settings: of the method; leaks: by attack.
+        settings: of the scheme; leaks: by attack.
     """
 
-    line: Line
+    target: AuditTarget
     settings: Any
     leaks: Mapping[str, Leak]
 
@@ -53,126 +50,115 @@ class Auditing:
         SettingError, DataError: the attacked site holds too few images, or takes part in no round; before any work.
     """
 
-    def __init__(self, desk: Desk, pooled: Pooled, federated: Federated, local: Local, test: ImageSet) -> None:
-        self.desk, self.pooled, self.federated, self.local = desk, pooled, federated, local
+    def __init__(self, ctx: StudyContext, test: ImageSet) -> None:
+        self.ctx = ctx
         self.computed = self.found = 0
         self.verdicts: list[Verdict] = []
-        self._dealt: dict[str, Dealt] = {}
-        if self.asked is not None:
-            share = desk.holdings[0].shares[desk.sites.index(self.site)]
-            for records in dict.fromkeys(line.records for line in self.lines()):
-                self._dealt[records] = dealt(desk.simulation, self.site, records, share.train, share.val, test)
-            for line in self.lines():
-                if line.rounds is not None:
-                    require_turns(desk, federated, line, self.site)
-
-    @property
-    def asked(self) -> Audit | None:
-        return self.desk.simulation.audit
-
-    @property
-    def site(self) -> str:
-        """The attacked one; empty where nobody is."""
-        return "" if self.asked is None else self.asked.site_of(self.desk.sites)
-
-    def lines(self) -> list[Line]:
-        """In the order of the simulation's file."""
-        if self.asked is None:
-            return []
-        simulation, records = self.desk.simulation, ["halves", *["canaries"] * self.asked.canaries]
-        return [
-            Line(scheme, ipc, each, simulation.rounds(scheme)[-1])
-            for scheme in self.asked.schemes_of(simulation.scheme)
-            for ipc in self.asked.budgets_of(scheme, simulation.ipc)
-            for each in records
-        ]
-
-    def jobs(self) -> dict[str, str]:
-        """Every shadow by the name in its events, and what people call its kind."""
-        shadows = 0 if self.asked is None else self.asked.shadows
-        return {line.shadow(n): f"shadows of {line.scheme}" for line in self.lines() for n in range(shadows)}
+        self._data: dict[str, AuditData] = {}
+        audit = ctx.simulation.audit
+        self.site = "" if audit is None else audit.site_of(ctx.sites)
+        self.targets = targets(ctx.simulation)
+        for target in self.targets:
+            if target.records not in self._data:
+                share = ctx.holdings[0].shares[ctx.sites.index(self.site)]
+                self._data[target.records] = deal(
+                    ctx.simulation, self.site, target.records, share.train, share.val, test
+                )
+        for target in self.targets:
+            study_scheme(target.scheme).check_audit(target, self.site, ctx)
 
     async def run(self) -> None:
-        """All lines.
+        """Make all shadows and attack them.
 
         Raises:
-            RunError: so many shadows of a line failed that fewer than six are left in pairs.
+            RunError: so many shadows of a target failed that fewer than six are left in pairs.
         """
-        tasks = [asyncio.ensure_future(self._line(line)) for line in self.lines()]
+        tasks = [asyncio.ensure_future(self._verdict(target)) for target in self.targets]
         try:
-            self.verdicts = [found for found in await asyncio.gather(*tasks) if found is not None]
+            self.verdicts = [verdict for verdict in await asyncio.gather(*tasks) if verdict is not None]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _line(self, line: Line) -> Verdict | None:
-        """What attacks found; None where the site itself failed, and there is nothing to attack."""
-        whole = self._dealt[line.records]
-        made = await self._mechanism(line, whole)
-        if made is None:
+    async def _verdict(self, target: AuditTarget) -> Verdict | None:
+        """Return what attacks found; None where the site itself failed, and there is nothing to attack."""
+        data = self._data[target.records]
+        spec = await study_scheme(target.scheme).shadow(target, self.site, data, self.ctx)
+        if spec is None:
             return None
-        begun, keys = self.desk.coordinator.begun, [self._key(line, n, made) for n in range(whole.design.shadows)]
-        found = await asyncio.gather(*[self._shadow(line, n, key, made) for n, key in enumerate(keys)])
+        keys = [self._key(target, n, spec) for n in range(data.design.shadows)]
+        signals = await asyncio.gather(*[self._shadow(target, n, key, spec) for n, key in enumerate(keys)])
 
         async def judged() -> Mapping[str, Leak]:
-            kept, left = whole_pairs(found, whole.design, what=f"{line.name} at {self.site}")
-            return verdicts(kept, left, seed=self.desk.simulation.seed)
+            kept, left = whole_pairs(signals, data.design, what=f"{target.name} at {self.site}")
+            return verdicts(kept, left, seed=self.ctx.simulation.seed)
 
-        key = key_of({"verdicts of": keys})
-        if key not in begun:
-            begun[key] = asyncio.ensure_future(judged())
-        return Verdict(line, made.shape.settings, await asyncio.shield(begun[key]))
+        leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys}), judged)
+        return Verdict(target, spec.settings, leaks)
 
-    async def _mechanism(self, line: Line, whole: Dealt) -> Made | None:
-        if line.rounds is not None:
-            return await rounds_mechanism(self.desk, self.federated, line, self.site, whole)
-        return await mechanism(self.desk, self.pooled, self.local, line, self.site, whole)
+    def _seed(self, target: AuditTarget, number: int) -> int:
+        """Return the seed of one shadow, independent of all sites' seeds."""
+        return spawn(self.ctx.simulation.seed, "audit", self.site, target.scheme, target.records, number)
 
-    def _seed(self, line: Line, number: int) -> int:
-        """Of a shadow: its own, and no site's."""
-        return spawn(self.desk.simulation.seed, "audit", self.site, line.scheme, line.records, number)
+    def _key(self, target: AuditTarget, number: int, spec: ShadowSpec) -> str:
+        held = self._data[target.records].held[number]
+        return key_of({**spec.about, "held": held, "seed": self._seed(target, number)})
 
-    def _key(self, line: Line, number: int, made: Made) -> str:
-        held = self._dealt[line.records].held[number]
-        return key_of({**made.about, "held": held, "seed": self._seed(line, number)})
-
-    async def _shadow(self, line: Line, number: int, key: str, made: Made) -> Signals | None:
-        """One shadow's signals: from the store, or another point's, or made; None where it failed, which is told."""
-        name, begun = line.shadow(number), self.desk.coordinator.begun
-        if key not in begun:
-            begun[key] = asyncio.ensure_future(self._cast(line, number, key, made))
+    async def _shadow(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> Signals | None:
+        """Return one shadow's signals, wherever they come from; None where it failed, which is reported."""
+        name = target.job(number)
         try:
-            signals, seconds = await asyncio.shield(begun[key])
+            signals, seconds = await self.ctx.once_per_run(key, lambda: self._computed(target, number, key, spec))
         except RunError as error:
             trace = "\n".join(getattr(error, "__notes__", []))
-            self.desk.failed(self.site, name, f"left out, and its partner with it: {error}", trace)
+            self.ctx.report_failure(self.site, name, f"left out, and its partner with it: {error}", trace)
             return None
-        self.desk.told(name.removeprefix("server: "), "done", seconds=seconds)
-        found: Signals = signals
-        return found
+        self.ctx.report(name.removeprefix("server: "), "done", seconds=seconds)
+        return signals
 
-    async def _cast(self, line: Line, number: int, key: str, made: Made) -> tuple[Signals, float]:
-        """One shadow's signals, and the seconds it took, whenever that was."""
-        coordinator, simulation = self.desk.coordinator, self.desk.simulation
-        kept = self.desk.store.get("shadow", key)
+    async def _computed(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> tuple[Signals, float]:
+        """Return one shadow's signals, and the seconds it took, whenever that was."""
+        coordinator, simulation = self.ctx.coordinator, self.ctx.simulation
+        kept = self.ctx.store.get("shadow", key)
         if kept is not None:
             self.found += 1
             return Signals.of(kept[0]), float(kept[1]["seconds"])
-        name, whole = line.shadow(number), self._dealt[line.records]
+        name, data = target.job(number), self._data[target.records]
         tensors, seconds = await coordinator.compute(
             f"{name} {key[:8]}",
-            cast,
+            run_shadow,
             name,
             number,
-            self._seed(line, number),
-            made.shape,
-            coordinator.share_once(f"attacked {whole.name}", lambda: whole.attacked),
-            coordinator.share_once(f"among {made.shared}", lambda: made.others),
+            self._seed(target, number),
+            spec.maker,
+            spec.task,
+            coordinator.share_once(f"attacked {data.name}", lambda: data.attacked),
+            coordinator.share_once(f"among {spec.others_name}", lambda: spec.others),
             simulation.gpus,
             threads=simulation.threads,
             gpus=simulation.gpus,
         )
-        self.desk.store.put("shadow", key, tensors, {"seconds": seconds})
+        self.ctx.store.put("shadow", key, tensors, {"seconds": seconds})
         self.computed += 1
         return Signals.of(tensors), seconds
+
+
+def targets(simulation: Simulation) -> list[AuditTarget]:
+    """Return what a simulation's audit attacks, in the order of its file; nothing without an audit."""
+    audit = simulation.audit
+    if audit is None:
+        return []
+    return [
+        AuditTarget(scheme, ipc, records, simulation.rounds(scheme)[-1])
+        for scheme in audit.schemes_of(simulation.scheme)
+        for ipc in audit.budgets_of(scheme, simulation.ipc)
+        for records in ["halves", *["canaries"] * audit.canaries]
+    ]
+
+
+def shadow_jobs(simulation: Simulation) -> dict[str, str]:
+    """Return every shadow by the name in its events, and what people call its kind."""
+    shadows = 0 if simulation.audit is None else simulation.audit.shadows
+    every = targets(simulation)
+    return {target.job(n): f"shadows of {target.scheme}" for target in every for n in range(shadows)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedistill.config import Simulation
-from fedistill.config.scheme_settings import scheme_names
+from fedistill.config.scheme import scheme_names
 from fedistill.data import describe, to_phantom
 from fedistill.data.facts import FACTS
 from fedistill.data.sources.phantom import PREFIX

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedistill.config import Simulation, load_plan
-from fedistill.config.scheme_settings import scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.data import describe
 from fedistill.errors import RunFolderError, UserError
 from fedistill.methods import METHODS

@@ -3,29 +3,21 @@
 import os
 import resource
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from fedistill.config import Holdings, Job, Plan, Share, Simulation, everything, holdings
-from fedistill.config.scheme_settings import EVERYONE, scheme_named
-from fedistill.core.store import Store, key_of
+from fedistill.config.scheme import EVERYONE, scheme_named
+from fedistill.core.store import key_of
 from fedistill.methods import METHODS
 from fedistill.release.release import ENCODINGS
-from fedistill.study.arms.image_scheme import budgets
-from fedistill.study.folder.run_folder import RunFolder
+from fedistill.schemes.base import study_scheme
+from fedistill.schemes.server.work import Forecast
 from fedistill.study.forecast.rates import Metering
-from fedistill.study.forecast.shadow_workload import judging_seconds, shadows_of
-from fedistill.study.forecast.workload import OVERHEAD_BYTES, release_bytes, trainings
-from fedistill.study.orchestrator import Study
-from fedistill.study.planned import jobs_of
+from fedistill.study.forecast.work_list import OVERHEAD_BYTES, attack_seconds, release_bytes, shadows_of, trainings
+from fedistill.study.orchestrator import conditions, release_jobs
 from fedistill.study.preflight import made_ready
-from fedistill.transport.backend.executor import InlineExecutor
-from fedistill.transport.backend.inline_grid import InlineGrid
-from fedistill.transport.server.coordinator import Coordinator
-from fedistill.transport.server.launch import CLIENT
 
 START_SECONDS, TABLES_SECONDS = 12.0, 8.0
 """Until Ray and its workers are up and have imported torch; and for tables, figures and the report: on two cores."""
@@ -107,33 +99,33 @@ def cost(plan: Plan, data_root: str | None = None, *, told: Callable[[str], None
         simulation = point.simulation
         held = holdings(simulation.federation, 0, data_root)
         meter = Metering(simulation, held, told)
-        for job, scheme in jobs_of(simulation):
+        for job, scheme in release_jobs(simulation):
             divided = data.divided[job.partition]
-            asked = replace(job, ipcs=tuple(ipc for ipc in budgets(simulation, scheme, divided).values() if ipc))
+            budgets = study_scheme(scheme).budgets(simulation, divided)
+            asked = replace(job, ipcs=tuple(ipc for ipc in budgets.values() if ipc))
             sent = _sent(asked, scheme, _share(divided, simulation, job.site))
             up, down = up + sent, down + (OVERHEAD_BYTES // 6 if sent else 0)
             key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(asked)})
             if key not in seen:  # points of a sweep make what they have in common once
                 seen.add(key)
                 _add(works, scheme, True, 1, meter.job(asked, _share(divided, simulation, job.site).train))
-        study = _study(plan, simulation, data.test, data.divided)
-        arms = [arm for arm in study.arms() if _new(seen, simulation, arm.scheme, asdict(arm))]
+        every = [each for each in conditions(simulation) if _new(seen, simulation, each.scheme, asdict(each))]
         for partition, divided in enumerate(data.divided):
-            mine = [arm for arm in arms if arm.partition == partition]
+            forecast = Forecast(simulation, divided, len(data.test))
             sites = len(simulation.federation.sites)
-            for each in trainings(simulation, mine, divided, len(data.test)):
+            for each in trainings([each for each in every if each.partition == partition], forecast):
                 seconds, parameters = meter.training(each, data.test)
                 _add(works, "networks", each.at_sites, each.tasks, seconds, each.tasks)
                 crossing = each.asked if each.at_sites else each.asked * sites
                 down += int(crossing * parameters)
                 up += int(crossing * parameters) if each.at_sites else 0
-        for shadows in shadows_of(study, held, len(data.test)):
-            if _new(seen, simulation, shadows.line.scheme, repr(shadows.key)):
+        for shadows in shadows_of(Forecast(simulation, held, len(data.test))):
+            if _new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
                 seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
                 seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
-                what = f"shadows of {shadows.line.scheme}"
+                what = f"shadows of {shadows.target.scheme}"
                 _add(works, what, False, shadows.count, shadows.count * seconds, shadows.count)
-                _add(works, "what attacks find", False, 1, judging_seconds(shadows))
+                _add(works, "what attacks find", False, 1, attack_seconds(shadows))
     # Whoever measures has loaded what a worker loads, and the data as the driver has them.
     peak = _peak()
     return Cost(tuple(works.values()), peak, peak, up, down)
@@ -157,7 +149,7 @@ def _share(held: Holdings, simulation: Simulation, site: str) -> Share:
 
 
 def _sent(job: Job, scheme: str, share: Share) -> int:
-    if scheme_named(scheme).kind == "central":
+    if scheme_named(scheme).one_place:
         return 0
     pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
     return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
@@ -170,13 +162,6 @@ def _new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool
     found = key in seen
     seen.add(key)
     return not found
-
-
-def _study(plan: Plan, simulation: Simulation, test: Any, held: Sequence[Holdings]) -> Study:
-    """A study that is asked for its arms and never run."""
-    nowhere = Path(tempfile.gettempdir()) / "fedistill-nowhere"
-    wire = Coordinator(InlineGrid(CLIENT, [], {}), InlineExecutor(), simulation.federation.sites)
-    return Study(simulation, wire, RunFolder(nowhere, plan), Store(nowhere), test, held, on_event=lambda event: None)
 
 
 def _peak() -> int:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from fedistill.config import Holdings, Job, Share, Simulation, everything
-from fedistill.config.scheme_settings import EVERYONE
+from fedistill.config.scheme import EVERYONE
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
 from fedistill.methods import settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.models import Network, build
+from fedistill.schemes.server.work import Training, weight
 from fedistill.study.forecast.benchmark import distilling, private_step, scoring, training_step
-from fedistill.study.forecast.workload import Training, weight
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fedistill.config import Simulation
 from fedistill.core.seeds import rng
-from fedistill.study.arms.condition import Scored
+from fedistill.schemes.server.condition import Result
 from fedistill.study.tables.dd_ranking import with_gains
 from fedistill.study.tables.intervals import (
     accuracy_replicates,
@@ -33,7 +33,7 @@ SHARED = (
     *("pool_ipc", "n_sites", "images_shared", "bytes_shared", "bytes_up", "bytes_down"),
     *("distill_seconds", "train_seconds"),
 )
-"""Columns that say what an arm took: their means."""
+"""Columns that say what a condition took: their means."""
 
 PROMISED = ("epsilon", "delta")
 """Columns of private schemes alone: what they may spend."""
@@ -44,7 +44,7 @@ KEYS = ["partition", "recipe", "model", "scheme", "ipc", "rounds", "left_out"]
 def comparison(
     simulation: Simulation,
     labels: np.ndarray,
-    scored: Sequence[Scored],
+    scored: Sequence[Result],
     rows: pd.DataFrame,
     by_site: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -118,16 +118,24 @@ def _majority(labels: np.ndarray) -> dict[str, Any]:
 
 
 def _with_intervals(
-    frame: pd.DataFrame, simulation: Simulation, labels: np.ndarray, scored: Sequence[Scored]
+    frame: pd.DataFrame, simulation: Simulation, labels: np.ndarray, scored: Sequence[Result]
 ) -> pd.DataFrame:
     weights = image_weights(len(labels), rng(simulation.seed, "test images"))
     of_sites: dict[str, dict[tuple[Any, ...], dict[int, list[np.ndarray]]]] = {metric: {} for metric in REPLICATES}
     for each in scored:
-        arm = each.arm
-        where = (arm.partition, arm.model, arm.recipe, arm.scheme, arm.ipc, arm.rounds, arm.left_out)
+        condition = each.condition
+        where = (
+            condition.partition,
+            condition.model,
+            condition.recipe,
+            condition.scheme,
+            condition.ipc,
+            condition.rounds,
+            condition.left_out,
+        )
         for metric, function in REPLICATES.items():
             values = np.stack([function(labels, p.astype(np.float64), weights) for p in each.probabilities])
-            of_sites[metric].setdefault(where, {}).setdefault(arm.seed, []).append(values)
+            of_sites[metric].setdefault(where, {}).setdefault(condition.seed, []).append(values)
     lines: list[dict[str, float]] = [{} for _ in range(len(frame))]
     for metric, found in of_sites.items():
         # Networks that each site has for itself: their sites' mean, replicate by replicate.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedistill.config import Simulation
-from fedistill.config.scheme_settings import CENTRAL, EVERYONE
+from fedistill.config.scheme import CENTRAL, EVERYONE
 from fedistill.core.files import write_atomic
 from fedistill.data import MEAN, STD, ImageSet
 from fedistill.data.facts import FACTS

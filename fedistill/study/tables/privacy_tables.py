@@ -26,7 +26,7 @@ def privacy(audit: Auditing, dataset: str) -> pd.DataFrame:
         for attack, leak in verdict.leaks.items():
             found = leak.row()
             found["tpr_low"], found["tpr_high"] = found.pop("tpr_at_1_low"), found.pop("tpr_at_1_high")
-            about = {"simulation": audit.desk.simulation.name, "dataset": dataset}
+            about = {"simulation": audit.ctx.simulation.name, "dataset": dataset}
             rows.append({**about, **_line(audit, verdict, attack), **found, "records": verdict.line.records})
     return _frame(rows, COLUMNS)
 
@@ -46,7 +46,7 @@ def roc(audit: Auditing) -> pd.DataFrame:
 def _line(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
     settings = {name: getattr(verdict.settings, name, None) for name in ("epsilon", "delta", "start")}
     return {
-        "federation": audit.desk.simulation.federation.name,
+        "federation": audit.ctx.simulation.federation.name,
         "site": audit.site,
         "scheme": verdict.line.scheme,
         "ipc": verdict.line.ipc,

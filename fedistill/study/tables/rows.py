@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fedistill.config import Simulation
-from fedistill.config.scheme_settings import EVERYONE
-from fedistill.study.arms.at_sites import AtSite
-from fedistill.study.arms.condition import Scored
-from fedistill.study.arms.site_row import SiteRow
+from fedistill.config.scheme import EVERYONE
+from fedistill.schemes.server.at_sites import SiteScore
+from fedistill.schemes.server.condition import Result
+from fedistill.schemes.server.site_row import SiteRow
 from fedistill.study.tables.guarantees import guarantee
 from fedistill.training.metrics import METRICS, score
 
@@ -19,7 +19,7 @@ OWN = "local"
 """The scheme by which a site would train without the others; private training at a site is held against it, too."""
 
 
-def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Scored]) -> pd.DataFrame:
+def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Result]) -> pd.DataFrame:
     """A row a network, in the order of the simulation's file whatever was finished first.
 
     Args:
@@ -27,28 +27,28 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
         labels: int64 (N,) or (N, L), of the official test split.
     """
     rows: list[dict[str, Any]] = []
-    lines = dict.fromkeys((each.arm.scheme, each.arm.ipc, each.arm.rounds) for each in scored)
+    lines = dict.fromkeys((each.condition.scheme, each.condition.ipc, each.condition.rounds) for each in scored)
     promises = {line: guarantee(simulation, *line) for line in lines}
     for each in scored:
-        arm = each.arm
+        condition = each.condition
         for network, probabilities in enumerate(each.probabilities):
             metrics, shared = score(labels, probabilities), each.shared[network]
-            promise = promises[arm.scheme, arm.ipc, arm.rounds]
+            promise = promises[condition.scheme, condition.ipc, condition.rounds]
             rows.append(
                 {
                     "simulation": simulation.name,
                     "dataset": dataset,
                     "federation": simulation.federation.name,
-                    "partition": arm.partition,
-                    "scheme": arm.scheme,
-                    "ipc": arm.ipc,
-                    "rounds": arm.rounds,
+                    "partition": condition.partition,
+                    "scheme": condition.scheme,
+                    "ipc": condition.ipc,
+                    "rounds": condition.rounds,
                     "pool_ipc": None if shared.ipc is None else round(shared.ipc, 6),
-                    "seed": arm.seed,
-                    "recipe": arm.recipe,
-                    "model": arm.model,
-                    "site": arm.site,
-                    "left_out": arm.left_out,
+                    "seed": condition.seed,
+                    "recipe": condition.recipe,
+                    "model": condition.model,
+                    "site": condition.site,
+                    "left_out": condition.left_out,
                     "network": network,
                     **{metric: metrics[metric] for metric in METRICS},
                     "n_sites": len(shared.sites),
@@ -70,11 +70,11 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
     return frame
 
 
-def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[AtSite]) -> pd.DataFrame:
-    """sites.csv: what each site gave for each budget, and how an arm's networks do on the images it set aside.
+def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[SiteScore]) -> pd.DataFrame:
+    """sites.csv: what each site gave for each budget, and how a condition's networks do on the images it set aside.
 
-    A row a site and arm where sites score networks, else a row a site and budget. ``gain_auc`` is the difference to the
-    site's own local network of the same number, mean over networks; blank where the simulation trains none.
+    A row a site and condition where sites score networks, else a row a site and budget. ``gain_auc`` is the difference
+    to the site's own local network of the same number, mean over networks; blank where the simulation trains none.
     """
     schemes, names = list(simulation.scheme), [*simulation.federation.sites, EVERYONE]
     ordered = sorted(
@@ -97,29 +97,31 @@ def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[AtSi
     return frame.reset_index(drop=True)
 
 
-def _scored_at_sites(scores: Sequence[AtSite]) -> pd.DataFrame:
-    """A row an arm and site: means over its networks, and the gain over the site's own."""
+def _scored_at_sites(scores: Sequence[SiteScore]) -> pd.DataFrame:
+    """A row a condition and site: means over its networks, and the gain over the site's own."""
     own = {
-        (row.arm.partition, row.arm.model, row.site, row.network): row.auc for row in scores if row.arm.scheme == OWN
+        (row.condition.partition, row.condition.model, row.site, row.network): row.auc
+        for row in scores
+        if row.condition.scheme == OWN
     }
-    lines: dict[tuple[Any, ...], list[AtSite]] = {}
+    lines: dict[tuple[Any, ...], list[SiteScore]] = {}
     for row in scores:
-        lines.setdefault((row.arm, row.site), []).append(row)
+        lines.setdefault((row.condition, row.site), []).append(row)
     made = []
-    for (arm, site), group in lines.items():
-        gains = [row.auc - own.get((arm.partition, arm.model, site, row.network), np.nan) for row in group]
-        is_own = arm.scheme == OWN
+    for (condition, site), group in lines.items():
+        gains = [row.auc - own.get((condition.partition, condition.model, site, row.network), np.nan) for row in group]
+        is_own = condition.scheme == OWN
         made.append(
             {
-                "partition": arm.partition,
+                "partition": condition.partition,
                 "site": site,
-                "scheme": arm.scheme,
-                "ipc": arm.ipc,
-                "seed": arm.seed,
-                "rounds": arm.rounds,
-                "model": arm.model,
-                "recipe": arm.recipe,
-                "left_out": arm.left_out,
+                "scheme": condition.scheme,
+                "ipc": condition.ipc,
+                "seed": condition.seed,
+                "rounds": condition.rounds,
+                "model": condition.model,
+                "recipe": condition.recipe,
+                "left_out": condition.left_out,
                 "test_images": group[0].images,
                 "test_auc": float(np.mean([row.auc for row in group])),
                 "test_accuracy": float(np.mean([row.accuracy for row in group])),

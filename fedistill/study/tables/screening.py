@@ -90,7 +90,7 @@ def _sent(audit: Auditing) -> list[Sent]:
     """Of the first repeat; nothing where the site holds no other images."""
     if not audit.verdicts:
         return []
-    share = audit.desk.holdings[0].shares[audit.desk.sites.index(audit.site)]
+    share = audit.ctx.holdings[0].shares[audit.ctx.sites.index(audit.site)]
     against, others = ("held_out", share.held_out) if len(share.held_out) else ("val", share.val)
     kept = {scheme: r for scheme, r in audit.pooled.accepted if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
     found: dict[tuple[str, int | None], Sent] = {}
@@ -98,7 +98,7 @@ def _sent(audit: Auditing) -> list[Sent]:
         scheme, ipc, settings = verdict.line.scheme, verdict.line.ipc, verdict.settings
         if scheme not in kept:
             continue
-        about = {"simulation": audit.desk.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}
+        about = {"simulation": audit.ctx.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}
         about |= {name: getattr(settings, name, None) for name in ("epsilon", "start")} | {"against": against}
         made = unpack(kept[scheme].only(ipc, draw=0).sets[ipc], ipc)
         name = scheme if ipc is None else f"{scheme} ipc{ipc}"

@@ -10,36 +10,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedistill.study.arms.condition import Scored
+from fedistill.schemes.server.condition import Result
 from fedistill.study.preflight import Source
 from fedistill.training.metrics import score
 
 METRICS = ("accuracy", "balanced_accuracy", "auc")
 
 KEYS = ["partition", "scheme", "ipc", "rounds", "seed", "recipe", "model", "site", "left_out"]
-"""Columns that say which arm."""
+"""Columns that say which condition."""
 
 
-def by_source(labels: np.ndarray, sources: Sequence[Source], scored: Sequence[Scored]) -> pd.DataFrame:
-    """A row an arm, network and source.
+def by_source(labels: np.ndarray, sources: Sequence[Source], scored: Sequence[Result]) -> pd.DataFrame:
+    """A row a condition, network and source.
 
     Args:
         labels: int64 (N,) or (N, L), of the test split.
         sources: what it is joined of, in this order.
-        scored: arms with their networks' probabilities on it.
+        scored: conditions with their networks' probabilities on it.
 
     Returns:
         `KEYS`, ``network``, ``source``, ``test_images`` of it, and the metrics of `of_source`.
     """
     rows: list[dict[str, Any]] = []
     for each in scored:
-        arm = {name: getattr(each.arm, name) for name in KEYS}
+        condition = {name: getattr(each.condition, name) for name in KEYS}
         for network, probabilities in enumerate(each.probabilities):
             first = 0
             for source in sources:
                 mine = slice(first, first + source.images)
                 about = {"network": network, "source": source.name, "test_images": source.images}
-                rows.append({**arm, **about, **of_source(labels, probabilities, mine)})
+                rows.append({**condition, **about, **of_source(labels, probabilities, mine)})
                 first += source.images
     frame = pd.DataFrame(rows, columns=[*KEYS, "network", "source", "test_images", *METRICS])
     for column in ("ipc", "rounds"):

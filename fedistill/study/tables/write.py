@@ -45,7 +45,7 @@ def write_tables(
     if any(len(data.sources) > 1 for data in ready):
         found = [by_source(data.test.labels, data.sources, s.scored) for s, data in zip(studies, ready, strict=True)]
         folder.table("sources", together(plan, found))
-    traffic = [pd.DataFrame(study.desk.coordinator.traffic.rows()) for study in studies]
+    traffic = [pd.DataFrame(study.ctx.coordinator.traffic.rows()) for study in studies]
     folder.table("traffic", together(plan, traffic))
     if any(len(each) for each in attacked):
         folder.table("privacy", together(plan, attacked))

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedistill.config import Plan
-from fedistill.config.scheme_settings import scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.errors import FedistillError, PlanError, RunError, UserError
 from fedistill.transport.deploy.deadline_grid import PatientGrid
 from fedistill.transport.protocol.messages import WHO

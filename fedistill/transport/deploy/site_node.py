@@ -14,7 +14,6 @@ from fedistill.errors import RunError, SettingError
 from fedistill.privacy.policy.secret import ensure_secret
 from fedistill.transport.deploy.client_loop import answer_while
 from fedistill.transport.deploy.subprocesses import Child, flower, free_port, secret_file
-from fedistill.transport.site.context import here
 
 WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
@@ -69,7 +68,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
 def _holds(site: OwnSite) -> str:
     """What the site holds, in words for itself. Read now, so that a mistake shows before anybody waits for it."""
     own = Context(run_id=0, node_id=0, node_config={**site.node_config()}, state=RecordDict(), run_config={})
-    train = here(own).whole(0).train
+    train = read_context(own).whole(0).train
     return f"{len(train):,} training images of {train.n_classes} classes"
 
 

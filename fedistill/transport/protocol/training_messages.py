@@ -79,6 +79,29 @@ class Round:
         return cls(**about, private=private, mu=float(str(config.get("proximal-mu", 0.0))))
 
 
+@dataclass(frozen=True, eq=False)
+class RoundRequest:
+    """A round's request as a site receives it.
+
+    Args:
+        name: of the job, for people; settings: what to do; arrays: the global network's parameters, not yet checked.
+    """
+
+    name: str
+    settings: Round
+    arrays: ArrayRecord
+
+    @classmethod
+    def of(cls, content: RecordDict) -> "RoundRequest":
+        """Return the request in a strategy's message."""
+        name = str(content.config_records["job"]["name"])
+        return cls(name, Round.of(content), content.array_records["arrays"])
+
+    @property
+    def scheme(self) -> str:
+        return self.settings.scheme
+
+
 @dataclass(frozen=True)
 class Alone:
     """A request to train networks at a site, on its own images and perhaps the others' Releases.

@@ -14,7 +14,7 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedistill.config import Plan, Simulation, Site
-from fedistill.config.scheme_settings import EVERYONE, scheme_named
+from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.core.files import PRIVATE_FOLDER
 from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.training.device import device_for

@@ -10,7 +10,7 @@ from typing import Any
 from flwr.app import Context
 
 from fedistill.config import Federation, Job, Share, everything, holdings_here, load_simulation
-from fedistill.config.scheme_settings import EVERYONE
+from fedistill.config.scheme import EVERYONE
 from fedistill.core.store import Store
 from fedistill.data import ImageSet
 from fedistill.errors import PlanError
@@ -21,7 +21,7 @@ from fedistill.training.device import device_for
 
 
 @dataclass(frozen=True)
-class Here:
+class SiteContext:
     """This site: its federation and place in it, its data folder, its store.
 
     One place beyond the last site is called `EVERYONE`, as no site can be: in a simulation, all sites' data at one, for
@@ -111,7 +111,7 @@ def _federation(text: str) -> Federation:
     return Federation.model_validate_json(text, strict=False)
 
 
-def here(context: Context) -> Here:
+def read_context(context: Context) -> SiteContext:
     """The site's own configuration."""
     own, run = context.node_config, context.run_config
     place = int(str(own["partition-id"]))
@@ -131,7 +131,7 @@ def here(context: Context) -> Here:
             found=f"partition-id={place}",
         )
     ledger = str(own.get("ledger", ""))
-    return Here(
+    return SiteContext(
         federation,
         place,
         root or None,

@@ -10,10 +10,10 @@ about: a hospital has one share.
 from fedistill.config import Job
 from fedistill.errors import PolicyError
 from fedistill.methods.registry import is_private
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 
 
-def refuse_scores(site: Here) -> None:
+def refuse_scores(site: SiteContext) -> None:
     """Refuse scores at a deployed site, before anything of the question is looked at.
 
     Raises:
@@ -26,7 +26,7 @@ def refuse_scores(site: Here) -> None:
         )
 
 
-def require_bounded(site: Here, *, partition: int, private: bool) -> None:
+def require_bounded(site: SiteContext, *, partition: int, private: bool) -> None:
     """Refuse, at a deployed site, to send networks that no privacy budget bounds, or of another share.
 
     Raises:
@@ -43,7 +43,7 @@ def require_bounded(site: Here, *, partition: int, private: bool) -> None:
     _require_share(site, partition, private=True)
 
 
-def require_own(site: Here, job: Job) -> None:
+def require_own(site: SiteContext, job: Job) -> None:
     """Refuse, at a deployed site, a job for another site, another share, or a bound that nothing adds up to.
 
     Raises:
@@ -56,7 +56,7 @@ def require_own(site: Here, job: Job) -> None:
     _require_share(site, job.partition, private=is_private(job.scheme))
 
 
-def _require_share(site: Here, partition: int, *, private: bool) -> None:
+def _require_share(site: SiteContext, partition: int, *, private: bool) -> None:
     if partition:
         raise PolicyError(
             "The site has one share of images, and redraws nothing (rule partition).",

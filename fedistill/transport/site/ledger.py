@@ -23,7 +23,7 @@ from fedistill.privacy.accounting.ledger_lines import Occasion
 from fedistill.privacy.accounting.release_limits import Leaving
 from fedistill.privacy.policy.disclosure import unit
 from fedistill.release.release import sha256
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 
 Answers = tuple[Mapping[str, Any], Cost]
 """What determines noisy answers, and what they cost."""
@@ -41,7 +41,7 @@ class Account:
         charged: keys of what this job has entered.
     """
 
-    site: Here
+    site: SiteContext
     occasion: Occasion
     name: str
     unit: str
@@ -126,7 +126,7 @@ class Account:
             )
 
 
-def account_of(job: Job, site: Here, images: ImageSet) -> Account:
+def account_of(job: Job, site: SiteContext, images: ImageSet) -> Account:
     """The account of a job that makes a Release of these images."""
     about = {name: value for name, value in asdict(job).items() if name not in ("ipcs", "encoding")}
     redraw = f" partition {job.partition}" if job.partition else ""
@@ -135,7 +135,13 @@ def account_of(job: Job, site: Here, images: ImageSet) -> Account:
 
 
 def account(
-    site: Here, scheme: str, label: str, images: ImageSet, *, ipcs: tuple[int, ...] = (), each_apart: bool = False
+    site: SiteContext,
+    scheme: str,
+    label: str,
+    images: ImageSet,
+    *,
+    ipcs: tuple[int, ...] = (),
+    each_apart: bool = False,
 ) -> Account:
     """The account of any other work on these images.
 

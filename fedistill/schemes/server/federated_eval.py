@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from fedistill.study.arms.context import Desk
+from fedistill.schemes.server.context import StudyContext
 from fedistill.training.metrics import Tally
 from fedistill.transport.protocol.messages import Question
 
 
 async def counted(
-    desk: Desk,
+    ctx: StudyContext,
     sites: Sequence[str],
     name: str,
     params: Mapping[str, Tensor],
@@ -35,14 +35,14 @@ async def counted(
     groups = len(next(iter(params.values()))) // members
 
     def question(site: str) -> Question:
-        return Question(f"{site} {name}", model, desk.simulation.width, partition, params, split, members)
+        return Question(f"{site} {name}", model, ctx.simulation.width, partition, params, split, members)
 
-    replies = await asyncio.gather(*[desk.coordinator.score(site, question(site)) for site in sites])
+    replies = await asyncio.gather(*[ctx.coordinator.score(site, question(site)) for site in sites])
     found = {}
     for site, reply in zip(sites, replies, strict=True):
-        problem = reply if isinstance(reply, str) else _problem(reply, groups, desk.expected.classes)
+        problem = reply if isinstance(reply, str) else _problem(reply, groups, ctx.expected.classes)
         if problem:
-            desk.failed(site, f"{site} {name}", problem)
+            ctx.report_failure(site, f"{site} {name}", problem)
         else:
             assert not isinstance(reply, str)
             found[site] = reply
@@ -50,16 +50,16 @@ async def counted(
 
 
 async def tallied(
-    desk: Desk, sites: Sequence[str], name: str, params: Mapping[str, Tensor], *, model: str, partition: int
+    ctx: StudyContext, sites: Sequence[str], name: str, params: Mapping[str, Tensor], *, model: str, partition: int
 ) -> list[Tally]:
     """The sites' tallies on their validation images, added up: one for each network.
 
     Raises:
         RunError: fewer sites could score than ``min_sites`` wants.
     """
-    found = await counted(desk, sites, name, params, model=model, partition=partition)
+    found = await counted(ctx, sites, name, params, model=model, partition=partition)
     missing = {site: "it could not score" for site in sites if site not in found}
-    desk.require(len(found), len(sites), f"{name!r} on their validation images", missing)
+    ctx.require_sites(len(found), len(sites), f"{name!r} on their validation images", missing)
     return [sum(each[1:], start=each[0]) for each in zip(*found.values(), strict=True)]
 
 

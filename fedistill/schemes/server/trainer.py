@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from fedistill.config import Simulation
-from fedistill.core.seeds import spawn
+from fedistill.core.single_flight import single_flight
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
 from fedistill.models import Network, Params, build
-from fedistill.study.arms.condition import Arm
-from fedistill.study.arms.cross_validation import VERSION as FOLDS_VERSION
-from fedistill.study.arms.cross_validation import Cell, Pilot, cells, folds
-from fedistill.study.arms.pool import Pool
-from fedistill.study.arms.tasks import cross_validate, score_networks, train_networks
+from fedistill.schemes.server.condition import Condition, network_seed
+from fedistill.schemes.server.cross_validation import VERSION as FOLDS_VERSION
+from fedistill.schemes.server.cross_validation import Cell, Pilot, cells, folds
+from fedistill.schemes.server.pool import Pool
+from fedistill.schemes.server.tasks import cross_validate, score_networks, train_networks
 from fedistill.training.fit import VERSION
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
@@ -48,7 +48,7 @@ def trained_elsewhere(params: Params, seconds: float) -> Trained:
 
 
 class Trainer:
-    """Trains and tests the networks of a run's arms; only what the store does not know is computed."""
+    """Trains and tests the networks of a run's conditions; only what the store does not know is computed."""
 
     def __init__(
         self,
@@ -72,30 +72,29 @@ class Trainer:
         """The shape of a global network."""
         return build(model, **self._shape, width=self.simulation.width)
 
-    async def networks(self, arm: Arm, pool: Pool, recipe: Recipe, indices: Iterable[int]) -> list[Trained]:
+    async def networks(self, condition: Condition, pool: Pool, recipe: Recipe, indices: Iterable[int]) -> list[Trained]:
         """Networks by number: each a task of its own, spread over the workers; on a GPU all are one task, together."""
-        keys = {index: self._key(arm, pool, recipe, index) for index in indices}
+        keys = {index: self._key(condition, pool, recipe, index) for index in indices}
         new = {index: key for index, key in keys.items() if key not in self._begun}
         groups = [new] if self._device == "cuda" else [{index: key} for index, key in new.items()]
         for group in filter(None, groups):
-            task = asyncio.ensure_future(self._train(arm, pool, recipe, group))
+            task = asyncio.ensure_future(self._train(condition, pool, recipe, group))
             self._begun.update(dict.fromkeys(group.values(), task))
         done = await asyncio.gather(*[asyncio.shield(self._begun[key]) for key in keys.values()])
         return [trained[key] for trained, key in zip(done, keys.values(), strict=True)]
 
-    def _seed(self, arm: Arm, index: int) -> int:
-        # It names no scheme: schemes are compared on the same initial networks.
-        return spawn(self.simulation.seed, "network", arm.partition, arm.seed, arm.model, index)
+    def _seed(self, condition: Condition, index: int) -> int:
+        return network_seed(self.simulation, condition, index)
 
-    def _key(self, arm: Arm, pool: Pool, recipe: Recipe, index: int) -> str:
-        network = self.network(arm.model)
+    def _key(self, condition: Condition, pool: Pool, recipe: Recipe, index: int) -> str:
+        network = self.network(condition.model)
         return key_of(
             {
                 "pool": pool.name,
                 "draw": None if pool.draw is None else index,
                 "network": [type(network).__name__, asdict(network)],
                 "recipe": recipe.detail(),
-                "seed": self._seed(arm, index),
+                "seed": self._seed(condition, index),
                 "mirror": self.mirror,
                 "threads": self.simulation.threads,
                 "device": self._device,
@@ -104,9 +103,11 @@ class Trainer:
             }
         )
 
-    async def _train(self, arm: Arm, pool: Pool, recipe: Recipe, keys: dict[int, str]) -> dict[str, Trained]:
+    async def _train(
+        self, condition: Condition, pool: Pool, recipe: Recipe, keys: dict[int, str]
+    ) -> dict[str, Trained]:
         """Networks by number and key: from the store, and in one task those it does not have."""
-        network = self.network(arm.model)
+        network = self.network(condition.model)
         trained: dict[str, Trained] = {}
         missing: dict[int, str] = {}
         for index, key in keys.items():
@@ -122,7 +123,7 @@ class Trainer:
         data = pool.of_networks(list(missing))
         images = data[1].shape[0 if pool.draw is None else 1]
         numbers = ", ".join(str(index + 1) for index in missing)
-        name = f"server: {arm.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
+        name = f"server: {condition.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
         made, seconds = await self.coordinator.compute(
             f"{name} {next(iter(missing.values()))[:8]}",
             train_networks,
@@ -130,7 +131,7 @@ class Trainer:
             network,
             data,
             recipe,
-            [self._seed(arm, index) for index in missing],
+            [self._seed(condition, index) for index in missing],
             self.mirror,
             self.simulation.gpus,
             threads=self.simulation.threads,
@@ -143,35 +144,37 @@ class Trainer:
         self.computed += len(made)
         return trained
 
-    async def cross_validated(self, arm: Arm, pool: Pool, recipe: Recipe, pilots: Iterable[int]) -> list[Cell]:
+    async def cross_validated(
+        self, condition: Condition, pool: Pool, recipe: Recipe, pilots: Iterable[int]
+    ) -> list[Cell]:
         """Return the AUCs of all folds, by cross-validation repeated for each pilot; none of too small a pool."""
         made = []
         for index in pilots:
             images, labels = pool.of_network(index)
-            seed = self._seed(arm, index)
+            seed = self._seed(condition, index)
             made.append(Pilot(images, labels, folds(labels, seed=seed), seed))
         if not all(pilot.folds for pilot in made):
             return []
-        keys = [self._key(arm, pool, recipe, index) for index in pilots]
+        keys = [self._key(condition, pool, recipe, index) for index in pilots]
         key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in made], "version": FOLDS_VERSION})
-        if key not in self._begun:  # points of a sweep may ask the same at one time
-            self._begun[key] = asyncio.ensure_future(self._cross_validated(arm, recipe, made, key))
-        scores: list[torch.Tensor] = await asyncio.shield(self._begun[key])
+        scores = await single_flight(self._begun, key, lambda: self._cross_validated(condition, recipe, made, key))
         truth = [pilot.labels[fold.aside] for pilot in made for fold in pilot.folds]
         return [cell for fold, labels in zip(scores, truth, strict=True) for cell in cells(fold, labels)]
 
-    async def _cross_validated(self, arm: Arm, recipe: Recipe, pilots: Sequence[Pilot], key: str) -> list[torch.Tensor]:
+    async def _cross_validated(
+        self, condition: Condition, recipe: Recipe, pilots: Sequence[Pilot], key: str
+    ) -> list[torch.Tensor]:
         """Return the scores of all folds: from the store, or computed and kept."""
         found = self.store.get("crossval", key)
         if found is not None:
             return [found[0][str(i)] for i in range(len(found[0]))]
-        name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
+        name = f"server: {condition.name} lr {recipe.lr:g} cross-validation {key[:8]}"
         scores: list[torch.Tensor]
         scores, seconds = await self.coordinator.compute(
             name,
             cross_validate,
             name,
-            self.network(arm.model),
+            self.network(condition.model),
             pilots,
             recipe,
             self.mirror,
@@ -188,40 +191,38 @@ class Trainer:
         if val is None or not len(val):
             return [float("nan")] * len(networks)
         key = key_of({"networks": [n.key for n in networks], "val": val.fingerprint()})
-        if key not in self._begun:  # points of a sweep may ask the same at one time
-            self._begun[key] = asyncio.ensure_future(
-                self.coordinator.compute(
-                    f"server: validation {key[:16]}",
-                    score_networks,
-                    self.network(model),
-                    [n.params for n in networks],
-                    val.pixels().numpy(),
-                    val.multilabel,
-                    self.simulation.gpus,
-                    threads=self.simulation.threads,
-                    gpus=self.simulation.gpus,
-                )
+
+        async def scored() -> torch.Tensor:
+            scores: torch.Tensor = await self.coordinator.compute(
+                f"server: validation {key[:16]}",
+                score_networks,
+                self.network(model),
+                [n.params for n in networks],
+                val.pixels().numpy(),
+                val.multilabel,
+                self.simulation.gpus,
+                threads=self.simulation.threads,
+                gpus=self.simulation.gpus,
             )
-        scores: torch.Tensor = await asyncio.shield(self._begun[key])
+            return scores
+
+        scores = await single_flight(self._begun, key, scored)
         return [score(val.labels, each)["auc"] for each in scores.numpy()]
 
-    async def test(self, arm: Arm, networks: Sequence[Trained]) -> np.ndarray:
+    async def test(self, condition: Condition, networks: Sequence[Trained]) -> np.ndarray:
         """Probabilities on the official test split, float32 (networks, N, K)."""
         detail = {"networks": [n.key for n in networks], "test": self._test_name, "threads": self.simulation.threads}
         key = key_of(detail)
-        if key not in self._begun:
-            self._begun[key] = asyncio.ensure_future(self._tested(arm, key, networks))
-        probabilities: np.ndarray = await asyncio.shield(self._begun[key])
-        return probabilities
+        return await single_flight(self._begun, key, lambda: self._tested(condition, key, networks))
 
-    async def _tested(self, arm: Arm, key: str, networks: Sequence[Trained]) -> np.ndarray:
+    async def _tested(self, condition: Condition, key: str, networks: Sequence[Trained]) -> np.ndarray:
         found = self.store.get("test", key)
         if found is not None:
             return found[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
-            f"server: {arm.name} on the test split {key[:8]}",
+            f"server: {condition.name} on the test split {key[:8]}",
             score_networks,
-            self.network(arm.model),
+            self.network(condition.model),
             [n.params for n in networks],
             self._test_images,
             self.multilabel,

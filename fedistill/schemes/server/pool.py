@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedistill.core.store import key_of
 from fedistill.release.release import Release, sha256, unpack
-from fedistill.study.arms.pooling import chosen
+from fedistill.schemes.server.pooling import chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def pooled(
     """Join one budget of several sites' Releases, in the order given.
 
     Args:
-        by: ``concat``, ``balanced`` or ``weighted``, as `fedistill.study.arms.pooling` has it.
+        by: ``concat``, ``balanced`` or ``weighted``, as `fedistill.schemes.server.pooling` has it.
         examples: real images that each Release was made of, for ``weighted``.
     """
     sets = [unpack(release.sets[ipc], ipc) for release in releases]
@@ -80,13 +80,11 @@ def pooled(
     alone = [release.only(ipc).to_bytes() for release in releases]
     # What a site would send for a single network: one draw of a random subset, not one for each network.
     single = [release.only(ipc, draw=0) for release in releases]
-    labels = torch.cat([s.labels for s in sets])
     draw = torch.cat(draws) if len(draws) == len(sets) else None
-    site_of = torch.repeat_interleave(torch.tensor([len(s) for s in sets]))
-    at = chosen(by, labels, site_of, draw, examples)
+    images, labels, at = join([(s.images, s.labels) for s in sets], by=by, examples=examples, draw=draw)
     return Pool(
-        images=torch.cat([s.images for s in sets])[at],
-        labels=labels[at],
+        images=images,
+        labels=labels,
         draw=None if draw is None else draw[at],
         lr=exp(sum(map(log, rates)) / len(rates)) if len(rates) == len(sets) else None,
         classes=classes,
@@ -96,3 +94,18 @@ def pooled(
         bytes_shared=sum(len(release.to_bytes()) for release in single),
         images_shared=sum(len(release.sets[ipc]) for release in single),
     )
+
+
+def join(
+    sets: Sequence[tuple[Tensor, Tensor]], *, by: str, examples: Sequence[int], draw: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return images, labels and their positions in the sets one after another.
+
+    Args:
+        sets: images (N, C, H, W) and labels of every site, in the federation's order.
+        by, examples, draw: as `fedistill.schemes.server.pooling.chosen` has them.
+    """
+    labels = torch.cat([y for _, y in sets])
+    site_of = torch.repeat_interleave(torch.tensor([len(y) for _, y in sets]))
+    at = chosen(by, labels, site_of, draw, examples)
+    return torch.cat([x for x, _ in sets])[at], labels[at], at

@@ -10,22 +10,22 @@ from typing import Any
 
 import torch
 
-from fedistill.study.arms.condition import Arm
-from fedistill.study.arms.context import Desk
-from fedistill.study.arms.federated_eval import counted
-from fedistill.study.arms.trainer import Trained
+from fedistill.schemes.server.condition import Condition
+from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.federated_eval import counted
+from fedistill.schemes.server.trainer import Trained
 from fedistill.training.metrics import Tally
 
 
 @dataclass(frozen=True)
-class AtSite:
-    """One network of an arm at one site.
+class SiteScore:
+    """One network of a condition at one site.
 
     Args:
         images: set aside at the site, as it tells them; None where it tells none.
     """
 
-    arm: Arm
+    condition: Condition
     site: str
     network: int
     images: int | None
@@ -34,44 +34,54 @@ class AtSite:
     balanced_accuracy: float
 
 
-async def score_at_sites(desk: Desk, arm: Arm, groups: Sequence[Sequence[Trained]]) -> list[AtSite]:
-    """An arm's networks at every site that set images aside; at its own alone where each site has its own network.
+async def score_at_sites(
+    ctx: StudyContext, condition: Condition, groups: Sequence[Sequence[Trained]]
+) -> list[SiteScore]:
+    """A condition's networks at every site that set images aside; at its own alone where each site has its own network.
 
     Args:
-        groups: for each network of the arm those that predict together.
+        groups: for each network of the condition those that predict together.
     """
-    held = desk.holdings[arm.partition].shares
+    held = ctx.holdings[condition.partition].shares
     if not held:
         return []  # deployed: what sites set aside is theirs alone to know
     sites = [
-        name for name, share in zip(desk.sites, held, strict=True) if len(share.held_out) and arm.site in ("", name)
+        name
+        for name, share in zip(ctx.sites, held, strict=True)
+        if len(share.held_out) and condition.site in ("", name)
     ]
     if not sites:
         return []
     flat = [network.params for group in groups for network in group]
-    named = zip(desk.trainer.network(arm.model).names, zip(*flat, strict=True), strict=True)
+    named = zip(ctx.trainer.network(condition.model).names, zip(*flat, strict=True), strict=True)
     params: dict[str, Any] = {name: torch.stack(parts) for name, parts in named}
     found = await counted(
-        desk,
+        ctx,
         sites,
-        f"evaluation {arm.name}",
+        f"evaluation {condition.name}",
         params,
-        model=arm.model,
-        partition=arm.partition,
+        model=condition.model,
+        partition=condition.partition,
         split="held_out",
         members=len(groups[0]),
     )
-    rules, several = desk.simulation.federation.policy_of, desk.expected.multilabel
+    rules, several = ctx.simulation.federation.policy_of, ctx.expected.multilabel
     return [
-        _row(arm, site, i, tally, None if rules(site).share_counts == "none" else _images(tally, multilabel=several))
+        _row(
+            condition,
+            site,
+            i,
+            tally,
+            None if rules(site).share_counts == "none" else _images(tally, multilabel=several),
+        )
         for site, tallies in found.items()
         for i, tally in enumerate(tallies)
     ]
 
 
-def _row(arm: Arm, site: str, network: int, tally: Tally, images: int | None) -> AtSite:
-    return AtSite(
-        arm,
+def _row(condition: Condition, site: str, network: int, tally: Tally, images: int | None) -> SiteScore:
+    return SiteScore(
+        condition,
         site,
         network,
         images,

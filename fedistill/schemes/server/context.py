@@ -1,15 +1,18 @@
-"""What every arm of a study works with, whatever its scheme: who to ask, who trains, where things are kept."""
+"""The study's context: what every condition works with, whatever its scheme."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fedistill.config import Holdings, Simulation
+from fedistill.core.single_flight import single_flight
 from fedistill.core.store import Store
 from fedistill.errors import RunError
-from fedistill.study.arms.trainer import Trainer
+from fedistill.release.release import Release
+from fedistill.schemes.server.site_row import SiteRow
+from fedistill.schemes.server.trainer import Trainer
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
@@ -18,14 +21,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Desk:
-    """One simulation's study on its way.
+class StudyContext:
+    """One simulation's study while it runs.
 
     Args:
         trainer: of the server's own networks.
         expected: shape and label space of what sites send.
         holdings: who holds what, a redraw after another.
-        on_event: told when a site fails.
+        on_event: receives every event of the study.
+        begun: work that several conditions wait for, by its key.
+
+    Attributes:
+        releases: every Release the server accepted, with its scheme.
+        site_rows: lines of sites.csv.
+        curves: lines of rounds.csv.
     """
 
     simulation: Simulation
@@ -37,29 +46,33 @@ class Desk:
     holdings: Sequence[Holdings]
     on_event: Callable[[dict[str, Any]], None]
     begun: dict[Any, "asyncio.Task[Any]"] = field(default_factory=dict)
+    releases: list[tuple[str, Release]] = field(default_factory=list)
+    site_rows: list[SiteRow] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def sites(self) -> tuple[str, ...]:
         return self.simulation.federation.sites
 
     async def once(self, key: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of work that several arms wait for, begun by the first of them."""
-        if key not in self.begun:
-            self.begun[key] = asyncio.ensure_future(begin())
-        waiting: Awaitable[T] = asyncio.shield(self.begun[key])
-        return await waiting
+        """Return the result of work that several conditions wait for, begun by the first of them."""
+        return await single_flight(self.begun, key, begin)
 
-    def failed(self, site: str, job: str, why: str, trace: str = "") -> None:
-        """Name a failure where people look: the progress, events.jsonl, and a file of its own."""
+    async def once_per_run(self, key: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of work that several points of a sweep wait for; the key names all it depends on."""
+        return await single_flight(self.coordinator.begun, key, begin)
+
+    def report_failure(self, site: str, job: str, why: str, trace: str = "") -> None:
+        """Report a failure where people look: in the progress, in events.jsonl, and in a file of its own."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
         self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
 
-    def told(self, arm: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
-        """Say how far an arm, or a shadow, is; and at its end what it took."""
+    def report(self, condition: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
+        """Report how far a condition, or a shadow, is; and at its end how long it took."""
         about = {"stage": stage, "message": message, "seconds": seconds}
-        self.on_event({"time": time.time(), "job": f"server: {arm}", **about})
+        self.on_event({"time": time.time(), "job": f"server: {condition}", **about})
 
-    def require(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
+    def require_sites(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError where fewer sites answered than ``min_sites`` wants.
 
         Args:

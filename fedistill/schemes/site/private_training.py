@@ -20,7 +20,7 @@ from fedistill.models import Network, Params
 from fedistill.training.clipping import units
 from fedistill.training.dpsgd import DPSGD, VERSION, begin, fit_privately
 from fedistill.training.noise import source_for
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -38,7 +38,7 @@ class Private:
         charge: asked before any noise is drawn, of every training and every round; where it raises, none is.
     """
 
-    site: Here
+    site: SiteContext
     on_event: OnEvent
     charge: Charge = unpaid
 

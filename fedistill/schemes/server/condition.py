@@ -1,15 +1,17 @@
-"""An arm: one line of the comparison; the recipe its networks are trained by; what was shared for it; its scores."""
+"""A condition of the comparison: its name, the recipe chosen for it, what was shared for it, its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedistill.config import Simulation
+from fedistill.core.seeds import spawn
 from fedistill.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Arm:
+class Condition:
     """One line of the comparison.
 
     Args:
@@ -39,17 +41,22 @@ class Arm:
         return f"{self.scheme}{budget}{rounds} seed {self.seed}{redraw}{without}{at} {self.model} {self.recipe}"
 
 
+def network_seed(simulation: Simulation, condition: Condition, index: int) -> int:
+    """Return the seed of a condition's network. It names no scheme: all are compared on equal initial networks."""
+    return spawn(simulation.seed, "network", condition.partition, condition.seed, condition.model, index)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """The recipe that is used, and the quality of every (step size, steps) tried; see `fedistill.study.arms.choice`."""
+    """The recipe that is used, and the quality of every (step size, steps) tried; see `choose`."""
 
     recipe: Recipe
     tried: dict[tuple[float, int | None], float]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What crossed the sites' boundaries for one network of an arm.
+class Transfer:
+    """What crossed the sites' boundaries for one network of a condition.
 
     Args:
         sites: whose part is in it; missing: why the others' is not, by name.
@@ -70,8 +77,8 @@ class Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """An arm's networks on the official test split.
+class Result:
+    """A condition's networks on the official test split.
 
     Args:
         probabilities: float32 (networks, N, K).
@@ -79,8 +86,8 @@ class Scored:
         train_seconds: of each network, where the server trained it or a site did for itself.
     """
 
-    arm: Arm
-    shared: Sequence[Shared]
+    condition: Condition
+    shared: Sequence[Transfer]
     recipes: Sequence[Recipe]
     steps: Sequence[int]
     probabilities: np.ndarray

@@ -18,12 +18,12 @@ from fedistill.privacy.policy.release_check import check_release, rules_kept, sc
 from fedistill.privacy.policy.rules import Asked, check_request
 from fedistill.release.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.transport.protocol.messages import Outcome
-from fedistill.transport.site.context import Here
+from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_own
 from fedistill.transport.site.ledger import Answers, account_of
 
 
-def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
     """One job: distil, pack, check against the site's own policy, keep.
 
     Raises:
@@ -111,7 +111,7 @@ def item_of(job: Job) -> str:
     return key_of(asdict(job))
 
 
-def _per_class(job: Job, site: Here) -> int | None:
+def _per_class(job: Job, site: SiteContext) -> int | None:
     """Return how many images of a class would leave at most; None: as many as there are.
 
     At a deployed site all budgets and draws leave; of a simulation's, which are alternatives, a site would send one.
@@ -121,7 +121,7 @@ def _per_class(job: Job, site: Here) -> int | None:
     return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
 
 
-def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
+def _asked(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
     """What the policy judges; the settings as far as they are known."""
     private = is_private(job.scheme)
     return Asked(

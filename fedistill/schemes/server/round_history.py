@@ -1,15 +1,15 @@
-"""A trajectory: one network of federated averaging from its initial weights through all rounds."""
+"""One network of federated averaging, from its initial weights through all rounds."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from fedistill.models import Params
-from fedistill.study.arms.condition import Shared
+from fedistill.schemes.server.condition import Transfer
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a trajectory is of."""
+class RunKey:
+    """Everything that tells one network's rounds from another's."""
 
     partition: int
     scheme: str
@@ -26,7 +26,7 @@ class Course:
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class RoundHistory:
     """A network after each round.
 
     Args:
@@ -35,15 +35,15 @@ class Trajectory:
         validation: AUC and balanced accuracy on the sites' validation images after each round; NaN without any.
     """
 
-    course: Course
+    run_key: RunKey
     params: list[Params]
     notes: list[dict[str, Any]]
     validation: list[tuple[float, float]] = field(default_factory=list)
 
-    def shared(self, rounds: int) -> Shared:
-        """What had crossed the sites' boundaries after so many rounds."""
+    def transfer(self, rounds: int) -> Transfer:
+        """Return what had crossed the sites' boundaries after so many rounds."""
         past = self.notes[:rounds]
         up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
         seconds = sum(n["seconds"] for n in past)
         took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
-        return Shared(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
+        return Transfer(took_part, release_bytes=up, up=up, down=down, seconds=seconds)

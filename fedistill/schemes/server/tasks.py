@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedistill.models import Network, Params
-from fedistill.study.arms.cross_validation import Pilot
+from fedistill.schemes.server.cross_validation import Pilot
 from fedistill.training.device import device_for
 from fedistill.training.ensemble import fit_ensemble
 from fedistill.training.fit import fit, predict, probabilities

@@ -1,0 +1,210 @@
+"""A scheme: one way for sites to share, or not to. What a file, a policy and a table need to know of it.
+
+What a scheme does, at the server, at a site, in a forecast and in an audit, is one file in `fedistill.schemes`, whose
+objects are all `fedistill.schemes.base.StudyScheme`. They are found by name: here by `BUILT_IN`, or where another
+installed package offers them as entry points of the group ``fedistill.schemes``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from fedistill.config.base import Frozen
+from fedistill.errors import SettingError, nearest
+from fedistill.methods import METHODS
+from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
+from fedistill.privacy.policy.rules import Asked
+
+if TYPE_CHECKING:
+    from fedistill.config.simulation import Simulation
+
+BUILT_IN = {
+    "fedavg": "fedistill.schemes.rounds:FEDAVG",
+    "fedprox": "fedistill.schemes.rounds:FEDPROX",
+    "fedadam": "fedistill.schemes.fedadam:FEDADAM",
+    "dp-fedavg": "fedistill.schemes.rounds:DP_FEDAVG",
+    "local": "fedistill.schemes.local:LOCAL",
+    "ensemble": "fedistill.schemes.local:ENSEMBLE",
+    "dpsgd-local": "fedistill.schemes.local:DPSGD_LOCAL",
+    "dpsgd-ensemble": "fedistill.schemes.local:DPSGD_ENSEMBLE",
+    "join": "fedistill.schemes.join:JOIN",
+}
+"""Schemes that are no distillation method, by name. Each method is a scheme by its own name."""
+
+CENTRAL = "central-"
+"""Prefix of a method's name: the same method with all sites' data in one place."""
+
+EVERYONE = "(everyone)"
+"""The site that holds all sites' data, for ``central-`` schemes of a simulation. No site can take this name: names
+begin with a letter or digit.
+"""
+
+GROUP = "fedistill.schemes"
+"""Entry points by which other packages offer schemes."""
+
+
+class NoSettings(Frozen):
+    """The settings of a scheme that has none."""
+
+
+class Scheme:
+    """One way for sites to share.
+
+    Args:
+        name: as in ``[scheme.NAME]``.
+        summary: one line, for lists.
+        settings: class of its settings, where it is no distillation method.
+
+    Attributes:
+        method: the distillation method by which sites make a Release; None where they make none.
+        real: sites send real patients' images.
+        trains_at_sites: sites train networks. Those of ``local`` and ``join`` would stay where they are; a simulation's
+            server gets them only to score them on the official test split.
+        pools_releases: every site makes a Release of its own, for a pool.
+        has_budget: it has a condition for each number of images per class (ipc).
+        has_rounds: it has a condition for each number of rounds.
+        weighs_sites: sites count in proportion to the images they say they hold.
+        one_place: its data are in one place to begin with: nothing is shared.
+        attackable: what it sends is what one site makes of its own images, so an audit can attack it.
+    """
+
+    method: str | None = None
+    real = False
+    trains_at_sites = False
+    pools_releases = False
+    has_budget = False
+    has_rounds = False
+    weighs_sites = False
+    one_place = False
+    attackable = False
+
+    def __init__(self, name: str, summary: str, settings: type[Frozen] = NoSettings) -> None:
+        self.name, self.summary, self.settings = name, summary, settings
+
+    @property
+    def private(self) -> bool:
+        """Whether what sites send is differentially private."""
+        return False
+
+    @property
+    def settings_under(self) -> str | None:
+        """The scheme whose settings this one takes where its own table gives none."""
+        return None
+
+    def sites(self, sites: Sequence[str]) -> Sequence[str]:
+        """Return who takes part, of a federation's sites."""
+        return (EVERYONE,) if self.one_place else sites
+
+    def rounds(self, values: Mapping[str, Any]) -> tuple[int | None, ...]:
+        """Return the numbers of rounds that have a condition each; None alone for a scheme without rounds."""
+        return (None,)
+
+    def read(self, values: Mapping[str, Any]) -> Any:
+        """Return its settings from what a file gives, for schemes that are no distillation method.
+
+        Raises:
+            SettingError: an unknown name, or a value of the wrong type or out of range.
+        """
+        try:
+            return self.settings.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = list(self.settings.model_fields)
+                mend = nearest(where, known) if known else "leave it out: there is nothing to set"
+                raise SettingError(f"{self.name}: there is no setting {where!r}.", mend=mend) from error
+            raise SettingError(
+                f"{self.name}: {where} cannot be {first['input']!r}.",
+                expected=first["msg"].removeprefix("Value error, "),
+                found=repr(first["input"]),
+            ) from error
+
+    def check(
+        self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
+    ) -> Sequence[Any]:
+        """Return the settings of every budget and data set.
+
+        Raises:
+            SettingError: one of them cannot be, or the scheme does not work on one of the sets.
+        """
+        return [self.read(values)]
+
+    def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:
+        """Raise ValueError where the simulation lacks what the scheme needs."""
+
+    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+        """Return what it would have each site send, as policies judge it.
+
+        Args:
+            settings: of every budget and data set; ipcs: the budgets.
+            held_out: whether sites have set images aside.
+            costed: whether privacy costs are wanted, which take seconds to work out.
+        """
+        return Asked(self.name, sends="networks")
+
+    def guarantee(self, simulation: "Simulation", ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
+        """Return what one condition guarantees; None for a scheme that is not private."""
+        return None
+
+    def answer(self, request: Any, site: Any) -> Any:
+        """Carry out a server's request at a site; see `fedistill.schemes.base`."""
+        raise NotImplementedError
+
+
+def scheme_names() -> list[str]:
+    """Return every name that a simulation's ``[scheme.NAME]`` may have."""
+    distilling = [name for name, method in METHODS.items() if not method.real]
+    return [*METHODS, *BUILT_IN, *_installed(), *[f"{CENTRAL}{name}" for name in distilling]]
+
+
+def scheme_named(name: str) -> Scheme:
+    """Return the scheme of this name.
+
+    Raises:
+        SettingError: there is none, or the package that offers it cannot be loaded.
+
+    >>> scheme_named("central-dc").method, scheme_named("fedavg").trains_at_sites
+    ('dc', True)
+    """
+    if name in BUILT_IN:
+        return _loaded(BUILT_IN[name])
+    if name in METHODS:
+        return _loaded("fedistill.schemes.images:images_by")(name)  # type: ignore[no-any-return, operator]
+    if name.startswith(CENTRAL) and name in scheme_names():
+        return _loaded("fedistill.schemes.images:central_by")(name)  # type: ignore[no-any-return, operator]
+    if name in _installed():
+        return _offered(name)
+    raise SettingError(f"there is no scheme {name!r}", mend=nearest(name, scheme_names()))
+
+
+@cache
+def _loaded(where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@cache
+def _installed() -> Mapping[str, Any]:
+    """Return other packages' entry points by name; a name of our own is never theirs."""
+    taken = {*METHODS, *BUILT_IN}
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in taken}
+
+
+@cache
+def _offered(name: str) -> Scheme:
+    point = _installed()[name]
+    package = point.dist.name if point.dist is not None else "an installed package"
+    where = f"{package} offers a scheme {name!r} ({point.value})"
+    try:
+        scheme = point.load()
+    except Exception as error:
+        mend = f"mend {package}, or uninstall it"
+        raise SettingError(f"{where}, which cannot be loaded.", found=error, mend=mend) from error
+    if not isinstance(scheme, Scheme) or scheme.name != name:
+        raise SettingError(f"{where}, which is none of that name.", expected="a fedistill.schemes.StudyScheme")
+    return scheme

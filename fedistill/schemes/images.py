@@ -1,0 +1,437 @@
+"""Sites share images, real or synthetic, by a method of `fedistill.methods`; the server trains networks on the pool.
+
+Each method is a scheme by its own name. ``central-METHOD`` is the same with all sites' data in one place, which makes
+as many synthetic images as the sites would have made together: what is lost by distilling apart.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from fedistill.config import Holdings, Job, Simulation, job
+from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.core.store import key_of
+from fedistill.data.facts import FACTS
+from fedistill.errors import ReleaseError, SettingError
+from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
+from fedistill.methods.engine import loop
+from fedistill.methods.private.queries import PrivateSettings, costs_of
+from fedistill.methods.registry import is_private
+from fedistill.models import Network, Params
+from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
+from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.rules import Asked
+from fedistill.release.release import Release, pack, sha256, unpack
+from fedistill.schemes.base import Networks, StudyScheme
+from fedistill.schemes.server.choice import choose
+from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
+from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.pool import Pool, join, pooled
+from fedistill.schemes.server.pooling import believed
+from fedistill.schemes.server.shadows import (
+    AuditData,
+    AuditTarget,
+    Images,
+    ShadowSpec,
+    about_shadows,
+    capped,
+    network_seeds,
+    shadow_networks,
+    task_of,
+)
+from fedistill.schemes.server.site_row import SiteRow
+from fedistill.schemes.server.work import Forecast, Training, grown
+from fedistill.schemes.site.release import carry_out
+from fedistill.training.fit import VERSION as FIT_VERSION
+from fedistill.training.recipe import Recipe
+from fedistill.transport.backend.events import emitter
+from fedistill.transport.protocol.messages import Outcome, shown_line, shown_trace
+from fedistill.transport.protocol.release_sizes import release_sizes
+from fedistill.transport.server.release_validation import inspect
+from fedistill.transport.site.context import SiteContext
+
+MULTI_LABEL = {name for known in FACTS.values() if known.multilabel for name in (known.name, known.phantom)}
+"""Multi-label sets that are known by name; a file by path is seen to be one when it is read."""
+
+
+class ImageScheme(StudyScheme):
+    """Sites send Releases of their images.
+
+    Args:
+        name: of the scheme; method: of `fedistill.methods`.
+    """
+
+    request = Job
+    pools_releases = True
+    attackable = True
+
+    def __init__(self, name: str, method: str, summary: str) -> None:
+        super().__init__(name, summary, NoSettings)
+        self.method: str = method
+
+    @property
+    def real(self) -> bool:  # type: ignore[override]
+        """Whether sites send real patients' images."""
+        return METHODS[self.method].real
+
+    @property
+    def private(self) -> bool:
+        """Whether what sites send is differentially private."""
+        return is_private(self.method)
+
+    @property
+    def has_budget(self) -> bool:  # type: ignore[override]
+        """Whether it has a condition for each number of images per class."""
+        return METHODS[self.method].budget
+
+    # ------------------------------------------------------------------ settings, policy, guarantee
+
+    def check(
+        self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
+    ) -> Sequence[Any]:
+        """Return the method's settings for every budget and data set."""
+        datasets = list(datasets)
+        several = [name for name in datasets if name in MULTI_LABEL]
+        if several and not METHODS[self.method].multilabel:
+            raise SettingError(
+                f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
+            )
+        return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
+
+    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+        """Return what it would have each site send. Of a simulation's draws a site would send one."""
+        return Asked(
+            self.name,
+            real=self.real,
+            starts=frozenset(str(each.start) for each in settings if hasattr(each, "start")),
+            per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
+            private=self.private,
+            costs=costs_of(settings) if self.private and costed else (),
+            held_out=held_out,
+        )
+
+    def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
+        """Return what a Release of this budget guarantees; of several data sets, the weakest."""
+        values = simulation.settings(self.name)
+        chosen = [settings_for(self.method, values, ipc=ipc, dataset=name) for name in simulation.federation.datasets()]
+        private = [each for each in chosen if isinstance(each, PrivateSettings)]
+        if not private:
+            return None
+        most = max(private, key=lambda each: (each.epsilon, each.delta))
+        return PrivacyGuarantee(most.epsilon, most.delta, most.accountant, most.clip, most.mechanism(), OF_IMAGES)
+
+    # ------------------------------------------------------------------ the comparison
+
+    def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
+        """Yield the condition, with the method's own recipe where it has one; and one without each site in turn."""
+        if condition.recipe == "native" and METHODS[self.name].native is None:
+            return
+        yield condition
+        if self.name in simulation.leave_out and condition.recipe == "common":
+            yield from (replace(condition, left_out=site) for site in simulation.federation.sites)
+
+    def jobs(self, simulation: Simulation) -> Iterator[Job]:
+        """Yield the jobs by which sites make Releases.
+
+        A job at all sites' data together is named here; how many images it makes, only those data tell.
+        """
+        for partition in range(simulation.partitions):
+            for seed in simulation.repeats(self.name):
+                for site in self.sites(simulation.federation.sites):
+                    yield job(simulation, site, self.name, seed, partition)
+
+    def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
+        """Return the simulation's budgets, and the ones that a site's job has in their place: the same."""
+        return {ipc: ipc for ipc in simulation.budgets(self.name)}
+
+    async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:
+        """Train networks on the pool of the sites' Releases, and score them on the official test split."""
+        pool, transfer = await self.pool(
+            ctx, condition.partition, condition.ipc, condition.seed, left_out=condition.left_out
+        )
+        recipe = self._native(pool) if condition.recipe == "native" else (await self.choice(ctx, condition)).recipe
+        count = ctx.simulation.networks
+        networks = await ctx.trainer.networks(condition, pool, recipe, range(count))
+        scores = await ctx.trainer.test(condition, networks)
+        steps = [recipe.steps_for(len(pool.of_network(i)[0])) for i in range(count)]
+        seconds = [network.seconds for network in networks]
+        result = Result(condition, [transfer] * count, [recipe] * count, steps, scores, seconds)
+        return result, [[network] for network in networks]
+
+    async def choice(self, ctx: StudyContext, condition: Condition) -> Choice:
+        """Choose the common recipe's step size, and steps where they may grow, for a condition's pool.
+
+        Chosen once, on the first repeat's pool: repeats differ in data and chance, not in how they are trained.
+        """
+        first = replace(condition, seed=0, left_out="")
+
+        async def chosen() -> Choice:
+            pool, _ = await self.pool(ctx, first.partition, first.ipc, first.seed)
+            return await choose(ctx, first, pool, grows=not self.has_budget)
+
+        return await ctx.once(("choice", first), chosen)
+
+    async def pool(
+        self, ctx: StudyContext, partition: int, ipc: int | None, seed: int, *, left_out: str = ""
+    ) -> tuple[Pool, Transfer]:
+        """Return the pool of the sites' Releases, and what was shared for it.
+
+        Raises:
+            RunError: fewer sites answered than ``min_sites`` wants.
+        """
+        replies = await self._replies(ctx, partition, seed)
+        missing = {reply.job.site: reply.why for reply in replies if reply.release is None}
+        of = 1 if self.one_place else len(replies)
+        ctx.require_sites(len(replies) - len(missing), of, repr(self.name), missing)
+        if left_out:
+            missing |= {left_out: "left out, to see what it adds"}
+        used = [reply for reply in replies if reply.release is not None and reply.job.site != left_out]
+
+        async def joined() -> tuple[Pool, Transfer]:
+            releases, budget = [reply.release for reply in used if reply.release is not None], used[0].ipcs[ipc]
+            examples = [reply.examples for reply in used]
+            pool = pooled(
+                releases,
+                budget,
+                missing,
+                classes=ctx.expected.classes,
+                by=ctx.simulation.pooling,
+                examples=examples if ctx.holdings[partition].shares else believed(examples),
+            )
+            keep = ctx.coordinator.kept_once
+            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
+            pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
+            sizes = [release_sizes(reply.job, release, budget) for reply, release in zip(used, releases, strict=True)]
+            # Where all data are in one place, nothing is shared.
+            up, down = (0, 0) if self.one_place else (sum(size[i] for size in sizes) for i in (0, 1))
+            seconds = sum(reply.seconds[budget] for reply in used)
+            return pool, Transfer(
+                pool.sites, missing, pool.images_shared, pool.ipc, up and pool.bytes_shared, up, down, seconds
+            )
+
+        return await ctx.once(("pool", partition, self.name, ipc, seed, left_out), joined)
+
+    async def releases(self, ctx: StudyContext, partition: int, ipc: int | None, seed: int) -> dict[str, bytes]:
+        """Return by site the Release file of one budget alone."""
+        replies = await self._replies(ctx, partition, seed)
+        return {
+            reply.job.site: reply.release.only(reply.ipcs[ipc], draw=0).to_bytes()
+            for reply in replies
+            if reply.release is not None
+        }
+
+    def _native(self, pool: Pool) -> Recipe:
+        recipe = METHODS[self.name].native
+        assert recipe is not None
+        return recipe if pool.lr is None else recipe.with_lr(pool.lr)
+
+    async def _replies(self, ctx: StudyContext, partition: int, seed: int) -> list["_Reply"]:
+        ipcs = self.budgets(ctx.simulation, ctx.holdings[partition])
+        jobs = [job(ctx.simulation, site, self.name, seed, partition, ipcs) for site in self.sites(ctx.sites)]
+        return list(await asyncio.gather(*[self._reply(ctx, each, ipcs) for each in jobs]))
+
+    async def _reply(self, ctx: StudyContext, job: Job, ipcs: dict[int | None, int | None]) -> "_Reply":
+        async def requested() -> _Reply:
+            outcome = await ctx.coordinator.release(job)
+            release, why, trace = self._accepted(ctx, job, outcome)
+            if release is None:
+                ctx.report_failure(job.site, job.name, why, trace)
+            seconds = dict(zip(job.budgets, outcome.seconds, strict=False))
+            ctx.site_rows.extend(SiteRow.of(job, self.name, ipcs, release, outcome, why))
+            return _Reply(job, release, why, ipcs, seconds, outcome.examples)
+
+        return await ctx.once(("answer", job.name, self.name), requested)
+
+    def _accepted(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
+        """Return the Release that a site sent, or None, one line on why not, and a traceback where there is one."""
+        why, trace = outcome.refused or outcome.error, outcome.trace
+        if outcome.release is None or why:
+            return None, why, trace
+        try:
+            release = inspect(outcome.release, job, ctx.expected)
+            if len(outcome.seconds) != len(job.budgets) or outcome.examples < 0:
+                raise ReleaseError("The reply's times or counts do not fit its budgets.")
+            name = sha256(outcome.release)
+            keep = not release.real or ctx.simulation.keep_real_images
+            ctx.folder.release(job.site, job.scheme, job.seed, job.partition, outcome.release, keep=keep, name=name)
+        except ReleaseError as error:
+            return None, f"refused by the server: {shown_line(error.what)}", shown_trace(str(error))
+        release = ctx.coordinator.kept_once(f"release {name}", release)
+        ctx.releases.append((self.name, release))
+        return release, "", ""
+
+    # ------------------------------------------------------------------ at a site
+
+    def answer(self, request: Job, site: SiteContext) -> Outcome:
+        """Make a Release of the site's own images."""
+        return carry_out(request, site, emitter(request.name))
+
+    # ------------------------------------------------------------------ forecast
+
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+        """Yield the training of the server's networks on the pool."""
+        if condition.recipe == "common":
+            yield condition, forecast.of_pool(condition)
+            return
+        images, networks = forecast.pool_size(condition.ipc), forecast.simulation.networks
+        native = Recipe("native", steps=None, epochs=1000, batch=256)
+        steps = float(networks * native.steps_for(images))
+        yield condition, Training(condition.model, images, steps, networks, networks * forecast.test)
+
+    # ------------------------------------------------------------------ audit
+
+    async def shadow(self, target: AuditTarget, site: str, data: AuditData, ctx: StudyContext) -> ShadowSpec:
+        """Return how a shadow distils, and how its Release joins the pool of the other sites' own."""
+        simulation, model = ctx.simulation, ctx.simulation.models[0]
+        chosen = await self.choice(ctx, Condition(0, self.name, target.ipc, 0, model, "common"))
+        recipe, network = capped(simulation, chosen.recipe), ctx.trainer.network(model)
+        dataset, values = data.attacked.images.name, simulation.settings(self.name)
+        settings = settings_for(self.method, values, ipc=target.ipc, dataset=dataset)
+        releases = await self.releases(ctx, 0, target.ipc, 0)
+        place = ctx.sites.index(site)
+        before = [name for name in ctx.sites[:place] if name in releases]
+        after = [name for name in ctx.sites[place + 1 :] if name in releases]
+        sizes = {name: len(share.train) for name, share in zip(ctx.sites, ctx.holdings[0].shares, strict=True)}
+        sizes[site] = int(data.design.membership.sum(1).max())
+        examples, seeds = [sizes[name] for name in (*before, site, *after)], network_seeds(simulation)
+        mirror = data.attacked.images.mirror
+        maker = ImageShadow(
+            self.method, settings, simulation.encoding, simulation.pooling, examples, network, recipe, seeds, mirror
+        )
+        others = OtherReleases(
+            [_images(releases[name], target.ipc) for name in before],
+            [_images(releases[name], target.ipc) for name in after],
+        )
+        about = {
+            **about_shadows(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
+            "settings": asdict(settings),
+            "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
+            "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
+            "place": len(before),
+            "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
+            "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
+        }
+        return ShadowSpec(maker, settings, others, key_of(about), about, task_of(simulation, target.ipc))
+
+    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
+        """Yield the training of one shadow's networks on the pool."""
+        simulation, audit = forecast.simulation, forecast.simulation.audit
+        assert audit is not None
+        steps = grown(simulation, grows=target.ipc is None, chooses=False)[0] / simulation.networks
+        steps = steps if audit.steps is None else min(steps, audit.steps)
+        images = forecast.pool_size(target.ipc)
+        yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
+
+
+class CentralScheme(ImageScheme):
+    """A method with all sites' data in one place."""
+
+    pools_releases = False
+    attackable = False
+    one_place = True
+
+    @property
+    def settings_under(self) -> str:
+        """The method's own table."""
+        return self.method
+
+    def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
+        """Yield the condition, by the common recipe alone."""
+        if condition.recipe == "common":
+            yield condition
+
+    def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
+        """Return budgets at which as many synthetic images are made in all as the sites would have made together, each
+        for the classes it holds.
+        """
+        trains = [share.train for share in holdings.shares]
+        holders = sum(1.0 if x.multilabel else float((x.counts() > 0).mean()) for x in trains)
+        budgets = simulation.budgets(self.name)
+        return {ipc: None if ipc is None else max(1, round(ipc * holders)) for ipc in budgets}
+
+
+def images_by(method: str) -> ImageScheme:
+    """Return the scheme of a method's name."""
+    return ImageScheme(method, method, METHODS[method].summary)
+
+
+def central_by(name: str) -> CentralScheme:
+    """Return the scheme ``central-METHOD``."""
+    method = name.removeprefix(CENTRAL)
+    return CentralScheme(name, method, f"{method} with all sites' data in one place, as many images in all")
+
+
+@dataclass(frozen=True, eq=False)
+class _Reply:
+    """What came of a job: the Release that the server accepted, or why there is none.
+
+    Args:
+        ipcs: the simulation's budgets, and those that the job has in their place.
+        seconds: by the job's budgets.
+        examples: real images that the Release was made of.
+    """
+
+    job: Job
+    release: Release | None
+    why: str
+    ipcs: dict[int | None, int | None]
+    seconds: dict[int | None, float]
+    examples: int
+
+
+@dataclass(frozen=True, eq=False)
+class OtherReleases:
+    """The other sites' Releases: of those before the attacked one in the federation's order, and of those after."""
+
+    before: Sequence[Images]
+    after: Sequence[Images]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageShadow:
+    """A shadow that distils and has networks trained on the pool with its Release.
+
+    Args:
+        method, settings: how the site distils; encoding: what its synthetic images travel as.
+        pooling: as `fedistill.schemes.server.pooling` has it; examples: real images of every site in the pool.
+        network, recipe: how the server trains; seeds: of its networks; mirror: whether a flip keeps the labels true.
+    """
+
+    method: str
+    settings: Any
+    encoding: str
+    pooling: str
+    examples: Sequence[int]
+    network: Network
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    mirror: bool
+
+    def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
+        """Return the Release as the server sees it, and the networks of its pool."""
+        release = self.released(task)
+        images, labels = self.join(release.images, release.labels, others)
+        networks = shadow_networks(task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror)
+        return release, networks
+
+    def released(self, task: Task) -> SyntheticSet:
+        """Return what the site would send, after rounding for the wire."""
+        method = METHODS[self.method]
+        exact = method.run(task, self.settings)
+        return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+
+    def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
+        """Return the pool with this Release in its place among the others."""
+        sets = [*others.before, (images, labels), *others.after]
+        x, y, _ = join(sets, by=self.pooling, examples=self.examples)
+        return x, y
+
+
+def _images(data: bytes, ipc: int | None) -> Images:
+    """Return a Release file's images as the server trains on them, and their labels."""
+    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc)
+    return synthetic.images, synthetic.labels

@@ -1,0 +1,1 @@
+"""What schemes have in common on the server: pools, networks, recipes, scores."""

@@ -1,0 +1,1 @@
+"""What schemes have in common at a site: Releases made, networks trained."""

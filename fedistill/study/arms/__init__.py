@@ -1,1 +1,0 @@
-"""The lines of a comparison: what each asks of sites and trains."""

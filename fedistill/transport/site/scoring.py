@@ -1,0 +1,29 @@
+"""Federated evaluation at a site: networks come, counts of their predictions on its own images go."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fedistill.config import Share
+from fedistill.data import ImageSet
+from fedistill.models import Network, build
+from fedistill.training.fit import predict, probabilities, unstack
+from fedistill.training.metrics import Tally, tally
+
+
+def network_for(model: str, width: int, share: Share) -> Network:
+    """A network shaped for the site's images."""
+    x = share.train
+    return build(model, channels=x.channels, classes=x.n_classes, size=x.size, width=width)
+
+
+def counts(network: Network, params: Mapping[str, Tensor], split: ImageSet, *, members: int) -> list[Tally]:
+    """A tally for each group of ``members`` networks, whose predictions are averaged, on a split of a site's images."""
+    x = split.pixels()
+    singles = []
+    for one in unstack(tuple(params[name] for name in network.names)):
+        scores = predict(network, one, x) if len(split) else x.new_zeros((0, split.n_classes))
+        singles.append(probabilities(scores, multilabel=split.multilabel))
+    groups = [singles[i : i + members] for i in range(0, len(singles), members)]
+    return [tally(split.labels, torch.stack(group).mean(0).numpy()) for group in groups]
