@@ -69,6 +69,7 @@ class Scheme:
         has_rounds: it has a condition for each number of rounds.
         weighs_sites: sites count in proportion to the images they say they hold.
         one_place: its data are in one place to begin with: nothing is shared.
+        of_each_site: every site has networks of its own.
         attackable: what it sends is what one site makes of its own images, so an audit can attack it.
     """
 
@@ -80,6 +81,7 @@ class Scheme:
     has_rounds = False
     weighs_sites = False
     one_place = False
+    of_each_site = False
     attackable = False
 
     def __init__(self, name: str, summary: str, settings: type[Frozen] = NoSettings) -> None:
@@ -94,6 +96,10 @@ class Scheme:
     def settings_under(self) -> str | None:
         """The scheme whose settings this one takes where its own table gives none."""
         return None
+
+    def label(self, budget: str) -> str:
+        """Return what it is in a report's sentence, at a budget in words."""
+        return f"{self.summary} ({self.name}, {budget})"
 
     def sites(self, sites: Sequence[str]) -> Sequence[str]:
         """Return who takes part, of a federation's sites."""
@@ -174,9 +180,9 @@ def scheme_named(name: str) -> Scheme:
     if name in BUILT_IN:
         return _loaded(BUILT_IN[name])
     if name in METHODS:
-        return _loaded("fedistill.schemes.images:images_by")(name)  # type: ignore[no-any-return, operator]
+        return _loaded("fedistill.schemes.images:images_by")(name)
     if name.startswith(CENTRAL) and name in scheme_names():
-        return _loaded("fedistill.schemes.images:central_by")(name)  # type: ignore[no-any-return, operator]
+        return _loaded("fedistill.schemes.images:central_by")(name)
     if name in _installed():
         return _offered(name)
     raise SettingError(f"there is no scheme {name!r}", mend=nearest(name, scheme_names()))

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
-from fedistill.config import Job, Simulation
+from fedistill.config import Holdings, Job, Simulation
 from fedistill.config.scheme import Scheme, scheme_named
 from fedistill.errors import PlanError, SettingError
 from fedistill.schemes.server.condition import Condition, Result
@@ -44,6 +44,10 @@ class StudyScheme(Scheme):
     def jobs(self, simulation: Simulation) -> Iterator[Job]:
         """Yield the jobs by which sites make Releases, for progress and forecast."""
         yield from ()
+
+    def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
+        """Return the simulation's budgets, and the ones that a site's job has in their place: the same."""
+        return {ipc: ipc for ipc in simulation.budgets(self.name)}
 
     @abstractmethod
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:

@@ -144,10 +144,6 @@ class ImageScheme(StudyScheme):
                 for site in self.sites(simulation.federation.sites):
                     yield job(simulation, site, self.name, seed, partition)
 
-    def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
-        """Return the simulation's budgets, and the ones that a site's job has in their place: the same."""
-        return {ipc: ipc for ipc in simulation.budgets(self.name)}
-
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:
         """Train networks on the pool of the sites' Releases, and score them on the official test split."""
         pool, transfer = await self.pool(

@@ -38,6 +38,11 @@ class JoinScheme(SiteNetworks):
     """Each site trains on its own images and the others' Releases."""
 
     has_budget = True
+    of_each_site = True
+
+    def label(self, budget: str) -> str:
+        """Return what it is in a report's sentence."""
+        return f"Own images joined with the others' distilled ones ({budget})"
 
     def check_simulation(self, simulation: Simulation, settings: Sequence[Any]) -> None:
         """Raise ValueError where nobody sends the Releases to join."""

@@ -202,6 +202,17 @@ class LocalScheme(SiteNetworks):
         """Whether sites train by DP-SGD."""
         return issubclass(self.settings, PrivateTraining)
 
+    @property
+    def of_each_site(self) -> bool:  # type: ignore[override]
+        """Whether every site has networks of its own; not where they predict together."""
+        return not self.ensemble
+
+    def label(self, budget: str) -> str:
+        """Return what it is in a report's sentence."""
+        if self.ensemble:
+            return "Local networks sent once, predictions averaged"
+        return "Each site alone, sharing nothing"
+
     def training(self, values: Mapping[str, Any]) -> DPSGD | None:
         """Return the settings of DP-SGD; None where sites train in the open."""
         settings = self.read(values)

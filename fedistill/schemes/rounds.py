@@ -156,7 +156,7 @@ class RoundsScheme(StudyScheme):
 
     def local_steps(self, settings: Any, images: int, batch: int) -> int:
         """Return the SGD steps that a site takes in a round."""
-        return settings.local_epochs * -(-images // batch)  # type: ignore[no-any-return]
+        return settings.local_epochs * -(-images // batch)
 
     def round_request(self, ctx: StudyContext, run_key: RunKey) -> Round:
         """Return what sites are asked to do in every round, but for its seed."""
@@ -179,6 +179,10 @@ class RoundsScheme(StudyScheme):
         return ctx.simulation.recipe.lr
 
     # ------------------------------------------------------------------ settings, policy, guarantee
+
+    def label(self, budget: str) -> str:
+        """Return what it is in a report's sentence."""
+        return f"Federated training ({self.name}, {budget})"
 
     @property
     def private(self) -> bool:
@@ -470,7 +474,7 @@ class FedProxScheme(RoundsScheme):
 
     def mu(self, settings: Any) -> float:
         """Return the weight of the proximal term."""
-        return settings.mu  # type: ignore[no-any-return]
+        return settings.mu
 
 
 class PrivateRoundsScheme(RoundsScheme):
@@ -478,11 +482,11 @@ class PrivateRoundsScheme(RoundsScheme):
 
     def training(self, settings: Any) -> DPSGD:
         """Return the settings of DP-SGD, whose budget is for all rounds."""
-        return settings.private  # type: ignore[no-any-return]
+        return settings.private
 
     def local_steps(self, settings: Any, images: int, batch: int) -> int:
         """Return the DP-SGD steps that a site takes in a round."""
-        return settings.local_steps  # type: ignore[no-any-return]
+        return settings.local_steps
 
     def round_request(self, ctx: StudyContext, run_key: RunKey) -> Round:
         """Return what sites are asked to do in every round, but for its seed."""

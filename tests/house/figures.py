@@ -22,8 +22,10 @@ study
 study.forecast study.tables
 study.orchestrator study.planned
 study.audit
-study.arms
 study.preflight study.folder study.timing
+schemes
+schemes.base
+schemes.server schemes.site
 transport.server
 transport
 transport.deploy

@@ -11,11 +11,11 @@ from fedistill.config import holdings, load_plan
 from fedistill.methods import METHODS, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.report.terminal.cost import print_cost
+from fedistill.schemes.server.work import grown, weight
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
 from fedistill.study.forecast.benchmark import Clock, distilling, run_until_enough
 from fedistill.study.forecast.estimate import Cost, Work, cost
-from fedistill.study.forecast.workload import grown, weight
 
 ALL = """
 [scheme.local]

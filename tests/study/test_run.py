@@ -15,10 +15,10 @@ from fedistill.config import holdings, load_simulation
 from fedistill.errors import DataError, RunError
 from fedistill.methods import METHODS, SyntheticSet
 from fedistill.release.release import Release
+from fedistill.schemes import images as images_scheme
 from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.training.metrics import Tally
-from fedistill.transport.site import app as site_app
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "
@@ -135,13 +135,13 @@ class Fault:
 
         self.here = False
         monkeypatch.setitem(METHODS, scheme, METHODS[scheme].__class__(**{**vars(METHODS[scheme]), "run": run}))
-        carry_out = site_app.carry_out
+        carry_out = images_scheme.carry_out
 
         def at(job, site, on_event):
             self.here = site.name == "b"
             return carry_out(job, site, on_event)
 
-        monkeypatch.setattr(site_app, "carry_out", at)
+        monkeypatch.setattr(images_scheme, "carry_out", at)
 
 
 def raises(made):

@@ -12,9 +12,9 @@ from tiny import same, timeless, write_tiny
 from fedistill.config import load_plan, load_simulation
 from fedistill.config.sweep import TAKEN, column_of
 from fedistill.errors import RunError
+from fedistill.schemes import images as images_scheme
 from fedistill.schemes.server import tasks as stages
 from fedistill.study import run
-from fedistill.transport.site import app as site_app
 
 FEW = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "scheme={random={}, dc={iterations=1, outer=1, inner=0}}"]
 BOTH = ["sweep.federation.partition=[{by='dirichlet', alpha=0.5}, {by='iid'}]", "sweep.scheme.dc.lr_img=[0.1, 10.0]"]
@@ -33,7 +33,7 @@ def path(tmp_path_factory):
 def run_and_counts(path, tmp_path_factory):
     """A sweep's run, and how often each job was carried out at a site and each network trained."""
     seen: Counter[str] = Counter()
-    carry_out, fit = site_app.carry_out, stages.fit_ensemble
+    carry_out, fit = images_scheme.carry_out, stages.fit_ensemble
 
     def at_site(job, site, on_event):
         seen[f"job {site.federation.partition.by} {job.name} {sorted(job.settings.items())}"] += 1
@@ -44,7 +44,7 @@ def run_and_counts(path, tmp_path_factory):
         return fit(network, images, labels, recipe, seeds=seeds, **rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site_app, "carry_out", at_site)
+        patch.setattr(images_scheme, "carry_out", at_site)
         patch.setattr(stages, "fit_ensemble", trained)
         plan = load_plan(path, changes=["scheme.mtt.iterations=1", *BOTH])
         done = run(plan, out=tmp_path_factory.mktemp("out") / "out", engine="inline")
@@ -146,14 +146,14 @@ def test_another_sweep_sets_the_results_aside_and_reuses_the_work(path, tmp_path
 
 
 def test_a_failing_point_is_named(path, tmp_path, monkeypatch):
-    carry_out = site_app.carry_out
+    carry_out = images_scheme.carry_out
 
     def at_site(job, site, on_event):
         if job.width == 3 and job.scheme == "dc":
             raise ValueError("the scanner is on fire")
         return carry_out(job, site, on_event)
 
-    monkeypatch.setattr(site_app, "carry_out", at_site)
+    monkeypatch.setattr(images_scheme, "carry_out", at_site)
     plan = load_plan(path, changes=[*FEW, "sweep.width=[2, 3]"])
     with pytest.raises(RunError, match=r"At width=3: Too few sites answered for 'dc'[\s\S]*on fire"):
         run(plan, out=tmp_path / "out", engine="inline")

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedistill.config.scheme import EVERYONE, check_settings, scheme_named
+from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.errors import RunFolderError
 from fedistill.methods import METHODS
 from fedistill.report.run_data import Recorded
@@ -129,7 +129,7 @@ def _start(run: Recorded, scheme: str) -> str:
     if known.method is None or scheme not in simulation.scheme:
         return ""
     budgets, sets = simulation.budgets(scheme), simulation.federation.datasets()
-    settings = check_settings(known, simulation.settings(scheme), budgets=budgets, datasets=sets)
+    settings = known.check(simulation.settings(scheme), budgets=budgets, datasets=sets)
     real = any(getattr(each, "start", "noise") == "real" for each in settings)
     return "started from real images" if real else ""
 

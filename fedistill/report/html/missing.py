@@ -71,7 +71,7 @@ def _gaps(run: Recorded) -> Iterator[str]:
         yield "Nothing was trained on all images together (scheme full): how much is lost by sharing less is open."
     if "random" not in schemes:
         yield "No random images were shared (scheme random): whether distilling beats choosing at random is open."
-    if not any(scheme_named(each).kind == "rounds" for each in schemes):
+    if not any(scheme_named(each).has_rounds for each in schemes):
         yield "No federated training was run (fedavg, fedprox): what hospitals could reach by it is not shown."
     if simulation.federation.held_out == 0:
         yield "Sites set no images aside (held_out = 0): what each site itself gains was not measured."

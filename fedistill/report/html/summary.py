@@ -59,24 +59,21 @@ def beside(run: Recorded) -> list[str]:
     lines = run.shown
     made = []
     for scheme in dict.fromkeys(lines["scheme"]):
-        kind = scheme_named(scheme).kind
+        known = scheme_named(scheme)
+        if known.method is not None:
+            continue
         mine = lines[lines["scheme"] == scheme]
         line = lines_of(mine.iloc[-1:])[0]
         if pd.isna(line["auc"]):
             continue
         auc, private = percent(line["auc"]), _privately(line)
-        if kind == "local":
+        words = f"{known.label(budget_of(line))}{private}: AUC {auc}"
+        if known.of_each_site:
             worst = line.get("auc_worst_site")
             tail = "" if worst is None or pd.isna(worst) else f", the weakest {percent(worst)}"
-            made.append(f"Each site alone, sharing nothing{private}: AUC {auc} on average over sites{tail}.")
-        elif kind == "rounds":
-            words = f"Federated training ({scheme}, {budget_of(line)}){private}"
-            made.append(f"{words}: AUC {auc} for {size_of(_bytes(line))}{_to_random(line)}.")
-        elif kind == "ensemble":
-            words = f"Local networks sent once, predictions averaged{private}"
-            made.append(f"{words}: AUC {auc} for {size_of(_bytes(line))}.")
-        elif kind == "join":
-            made.append(f"Own images joined with the others' distilled ones ({budget_of(line)}): AUC {auc} on average.")
+            made.append(f"{words} on average over sites{tail}.")
+        else:
+            made.append(f"{words} for {size_of(_bytes(line))}{_to_random(line) if known.has_rounds else ''}.")
     return [*made, *_at_sites(run), *_over_points(run), *_over_partitions(run)]
 
 
@@ -93,7 +90,7 @@ def _privately(line: Mapping[str, Any]) -> str:
 
 def _answer(run: Recorded, lines: pd.DataFrame, line: Mapping[str, Any]) -> Sentence:
     scheme, ipc = str(line["scheme"]), int(line["ipc"])
-    central = scheme_named(scheme).kind == "central"
+    central = scheme_named(scheme).one_place
     each = f"{ipc} distilled image{'s' if ipc > 1 else ''} per class"
     if central:
         start = f"Distilling all sites' data in one place, as many images as {each} from every site ({scheme})"

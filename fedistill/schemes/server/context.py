@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from fedistill.config import Holdings, Simulation
 from fedistill.core.single_flight import single_flight
@@ -13,11 +14,22 @@ from fedistill.errors import RunError
 from fedistill.release.release import Release
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.trainer import Trainer
-from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
 
 T = TypeVar("T")
+
+
+class Archive(Protocol):
+    """Where a study keeps what sites sent, and what went wrong."""
+
+    root: Path
+
+    def failure(self, name: str, text: str) -> Path:
+        """Keep a traceback."""
+
+    def release(self, site: str, scheme: str, seed: int, partition: int, data: bytes, *, keep: bool, name: str) -> None:
+        """Keep a Release, or of real images its SHA-256 alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +38,7 @@ class StudyContext:
 
     Args:
         trainer: of the server's own networks.
+        folder: where Releases and tracebacks are kept; store: where networks are.
         expected: shape and label space of what sites send.
         holdings: who holds what, a redraw after another.
         on_event: receives every event of the study.
@@ -41,7 +54,7 @@ class StudyContext:
     coordinator: Coordinator
     trainer: Trainer
     store: Store
-    folder: RunFolder
+    folder: Archive
     expected: Expected
     holdings: Sequence[Holdings]
     on_event: Callable[[dict[str, Any]], None]

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from fedistill.data import ImageSet
 from fedistill.methods import Task
 from fedistill.methods.engine.method import in_memory
-from fedistill.privacy.attacks.shadows import signals
+from fedistill.privacy.attacks.shadows import Signals, signals
 from fedistill.schemes.server.shadows import Attacked, ShadowMaker
 from fedistill.training.device import device_for
 from fedistill.transport.backend.events import emitter
@@ -34,7 +35,7 @@ def run_shadow(
         RunError: a network that diverged. ReleaseError: images that are not finite. Either tells nothing.
     """
     start = time.perf_counter()
-    shadow = Task(
+    of_shadow = Task(
         attacked.dealing.shadow(attacked.images, number),
         seed=seed,
         val=attacked.val if len(attacked.val) else None,
@@ -43,7 +44,17 @@ def run_shadow(
         remember=in_memory(),
         **task,
     )
-    release, networks = maker.make(shadow, others)
     records = attacked.dealing.records(attacked.images)
-    read = signals(release, networks, maker.network, records, attacked.population)
+    read = shadow(of_shadow, maker, others, records, attacked.population)
     return read.tensors(), time.perf_counter() - start
+
+
+def shadow(task: Task, maker: ShadowMaker, others: Any, records: ImageSet, population: ImageSet) -> Signals:
+    """Make one shadow, and return what an attacker reads off it.
+
+    Args:
+        task: with the images the shadow holds, and a seed that is its own.
+        records: those attacked, labelled as they are where they are held.
+    """
+    release, networks = maker.make(task, others)
+    return signals(release, networks, maker.network, records, population)

@@ -13,7 +13,6 @@ from fedistill.config import Simulation, load_plan
 from fedistill.config.scheme import scheme_named
 from fedistill.data import describe
 from fedistill.errors import RunFolderError, UserError
-from fedistill.methods import METHODS
 from fedistill.study.feasibility.comparability import Kind, kind_of, set_named
 from fedistill.study.folder.tables_on_disk import read_table
 
@@ -114,7 +113,7 @@ def _whole_pools(rows: pd.DataFrame, simulation: Simulation) -> pd.DataFrame:
     for column in ("site", "left_out"):
         if column in rows:
             rows = rows[rows[column].isna() | (rows[column] == "")]
-    central = np.array([scheme_named(scheme).kind == "central" for scheme in rows["scheme"]], dtype=bool)
+    central = np.array([scheme_named(scheme).one_place for scheme in rows["scheme"]], dtype=np.bool_)
     return rows[central | (rows["n_sites"] == len(simulation.federation.sites)).to_numpy()]
 
 
@@ -155,7 +154,7 @@ def points(measured: Sequence[Measured]) -> pd.DataFrame:
 def distils(scheme: str) -> bool:
     """Whether a scheme's images are synthetic, a number of them for each class."""
     known = scheme_named(scheme)
-    return known.kind in ("images", "central") and known.budget and not METHODS[str(known.method)].real
+    return known.method is not None and known.has_budget and not known.real
 
 
 def _mean(rows: pd.DataFrame, scheme: str, ipc: int | None, metric: str) -> float:

@@ -17,7 +17,7 @@ COLUMNS = (
 
 
 def privacy(audit: Auditing, dataset: str) -> pd.DataFrame:
-    """A row a line and attack: AUC, and true positives at 1 % and 0.1 % false positives, with 95 % intervals.
+    """Return a row for each target and attack: AUC, true positives at 1 % and 0.1 % false positives, 95 % intervals.
 
     What too few non-members cannot say is blank, and so is a setting that the method does not have.
     """
@@ -27,7 +27,7 @@ def privacy(audit: Auditing, dataset: str) -> pd.DataFrame:
             found = leak.row()
             found["tpr_low"], found["tpr_high"] = found.pop("tpr_at_1_low"), found.pop("tpr_at_1_high")
             about = {"simulation": audit.ctx.simulation.name, "dataset": dataset}
-            rows.append({**about, **_line(audit, verdict, attack), **found, "records": verdict.line.records})
+            rows.append({**about, **_about(audit, verdict, attack), **found, "records": verdict.target.records})
     return _frame(rows, COLUMNS)
 
 
@@ -36,25 +36,25 @@ def roc(audit: Auditing) -> pd.DataFrame:
     rows = []
     for verdict in audit.verdicts:
         for attack, leak in verdict.leaks.items():
-            line = _line(audit, verdict, attack)
+            about = _about(audit, verdict, attack)
             fpr, tpr = leak.curve.log_log(POINTS)
-            rows += [{**line, "fpr": x, "tpr": y} for x, y in zip(fpr.tolist(), tpr.tolist(), strict=True)]
+            rows += [{**about, "fpr": x, "tpr": y} for x, y in zip(fpr.tolist(), tpr.tolist(), strict=True)]
     names = COLUMNS[COLUMNS.index("federation") : COLUMNS.index("auc")]
     return _frame(rows, [*names, "fpr", "tpr"])
 
 
-def _line(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
+def _about(audit: Auditing, verdict: Verdict, attack: str) -> dict[str, Any]:
     settings = {name: getattr(verdict.settings, name, None) for name in ("epsilon", "delta", "start")}
     return {
         "federation": audit.ctx.simulation.federation.name,
         "site": audit.site,
-        "scheme": verdict.line.scheme,
-        "ipc": verdict.line.ipc,
-        "rounds": verdict.line.rounds,
+        "scheme": verdict.target.scheme,
+        "ipc": verdict.target.ipc,
+        "rounds": verdict.target.rounds,
         **settings,
         "seen": SEEN[attack],
         "attack": attack,
-        "records": verdict.line.records,
+        "records": verdict.target.records,
     }
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fedistill.config import Simulation
-from fedistill.config.scheme import EVERYONE
+from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.schemes.server.at_sites import SiteScore
 from fedistill.schemes.server.condition import Result
 from fedistill.schemes.server.site_row import SiteRow
-from fedistill.study.tables.guarantees import guarantee
 from fedistill.training.metrics import METRICS, score
 
 OWN = "local"
@@ -28,7 +27,7 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
     """
     rows: list[dict[str, Any]] = []
     lines = dict.fromkeys((each.condition.scheme, each.condition.ipc, each.condition.rounds) for each in scored)
-    promises = {line: guarantee(simulation, *line) for line in lines}
+    promises = {line: scheme_named(line[0]).guarantee(simulation, *line[1:]) for line in lines}
     for each in scored:
         condition = each.condition
         for network, probabilities in enumerate(each.probabilities):

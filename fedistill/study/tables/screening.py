@@ -92,10 +92,10 @@ def _sent(audit: Auditing) -> list[Sent]:
         return []
     share = audit.ctx.holdings[0].shares[audit.ctx.sites.index(audit.site)]
     against, others = ("held_out", share.held_out) if len(share.held_out) else ("val", share.val)
-    kept = {scheme: r for scheme, r in audit.pooled.accepted if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
+    kept = {scheme: r for scheme, r in audit.ctx.releases if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
     found: dict[tuple[str, int | None], Sent] = {}
     for verdict in audit.verdicts if len(others) else ():  # what trains networks alone is not among `kept`
-        scheme, ipc, settings = verdict.line.scheme, verdict.line.ipc, verdict.settings
+        scheme, ipc, settings = verdict.target.scheme, verdict.target.ipc, verdict.settings
         if scheme not in kept:
             continue
         about = {"simulation": audit.ctx.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}

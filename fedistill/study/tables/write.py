@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedistill.config import Plan
+from fedistill.schemes.rounds import curve_table
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.study.orchestrator import Study
 from fedistill.study.preflight import Ready
@@ -53,7 +54,7 @@ def write_tables(
     promised = [guarantees(study.simulation) for study in studies]
     if any(len(each) for each in promised):
         folder.table("guarantees", together(plan, promised))
-    curves = [study.federated.table() if study.federated.curves else pd.DataFrame() for study in studies]
+    curves = [curve_table(study.ctx.curves) if study.ctx.curves else pd.DataFrame() for study in studies]
     if any(len(each) for each in curves):
         folder.table("rounds", together(plan, curves))
     return joined

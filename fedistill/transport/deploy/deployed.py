@@ -49,7 +49,7 @@ def require_deployable(plan: Plan) -> None:
             f"{plan.name} chooses step sizes by the sites' scores (recipe.chosen_on), and no hospital tells any.",
             mend="--set 'recipe.chosen_on=\"pool\"'",
         )
-    others = [name for name in simulation.scheme if scheme_named(name).kind != "images"]
+    others = [name for name in simulation.scheme if not scheme_named(name).pools_releases]
     if others:
         raise PlanError(
             f"{', '.join(others)} cannot run {where} yet: only schemes whose sites send images once.",

@@ -14,6 +14,7 @@ from fedistill.errors import RunError, SettingError
 from fedistill.privacy.policy.secret import ensure_secret
 from fedistill.transport.deploy.client_loop import answer_while
 from fedistill.transport.deploy.subprocesses import Child, flower, free_port, secret_file
+from fedistill.transport.site.context import read_context
 
 WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0

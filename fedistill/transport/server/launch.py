@@ -180,7 +180,7 @@ def _nodes(plan: Plan, store: Path, data_root: str | None, *, cluster: bool) -> 
     found: dict[str, dict[str, int]] = {}
     described = [point.simulation.federation.model_dump_json() for point in plan.points]
     pairs = list(zip(described, plan.points, strict=True))
-    central = {text for text, point in pairs if any(scheme_named(s).kind == "central" for s in point.simulation.scheme)}
+    central = {text for text, point in pairs if any(scheme_named(s).one_place for s in point.simulation.scheme)}
     for text, point in pairs:
         if text in found:
             continue

@@ -7,20 +7,19 @@ import pytest
 import torch
 
 from fedistill.config import Plan, holdings, load_simulation
-from fedistill.config.scheme import DPFedAvgSettings
+from fedistill.config.scheme import scheme_named
 from fedistill.core.seeds import spawn
 from fedistill.data import load_dataset
 from fedistill.methods.engine.method import Task
 from fedistill.models import build
 from fedistill.privacy.attacks.registry import verdicts
 from fedistill.privacy.attacks.shadow_design import halves
-from fedistill.privacy.attacks.shadow_rounds import Rounds, Turns, sent
-from fedistill.privacy.attacks.shadows import shadow
+from fedistill.schemes.rounds import DPFedAvgSettings, RoundsShadow, Turns
+from fedistill.study.audit.shadow_task import shadow
 from fedistill.training.dpsgd import begin
-from fedistill.training.recipe import Recipe
 from fedistill.transport.protocol.training_messages import Round
 from fedistill.transport.server.launch import launch
-from fedistill.transport.server.rounds import strategy_for, train_round
+from fedistill.transport.server.rounds import ServerStrategy, train_round
 
 THREE = """
 networks = 1
@@ -43,17 +42,23 @@ def request(**changes):
     return Round("fedavg", "convnet", 4, 0, local_epochs=2, batch=8, lr=0.05, augment=True, seed=0, **changes)
 
 
+def strategy_of(asked):
+    """The server's strategy of the scheme; fedadam's keeps moments from round to round."""
+    if asked.scheme == "fedadam":
+        return scheme_named("fedadam").strategy(scheme_named("fedadam").read({}))
+    return ServerStrategy("FedProx", {"proximal_mu": asked.mu}) if asked.mu else ServerStrategy("FedAvg")
+
+
 def as_the_scheme_does(simulation, folder, asked, drawn, start):
     """The global network after every round of the real scheme, on the inline grid, with the shadow's seeds."""
     network = build("convnet", channels=1, classes=2, size=28, width=4)
 
     async def rounds(coordinator):
+        strategy = strategy_of(asked)
         now, found = start, []
         for number, sites in enumerate(drawn, 1):
             of_round = replace(asked, seed=spawn(SEED, "network", 0, "round", number))
-            result = await train_round(
-                coordinator, strategy_for(asked.mu), number, network, now, of_round, sites=sites, name="it"
-            )
+            result = await train_round(coordinator, strategy, number, network, now, of_round, sites=sites, name="it")
             assert result.sites == sites
             now = result.params
             found.append(now)
@@ -71,8 +76,9 @@ def as_the_scheme_does(simulation, folder, asked, drawn, start):
         (request(), "exact"),
         (request(mu=0.5), "none"),
         (replace(request(), local_epochs=0, augment=False, private=PRIVATE.private, steps=2), "rounded"),
+        (replace(request(), scheme="fedadam"), "exact"),
     ],
-    ids=["fedavg", "fedprox", "dp-fedavg"],
+    ids=["fedavg", "fedprox", "dp-fedavg", "fedadam"],
 )
 def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
     """The last round is of the site alone: then the global network is what it sent."""
@@ -86,7 +92,8 @@ def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
     network, drawn = build("convnet", channels=1, classes=2, size=28, width=4), (("a", "b", "c"), ("b", "c"), ("a",))
     others = {name: held[name] for name in "bc"}
     turns = Turns("a", (drawn,), dict.fromkeys("abc", counts), asked.mu)
-    mine = sent(Task(held["a"], None, seed=SEED), Rounds(network, asked.recipe, (3,), turns, others, asked.private))
+    maker = RoundsShadow(network, asked, (3,), turns, strategy_of(asked))
+    _, mine = maker.make(Task(held["a"], None, seed=SEED), others)
     wanted = as_the_scheme_does(simulation, tmp_path / "store", asked, drawn, begin(network, 3))
     assert len(mine) == 2
     for a, b in zip(mine[-1], wanted[-1], strict=True):
@@ -102,24 +109,24 @@ def images(first, end):
     return load_dataset("phantom:path", images=240, size=12).take(np.arange(first, end))
 
 
-def attacked(recipe, *, rounds, private=None):
+def attacked(asked, *, rounds):
     """What attacks find on 60 images of a site that takes turns with another, which holds 30."""
     drawn = ((("a", "b"),) * rounds,)
-    mechanism = Rounds(NETWORK, recipe, (0,), Turns("a", drawn, {"a": "exact", "b": "exact"}), {"b": images(60, 90)})
-    mechanism = replace(mechanism, private=private)
+    maker = RoundsShadow(NETWORK, asked, (0,), Turns("a", drawn, {"a": "exact", "b": "exact"}))
+    others = {"b": images(60, 90)}
     mine, population, design = images(0, 60), images(90, 240), halves(60, SHADOWS, seed=0)
     told = []
     found = []
     for number, row in enumerate(design.membership):
         task = Task(mine.take(np.flatnonzero(row)), None, seed=number, on_event=told.append)
-        found.append(shadow(task, mechanism, mine, population))
+        found.append(shadow(task, maker, others, mine, population))
     assert found[0].confidence.shape == (rounds, 60) and not found[0].distance and found[0].absent.all()
     assert [event["step"] for event in told[:rounds]] == list(range(1, rounds + 1))
     return verdicts(found, design, seed=0, replicates=100)
 
 
 def test_a_site_that_learns_by_heart_is_found_out():
-    heart = Recipe("round", 0.1, steps=None, epochs=10, batch=15, augment=False, weight_decay=0.0, fall=1.0)
+    heart = Round("fedavg", "convnet", 8, 0, local_epochs=10, batch=15, lr=0.1, augment=False, seed=0)
     found = attacked(heart, rounds=3)
     assert set(found) == {"lira", "lira-offline", "rmia", "rmia-offline"}
     assert found["lira"].auc.low > 0.6 and found["rmia"].auc.low > 0.6
@@ -127,7 +134,7 @@ def test_a_site_that_learns_by_heart_is_found_out():
 
 def test_a_private_site_is_not():
     settings = DPFedAvgSettings(rounds=(3,), local_steps=2, epsilon=0.5, accountant="rdp")
-    found = attacked(settings.private.recipe(2), rounds=3, private=settings.private)
+    found = attacked(replace(request(), local_epochs=0, augment=False, private=settings.private, steps=2), rounds=3)
     for leak in found.values():
         assert leak.auc.low < 0.5 < leak.auc.high < 0.65
 
@@ -135,8 +142,8 @@ def test_a_private_site_is_not():
 def test_rounds_without_the_site_or_without_images_tell_nothing():
     mine, none = images(0, 20), images(0, 0)
     turns = Turns("a", ((("b",), ("a", "c"), ("b", "c")), (("b",),) * 3), dict.fromkeys("abc", "exact"))
-    recipe = Recipe("round", 0.05, steps=1, batch=8, augment=False, fall=1.0)
     told = []
     task = Task(mine, None, seed=1, on_event=told.append)
-    made = sent(task, Rounds(NETWORK, recipe, (0, 1), turns, {"b": images(20, 40), "c": none}))
+    maker = RoundsShadow(NETWORK, replace(request(), local_epochs=1, augment=False), (0, 1), turns)
+    _, made = maker.make(task, {"b": images(20, 40), "c": none})
     assert len(made) == 1 and len(told) == 2  # the first network's second round, and nothing after it

@@ -13,11 +13,12 @@ from fedistill.config import Plan, holdings, load_simulation
 from fedistill.core.seeds import generator, spawn
 from fedistill.errors import PlanError, RunError
 from fedistill.models import build
+from fedistill.schemes import rounds as rounds_scheme
 from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.transport.protocol.training_messages import Round
 from fedistill.transport.server.launch import launch
-from fedistill.transport.server.rounds import strategy_for, train_round
+from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site import app as site_app
 
 OTHERS = """
@@ -76,7 +77,7 @@ def one_round(simulation, tmp_path, request, sites=("a", "b", "c")):
 
     def conduct(coordinators):
         [coordinator] = coordinators
-        strategy = strategy_for(request.mu)
+        strategy = ServerStrategy("FedProx", {"proximal_mu": request.mu}) if request.mu else ServerStrategy("FedAvg")
         return coordinator.conduct(
             train_round(coordinator, strategy, 1, network, start, request, sites=sites, name="it")
         )
@@ -181,7 +182,7 @@ def test_run_again_asks_nothing_of_what_is_done(finished, monkeypatch):
     def never(*arguments, **keywords):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(site_app, "train_round", never)
+    monkeypatch.setattr(rounds_scheme, "answer_round", never)
     monkeypatch.setattr(site_training, "fit", never)
     again = run(finished.simulation, out=finished.root, engine="inline")
     same(again.rows, finished.rows)
@@ -191,7 +192,7 @@ def test_run_again_asks_nothing_of_what_is_done(finished, monkeypatch):
 
 def test_stopped_between_rounds_it_goes_on_from_there(simulation, finished, tmp_path, monkeypatch):
     few = simulation.model_copy(update={"scheme": {"fedavg": {"rounds": [1, 3]}}})
-    true, calls = site_app.train_round, []
+    true, calls = rounds_scheme.answer_round, []
 
     def stops(*arguments, **keywords):
         calls.append(arguments)
@@ -200,11 +201,11 @@ def test_stopped_between_rounds_it_goes_on_from_there(simulation, finished, tmp_
         return true(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(site_app, "train_round", stops)
+        patch.setattr(rounds_scheme, "answer_round", stops)
         with pytest.raises(KeyboardInterrupt):
             run(few, out=tmp_path / "out", engine="inline")
     calls.clear()
-    monkeypatch.setattr(site_app, "train_round", lambda *a, **k: calls.append(a) or true(*a, **k))
+    monkeypatch.setattr(rounds_scheme, "answer_round", lambda *a, **k: calls.append(a) or true(*a, **k))
     done = run(few, out=tmp_path / "out", engine="inline")
     whole = finished.rows[finished.rows["scheme"] == "fedavg"].reset_index(drop=True)
     metrics = ["rounds", "network", "lr", "auc", "accuracy", "bytes_up", "bytes_down"]
@@ -247,14 +248,14 @@ def test_a_false_reply_is_left_out_of_the_average(simulation, tmp_path, monkeypa
 
 
 def test_a_site_that_fails_is_named_and_min_sites_decides(simulation, tmp_path, monkeypatch):
-    true = site_app.train_round
+    true = rounds_scheme.answer_round
 
-    def fails(*arguments, site, **keywords):
-        if site == "b":
+    def fails(request, site):
+        if site.name == "b":
             raise ValueError("the scanner is on fire")
-        return true(*arguments, site=site, **keywords)
+        return true(request, site)
 
-    monkeypatch.setattr(site_app, "train_round", fails)
+    monkeypatch.setattr(rounds_scheme, "answer_round", fails)
     few = simulation.model_copy(update={"scheme": {"fedavg": {"rounds": [1]}}, "leave_out": ()})
     with pytest.raises(RunError, match=r"Too few sites answered for fedavg[\s\S]*on fire"):
         run(few, out=tmp_path / "strict", engine="inline")

@@ -5,19 +5,20 @@ import pytest
 import torch
 
 from fedistill.config import load_simulation
-from fedistill.config.scheme import DPFedAvgSettings, scheme_named
+from fedistill.config.scheme import scheme_named
 from fedistill.core.seeds import generator
 from fedistill.core.store import Store
 from fedistill.errors import PlanError
 from fedistill.models import build
 from fedistill.report.html.summary import beside
 from fedistill.report.run_data import read_recorded
+from fedistill.schemes.rounds import DPFedAvgSettings
 from fedistill.schemes.site import training as site_training
 from fedistill.schemes.site.private_training import Private
-from fedistill.schemes.site.training import train_alone, train_round
+from fedistill.schemes.site.training import train_alone
 from fedistill.study import run
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.training_messages import Alone, Round, pack_alone, unpack_alone
+from fedistill.transport.protocol.training_messages import Alone, pack_alone, unpack_alone
 from fedistill.transport.site.context import SiteContext
 
 FILE = """
@@ -150,9 +151,9 @@ def site(folder, *, entropy):
 def a_round(folder, *, entropy="system"):
     here, private, told, charged = site(folder, entropy=entropy)
     chosen = DPFedAvgSettings(rounds=(3,), local_steps=2, epsilon=4.0, accountant="rdp")
-    asked = Round("dp-fedavg", "convnet", 4, 0, 0, 8, 0.5, False, seed=7, private=chosen.private, steps=2)
     start = build("convnet", channels=1, classes=2, size=28, width=4).init(generator(0, "start"))
-    return train_round(asked, start, here.share(0), private, site="a", gpus=0, on_event=told.append), told, charged
+    network = build("convnet", channels=1, classes=2, size=28, width=4)
+    return private.round(chosen.private, network, start, here.share(0).train, seed=7, steps=2), told, charged
 
 
 def test_asked_again_a_site_answers_with_the_same_noise(tmp_path):
