@@ -65,7 +65,8 @@ def test_broken_links_are_reported(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b`, c\n## Twice\n## Twice\n[x](#a-b-c) [x](#twice-1) [x](page.md#twice) [x](https://example.org/none)\n"
-        "[x](#a-b) [x](#twice-2) [x](gone.md) ![x](gone.png)\n```\n[x](in-a-fence.md)\n# no heading\n```\n[x](#no-heading)\n"
+        "[x](#a-b) [x](#twice-2) [x](gone.md) ![x](gone.png)\n"
+        "```\n[x](in-a-fence.md)\n# no heading\n```\n[x](#no-heading)\n"
     )
     assert list(broken(page)) == ["#a-b", "#twice-2", "gone.md", "gone.png", "#no-heading"]
 
