@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import same, write_tiny
 
-from fedistill import methods as distill
+from fedistill import distill
 from fedistill.api.evaluate import evaluate
 from fedistill.config import holdings, load_simulation
 from fedistill.errors import DataError, RunError
