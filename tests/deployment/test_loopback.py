@@ -1,6 +1,7 @@
 """A server and three hospitals on loopback, over TLS, on phantoms: what a deployment promises, tried.
 
-One test of many steps, for every process that starts costs seconds. The commands are those of the README.
+One test of many steps, for every process that starts costs seconds. The commands are those of
+fedistill/transport/README.md.
 """
 
 import csv

@@ -64,7 +64,7 @@ def test_a_rehearsals_site_holds_its_share_by_its_own_rules(tmp_path):
 
 
 def test_the_readmes_files_can_be_read(tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "fedistill" / "transport" / "README.md").read_text(encoding="utf-8")
     for name in ("north", "study"):
         [text] = re.findall(rf"```toml\n(# {name}\.toml\n.*?)```", readme, re.DOTALL)
         (tmp_path / f"{name}.toml").write_text(text)
@@ -120,6 +120,7 @@ def test_images_that_cannot_be_read_are_said_before_anybody_waits_for_them(tmp_p
         ("partitions=2", "redraws who holds what"),
         ("scheme={full={}, local={}}", "local cannot run"),
         ("sweep={width=[4, 8]}", "sweeps over width"),
+        ('recipe.chosen_on="sites"', "no hospital tells any"),
     ],
 )
 def test_what_real_sites_cannot_be_asked_for(change, words):

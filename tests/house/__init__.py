@@ -1,1 +1,1 @@
-"""The house's own rules: who imports whom, what no module may call, what the READMEs promise."""
+"""The house's own rules: who imports whom, what no module may call, whether the READMEs are true."""

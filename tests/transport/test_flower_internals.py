@@ -2,7 +2,7 @@
 
 import pytest
 
-TEACH = """Flower changed a private name that fedistill/transport/backend/flower_internals.py uses:
+TEACH = """Flower changed a private name that fedistill/transport/flower_internals.py uses:
   {error!r}
 Compare flwr/app/message/message.py (where Message takes its sender from), flwr/supercore/task_identity.py and
 flwr/superlink/grid/inmemory_grid.py (how a message gets its id) with identity.py. Mend that file alone, or narrow the
