@@ -16,9 +16,9 @@ from fedistill.errors import DataError, RunError
 from fedistill.methods import METHODS, SyntheticSet
 from fedistill.release.release import Release
 from fedistill.schemes import images as images_scheme
-from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.training.metrics import Tally
+from fedistill.transport.site import scoring
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "
@@ -234,7 +234,7 @@ def test_inside_a_running_loop_as_in_a_notebook(finished):
 
 
 def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
-    true = site_training.tally
+    true = scoring.tally
 
     def doubled(labels, probabilities):
         return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
@@ -244,7 +244,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
     wrong = max(sizes)
     assert sizes.count(wrong) == 1
-    monkeypatch.setattr(site_training, "tally", doubled)
+    monkeypatch.setattr(scoring, "tally", doubled)
     run(simulation, out=tmp_path / "out", engine="inline")
     told = (tmp_path / "out" / "events.jsonl").read_text()
     assert "its counts are not counts" in told

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as strategies
 from flwr.serverapp.strategy import FedAvg
@@ -107,12 +107,14 @@ class ServerStrategy:
         with _quiet():
             return list(self.flower.configure_train(number, arrays, config, cast(Grid, _Present(list(nodes)))))
 
-    def aggregate(self, number: int, replies: Sequence[Message]) -> ArrayRecord:
+    def aggregate(self, number: int, network: Network, replies: Sequence[Message]) -> Params:
         """Return the new global parameters from a round's replies, which there must be."""
         with _quiet():
             folded, _ = self.flower.aggregate_train(number, replies)
         assert folded is not None  # there were replies
-        return folded
+        # Adaptive strategies compute in float64.
+        single = {name: Array(array.numpy().astype(np.float32, copy=False)) for name, array in folded.items()}
+        return params_of(ArrayRecord(single), network)
 
     def fold(self, number: int, network: Network, start: Params, replies: Sequence[tuple[int, Params]]) -> Params:
         """Return the new global parameters without a wire, as an audit's shadow folds what its sites trained.
@@ -131,7 +133,7 @@ class ServerStrategy:
                 )
                 del content["who"]  # a strategy knows arrays and metrics alone
                 messages.append(Message(content, 1, MessageType.TRAIN))
-            return params_of(self.aggregate(number, messages), network)
+            return self.aggregate(number, network, messages)
 
 
 async def train_round(
@@ -181,7 +183,7 @@ async def train_round(
         return RoundResult(None, (), missing, up, down, seconds)
     for reply in good:
         del reply.content["who"]  # a strategy knows arrays and metrics alone
-    params = params_of(strategy.aggregate(number, good), network)
+    params = strategy.aggregate(number, network, good)
     return RoundResult(params, tuple(answered), missing, up, down, seconds)
 
 
