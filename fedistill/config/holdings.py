@@ -132,19 +132,13 @@ def test_sets(federation: Federation, data_root: str | None) -> list[ImageSet]:
     return _sets(federation, "test", data_root)
 
 
-def test_set(federation: Federation, data_root: str | None) -> ImageSet:
-    """The official test split; of all sets where there are several."""
-    return concatenate(test_sets(federation, data_root))
-
-
 def val_set(federation: Federation, data_root: str | None) -> ImageSet:
     """Return the official validation split as a whole, of all sets, where a coordinator has it."""
     return concatenate(_sets(federation, "val", data_root))
 
 
-# Their names make pytest think them tests.
+# Its name makes pytest take it for a test.
 test_sets.__test__ = False  # type: ignore[attr-defined]
-test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def _sets(federation: Federation, split: str, data_root: str | None) -> list[ImageSet]:
