@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fedistill.config import Plan, load_plan
-from fedistill.data.sources.phantom import PREFIX
+from fedistill.data import parse_source
 from fedistill.errors import RunFolderError
 from fedistill.report.terminal.table import first_point, swept, whole_pools
 from fedistill.study.folder.event_log import read_events
@@ -65,7 +65,7 @@ class Recorded:
     def phantom(self) -> bool:
         """Whether any of its images are drawn: then nothing in it is about medicine."""
         return any(
-            name.startswith(PREFIX) for point in self.plan.points for name in point.simulation.federation.datasets()
+            parse_source(name).drawn for point in self.plan.points for name in point.simulation.federation.datasets()
         )
 
     @property

@@ -5,7 +5,6 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import DataError, LedgerError, PolicyError
 from fedistill.transport.backend.failure import from_exception
-from fedistill.transport.backend.job import Answer
 from fedistill.transport.deploy.client_loop import _discreet
 from fedistill.transport.flower_internals import acting_as, become_server
 from fedistill.transport.protocol.messages import RELEASE, SCORE, Outcome, pack_outcomes, unpack_outcomes
@@ -19,7 +18,7 @@ def discreet(came, kind=RELEASE):
     asked, told = Message(RecordDict({"job": ConfigRecord({"name": "x"})}), 2, kind), []
     asked.metadata.__dict__["_message_id"] = "1"
     with acting_as(1, 2):
-        came = came if not callable(came) else Answer(Message(came(), reply_to=asked), {})
+        came = came if not callable(came) else Message(came(), reply_to=asked)
         return (*_discreet(came, asked, told.append, own={"ledger": "/ward/ledger.jsonl", "store": "/ward"}), told)
 
 

@@ -25,19 +25,10 @@ def echo(message: Message, context: Context) -> Message:
     return Message(RecordDict({"said": ConfigRecord(said)}), reply_to=message)
 
 
-@app.query("own")
-def own(message: Message, context: Context) -> Message:
-    """Set a state record named by the message; tell which there are."""
-    context.state[message.content["ask"]["name"]] = MetricRecord({"x": 1.0})
-    said = ConfigRecord({"keys": sorted(context.state)})
-    return Message(RecordDict({"said": said}), reply_to=message)
-
-
 @app.query("spoil")
 def spoil(message: Message, context: Context) -> Message:
     """Write to everything it was given, then raise."""
     message.content["ask"]["number"] = -1
-    context.state["spoilt"] = MetricRecord({"x": 1.0})
     raise ValueError("the images are\n  \x1b[31mnot\x1b[0m there")
 
 

@@ -39,7 +39,6 @@ def test_everything_that_needs_ray(
         named_jobs_report_and_keep_to_their_threads(runtime)
         failures_spoil_no_other(runtime, tmp_path)
         results_come_beside(runtime)
-        serial_sites_see_their_last_state(runtime)
         deadlines_count_from_the_start(runtime)
         each_job_on_a_gpu_has_a_process(runtime)
         too_much_is_refused(runtime)
@@ -139,7 +138,7 @@ def results_come_beside(runtime: Runtime) -> None:
     replies: list[Message] = []
     results: dict[str, object] = {}
     end = time.monotonic() + 60
-    while (len(replies) < 20 or runtime.executor.pending) and time.monotonic() < end:
+    while (len(replies) < 20 or len(results) < 5) and time.monotonic() < end:
         replies += runtime.grid.pull_messages(ids)
         results |= runtime.executor.poll()
     assert len(replies) == 20 and not any(reply.has_error() for reply in replies)
@@ -153,24 +152,13 @@ def each_job_on_a_gpu_has_a_process(runtime: Runtime) -> None:
         runtime.executor.submit(key, process_and_gpus, num_gpus=1)
     runtime.executor.submit("none", process_and_gpus)
     came: dict[str, tuple[int, str]] = {}
-    while runtime.executor.pending:
+    while len(came) < 4:
         came |= runtime.executor.poll()
         # No more are with Ray than the GPU has work for: they would keep others from starting.
         assert sum(task.num_gpus for task in runtime.executor._dispatcher._out.values()) <= 2
     assert list(came)[-1] == "three"
     assert came.pop("none")[1] == "" and {gpus for _, gpus in came.values()} == {"0"}
     assert len({pid for pid, _ in came.values()}) == 3
-
-
-def serial_sites_see_their_last_state(runtime: Runtime) -> None:
-    grid = runtime.grid
-    assert isinstance(grid, RayGrid)
-    grid._serial = True
-    replies = grid.send_and_receive([ask(1 + number % 2) for number in range(12)], timeout=60)
-    grid._serial = False
-    for site in (replies[:6], replies[6:]):
-        seen = [reply.content["said"]["seen"] for reply in site]
-        assert seen == list(range(seen[0], seen[0] + 6))
 
 
 def deadlines_count_from_the_start(runtime: Runtime) -> None:
@@ -201,8 +189,8 @@ def busy_has_what_was_computed(runtime: Runtime) -> None:
     before = runtime.busy.sites_seconds, runtime.busy.server_seconds
     runtime.grid.send_and_receive([ask(1, "doze", seconds=1.0), ask(2, "doze", seconds=1.0)], timeout=60)
     runtime.executor.submit("doze", doze, 0.5, num_cpus=2)
-    while runtime.executor.pending:
-        runtime.executor.poll()
+    while not runtime.executor.poll():
+        pass
     # Each site's job has half a CPU, the server's both.
     assert runtime.busy.sites_seconds - before[0] == pytest.approx(1.0, abs=0.2)
     assert runtime.busy.server_seconds - before[1] == pytest.approx(1.0, abs=0.2)

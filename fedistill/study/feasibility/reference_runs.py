@@ -11,9 +11,8 @@ import pandas as pd
 
 from fedistill.config import Simulation
 from fedistill.config.scheme import scheme_names
-from fedistill.data import describe, to_phantom
+from fedistill.data import describe, parse_source, to_phantom
 from fedistill.data.facts import FACTS
-from fedistill.data.sources.phantom import PREFIX
 from fedistill.errors import RunFolderError, SettingError, nearest
 from fedistill.study.feasibility.comparability import Kind, set_named
 from fedistill.study.feasibility.run_metrics import Measured, distils, finished_runs, points, read_runs
@@ -77,8 +76,8 @@ def find_basis(
     notes: list[str] = []
     measured = _measured(sources, notes)
     found = points(measured)
-    wanted = found[(found["phantom"] == name.startswith(PREFIX)) & (found["ipc"] == ipc) & (found["dataset"] != name)]
-    if name.endswith(".npz"):  # its pixels cannot be chosen
+    wanted = found[(found["phantom"] == parse_source(name).drawn) & (found["ipc"] == ipc) & (found["dataset"] != name)]
+    if parse_source(name).one_size:  # its pixels cannot be chosen
         fitting = {each.kind.words for each in measured if (each.kind.size,) == card.on_disk}
         wanted = wanted[wanted["kind"].isin(fitting)]
     if method is not None:
@@ -114,7 +113,7 @@ def short(dataset: str) -> str:
     >>> short("phantom:blood"), short("bloodmnist"), short("/data/ours.npz")
     ('blood', 'blood', 'ours')
     """
-    return Path(dataset).stem.removeprefix(PREFIX).removesuffix("mnist")
+    return parse_source(dataset).short
 
 
 def _measured(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
@@ -143,7 +142,7 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
     like = used[0].simulation
     federation = like.federation.model_copy(update={"dataset": name, "site": {}})
     repeats = ("seeds", "networks", "partitions")
-    words = re.sub(r"[^\w.-]+", "-", name.replace(PREFIX, "phantom-") if PREFIX in name else Path(name).stem)
+    words = re.sub(r"[^\w.-]+", "-", parse_source(name).slug)
     return like.model_copy(
         update={
             "name": f"predict-{words.strip('-.')[:40]}-ipc{ipc}",
@@ -165,7 +164,7 @@ def _refusal(
     name: str, ipc: int, method: str | None, sets: Sets, found: pd.DataFrame, measured: Sequence[Measured]
 ) -> SettingError:
     """Which sets there are, how many are missing, and what to run."""
-    is_phantom = name.startswith(PREFIX)
+    is_phantom = parse_source(name).drawn
     sort, other = ("phantoms", "real data sets") if is_phantom else ("real data sets", "phantoms")
     largest = sorted(sets.items(), key=lambda group: -len(group[1]))
     there = [
@@ -193,7 +192,7 @@ def _refusal(
 
 def _mend(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
     """What to run, after the largest group and the sets it has."""
-    is_phantom = name.startswith(PREFIX)
+    is_phantom = parse_source(name).drawn
     words = f"{NEEDED - len(sets)} more of one kind are missing: "
     words += f"`fedistill run per-dataset{' --phantom' * is_phantom}` measures all"
     known = [card.phantom if is_phantom else card.name for card in FACTS.values()]

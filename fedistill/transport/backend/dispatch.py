@@ -117,14 +117,13 @@ class Dispatcher:
             self._out[task.ref] = task
 
     def _next(self) -> Task | None:
-        busy = {task.alone for task in self._out.values() if task.alone is not None}
-        # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
+        # Jobs that wait for a GPU must not keep those from starting that want none.
         gpus = 2 * self._machines.total("GPU") - sum(task.num_gpus for task in self._out.values())
         for _ in range(len(self._turns)):
             lane = self._waiting[self._turns[0]]
             self._turns.rotate(-1)
             for task in lane:
-                if task.alone not in busy and (not task.num_gpus or task.num_gpus <= gpus):
+                if not task.num_gpus or task.num_gpus <= gpus:
                     lane.remove(task)
                     return task
         return None

@@ -47,10 +47,6 @@ class Executor(Protocol):
     def poll(self) -> list[tuple[str, Any]]:
         """What is finished: (key, result), or (key, RunError) with the traceback as the error's note."""
 
-    @property
-    def pending(self) -> int:
-        """Items submitted and not yet polled."""
-
 
 class InlineExecutor:
     """Runs one item, in the driver's process, each time it is polled.
@@ -97,11 +93,6 @@ class InlineExecutor:
             outcome = attempt(run_function, threads, function, *values)
             self._busy.add("server", time.perf_counter() - start)
         return [(key, as_result(outcome))]
-
-    @property
-    def pending(self) -> int:
-        """See ``Executor``."""
-        return len(self._waiting)
 
 
 def require_importable(function: Callable[..., Any]) -> None:

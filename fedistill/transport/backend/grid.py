@@ -1,4 +1,4 @@
-"""What the in-process grid and the Ray grid share: ids, order, state, and the form of replies.
+"""The base class of the in-process grid and the Ray grid: message ids, order, and the form of replies.
 
 Both are a ``flwr.serverapp.Grid``, so the same ServerApp, ClientApp and Flower strategies run on them unchanged.
 """
@@ -13,7 +13,6 @@ from flwr.serverapp import Grid
 
 from fedistill.errors import PlanError, RunError
 from fedistill.transport.backend.failure import CANCELLED, Failure
-from fedistill.transport.backend.job import Answer
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import Run, become_server, empty_run, stamped
 
@@ -23,10 +22,7 @@ class SimulatedGrid(Grid):
 
     - Every message gets exactly one reply; what goes wrong becomes a reply with an error, never a missing one.
     - Replies are sorted by (site, order of sending), never by arrival.
-    - A site's ``context.state`` lives here between messages. A job starts from the state at its own start and hands
-      back the records it set or removed; those replace the site's, record by record. Two jobs of one site running at
-      once thus never lose each other's records, unless both set the same one: then the later to finish wins.
-      A handler that raised changes nothing.
+    - A site's handlers keep nothing between messages: ``context.state`` is empty at each.
     """
 
     def __init__(self, nodes: Sequence[Node], run_config: Mapping[str, Any], *, run_id: int = 1) -> None:
@@ -37,7 +33,6 @@ class SimulatedGrid(Grid):
         self.run_config = dict(run_config)
         self._run = empty_run(run_id)
         self._place = {node_id: place for place, node_id in enumerate(self.nodes)}
-        self._states = {node_id: RecordDict() for node_id in self.nodes}
         self._sent: dict[str, Message] = {}  # every message not yet pulled
         self._replies: dict[str, Message] = {}  # those of them that were answered
         self._count = 0
@@ -124,19 +119,13 @@ class SimulatedGrid(Grid):
             self._drop(message_id)
             self._finish(message_id, failure or Failure(CANCELLED, "cancelled by the server"))
 
-    def _finish(self, message_id: str, outcome: Answer | Failure) -> None:
+    def _finish(self, message_id: str, outcome: Message | Failure) -> None:
         """Turn what came of a message into its reply."""
         sent = self._sent[message_id]
         if isinstance(outcome, Failure):
             reply = Message(Error(code=outcome.code, reason=outcome.reason), reply_to=sent)
         else:
-            reply = outcome.reply
-            state = self._states[sent.metadata.dst_node_id]
-            for key, record in outcome.changes.items():
-                if record is None:
-                    state.pop(key, None)
-                else:
-                    state[key] = record
+            reply = outcome
         self._replies[message_id] = stamped(reply, f"{message_id}-reply")
 
     def _unanswered(self, message_ids: Iterable[str]) -> list[str]:

@@ -52,7 +52,6 @@ class InlineGrid(SimulatedGrid):
         message_id = min(self._unanswered(message_ids), key=int)
         message = self._sent[message_id]
         node = self.nodes[message.metadata.dst_node_id]
-        state = self._states[node.node_id]
         said = about(message, node)
         with delivered_to(lambda event: self._sink({**said, **event})):
             emitter(job_name(message, node))({"stage": "started"})
@@ -61,7 +60,7 @@ class InlineGrid(SimulatedGrid):
             outcome = (
                 app
                 if isinstance(app, Failure)
-                else attempt(answer, app, message, node, self.run_config, self._run.run_id, state)
+                else attempt(answer, app, message, node, self.run_config, self._run.run_id)
             )
             self._busy.add("site", time.perf_counter() - start)
         self._finish(message_id, outcome)

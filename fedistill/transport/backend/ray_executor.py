@@ -69,10 +69,5 @@ class RayExecutor:
         self._pending -= len(done)
         return done
 
-    @property
-    def pending(self) -> int:
-        """See ``Executor``."""
-        return self._pending
-
     def _take(self, key: str, outcome: Any) -> None:
         self._done.append((key, as_result(outcome)))

@@ -31,7 +31,6 @@ class RayGrid(SimulatedGrid):
 
     Args:
         client_app_loader: "module:attribute" of the ClientApp, imported in the workers: nothing is sent by value.
-        serial_nodes: run the messages of one site one after the other, each seeing the state the last one left.
     """
 
     def __init__(
@@ -42,14 +41,12 @@ class RayGrid(SimulatedGrid):
         *,
         dispatcher: Dispatcher,
         limits: Limits | None = None,
-        serial_nodes: bool = False,
         run_id: int = 1,
     ) -> None:
         super().__init__(nodes, run_config, run_id=run_id)
         self._loader = client_app_loader
         self._dispatcher = dispatcher
         self._limits = limits or Limits()
-        self._serial = serial_nodes
         self._tasks: dict[str, Task] = {}
         for node in nodes:
             dispatcher.require_room(f"site {node.name!r}", ray_options(node.num_cpus, node.num_gpus, node.memory))
@@ -59,9 +56,8 @@ class RayGrid(SimulatedGrid):
         node = self.nodes[message.metadata.dst_node_id]
 
         def payload() -> bytes:
-            # Made when the task starts: the state is then the newest, and only what is under way is held twice.
-            state = self._states[node.node_id]
-            return pickle.dumps((answer, (self._loader, message, node, self.run_config, self._run.run_id, state)))
+            # Pickled when the task starts, so that only messages under way are in memory twice.
+            return pickle.dumps((answer, (self._loader, message, node, self.run_config, self._run.run_id)))
 
         def done(outcome: Any) -> None:
             del self._tasks[message_id]
@@ -79,7 +75,6 @@ class RayGrid(SimulatedGrid):
             app=self._loader,
             deadline_s=self._limits.deadline_s,
             silence_s=self._limits.silence_s,
-            alone=node.node_id if self._serial else None,
         )
         self._dispatcher.submit(self._tasks[message_id])
 

@@ -1,7 +1,7 @@
 """One job as the dispatcher keeps it, and what became of it on Ray."""
 
 import pickle
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,6 @@ class Task:
         lane: whose it is; the lanes take turns, so that a short question need not wait behind long distillations.
         payload: makes the pickled (function, arguments) when the job is handed to Ray.
         done: takes the result or a Failure, in the driver.
-        alone: no two jobs with the same value (other than None) are out at once.
         shared: references to the values that ``worker.Slot`` stands for.
         app: see ``worker.Order``.
     """
@@ -37,7 +36,6 @@ class Task:
     about: Event = field(default_factory=dict)
     deadline_s: float | None = None
     silence_s: float | None = None
-    alone: Hashable = None
     shared: tuple[Any, ...] = ()
     app: str = ""
     silences: int = 0

@@ -71,7 +71,6 @@ def open_runtime(
     workers: int | None = None,
     deadline_s: float | None = None,
     silence_s: float | None = 600.0,
-    serial_nodes: bool = False,
     on_event: Sink | None = None,
 ) -> Iterator[Runtime]:
     """Open a runtime; on leaving, however that happens, everything still running is cancelled and Ray is stopped.
@@ -82,7 +81,6 @@ def open_runtime(
         workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
         deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
         silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.
-        serial_nodes: on Ray, run the messages of one site one after the other. Inline they always are.
         on_event: inline only: called with each event as it happens, since nobody can ask while a job runs here.
 
     Raises:
@@ -117,7 +115,6 @@ def open_runtime(
             run_config,
             dispatcher=dispatcher,
             limits=Limits(deadline_s, silence_s),
-            serial_nodes=serial_nodes,
             run_id=uuid.uuid4().int >> 65,
         )
         yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.busy)

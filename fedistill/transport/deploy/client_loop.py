@@ -6,7 +6,8 @@ is this file: it fetches messages from the SuperNode beside it and hands them to
 installed here. The code that came with the run is not unpacked, the run's settings are not read, and what the site
 knows of itself comes from its own file alone.
 
-Like ``identity.py``, this file uses private names of Flower; ``tests/deployment`` holds them against its versions.
+Like ``flower_internals.py``, this file uses private names of Flower; ``tests/deployment`` tests them against its
+versions.
 """
 
 import _thread
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import (
@@ -34,7 +35,7 @@ from fedistill.core.json_lines import append_line
 from fedistill.core.text import printable
 from fedistill.transport.backend.events import Event, Sink, delivered_to, emitter
 from fedistill.transport.backend.failure import Failure
-from fedistill.transport.backend.job import Answer, answer, attempt, job_name
+from fedistill.transport.backend.job import answer, attempt, job_name
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
 from fedistill.transport.protocol.messages import RELEASE
@@ -96,10 +97,10 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
         with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
             on_event = emitter(job_name(message, here))
-            came = attempt(_logged, message, here, run.run_id, on_event)
+            outcome = attempt(_logged, message, here, run.run_id, on_event)
             beat.end()
             with acting_as(run.run_id, context.node_id):
-                reply, how = _discreet(came, message, on_event, own=node.config)
+                reply, how = _discreet(outcome, message, on_event, own=node.config)
         push_message(client, reply, context)
         push_task_output(client, context, "completed", "")
         return f"{name}: {how} ({time.monotonic() - start:.0f} s)"
@@ -114,16 +115,16 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         client.close()
 
 
-def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Answer:
+def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Message:
     """Answer a message when the log has it: what cannot be logged is not answered."""
     for event in request_events(message, run_id=run_id):
         on_event(event)
     on_event({"stage": "started", "message": printable(message.metadata.message_type, most=60)})
-    return answer(APP, message, here, {}, run_id, RecordDict())
+    return answer(APP, message, here, {}, run_id)
 
 
 def _discreet(
-    came: Any, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
+    outcome: Message | Failure, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
 ) -> tuple[Message, str]:
     """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
     went, for people.
@@ -133,12 +134,12 @@ def _discreet(
     Args:
         own: what the site knows of itself.
     """
-    if isinstance(came, Failure):
-        stage = "refused" if came.line.startswith(REFUSALS) else "failed"
-        on_event({"stage": stage, "final": True, "message": came.reason})
-        line = _placeless(came.line, own) if came.line.startswith(REFUSALS) else _outside(came.line)
-        return Message(Error(code=came.code, reason=line), reply_to=message), printable(came.line)
-    reply: Message = came.reply
+    if isinstance(outcome, Failure):
+        stage = "refused" if outcome.line.startswith(REFUSALS) else "failed"
+        on_event({"stage": stage, "final": True, "message": outcome.reason})
+        line = _placeless(outcome.line, own) if outcome.line.startswith(REFUSALS) else _outside(outcome.line)
+        return Message(Error(code=outcome.code, reason=line), reply_to=message), printable(outcome.line)
+    reply = outcome
     how = []
     if message.metadata.message_type == RELEASE and reply.has_content():
         for record in reply.content.config_records.values():
