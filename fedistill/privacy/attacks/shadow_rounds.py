@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
 from fedistill.data.imageset import ImageSet
 from fedistill.methods.engine.method import Task
@@ -85,7 +86,7 @@ def sent(task: Task, rounds: Rounds) -> list[Params]:
             now, own = one_round(task, rounds, now, sites, seed=of_round, sigma=sigma)
             found += [] if own is None else [own]
             done += 1
-            task.on_event({"stage": "training", "step": done, "steps": total})
+            task.on_event(Event("training", step=done, steps=total))
     return found
 
 

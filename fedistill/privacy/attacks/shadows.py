@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import RunError
@@ -170,7 +171,7 @@ def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
         return _fitted(task, mechanism, task.images.pixels(), task.images.targets())
 
     def on_step(step: int, steps: int, ratio: float) -> None:
-        task.on_event({"stage": "training", "step": step, "steps": steps})
+        task.on_event(Event("training", step=step, steps=steps))
 
     sigma = private.mechanism().sigma
     found = []
@@ -193,7 +194,7 @@ def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
 
 def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Tensor) -> list[Params]:
     def on_step(step: int, steps: int) -> None:
-        task.on_event({"stage": "training", "step": step, "steps": steps})
+        task.on_event(Event("training", step=step, steps=steps))
 
     found = fit_ensemble(
         mechanism.network,

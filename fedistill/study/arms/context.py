@@ -1,12 +1,12 @@
 """What every arm of a study works with, whatever its scheme: who to ask, who trains, where things are kept."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fedistill.config import Holdings, Simulation
+from fedistill.core.events import Kind, OnEvent, now
 from fedistill.core.store import Store
 from fedistill.errors import RunError
 from fedistill.study.arms.trainer import Trainer
@@ -35,7 +35,7 @@ class Desk:
     folder: RunFolder
     expected: Expected
     holdings: Sequence[Holdings]
-    on_event: Callable[[dict[str, Any]], None]
+    on_event: OnEvent
     begun: dict[Any, "asyncio.Task[Any]"] = field(default_factory=dict)
 
     @property
@@ -52,12 +52,11 @@ class Desk:
     def failed(self, site: str, job: str, why: str, trace: str = "") -> None:
         """Name a failure where people look: the progress, events.jsonl, and a file of its own."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
-        self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
+        self.on_event(now("failed", job=job, site=site, message=why))
 
-    def told(self, arm: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
+    def told(self, job: str, kind: Kind, message: str = "", *, seconds: float | None = None) -> None:
         """Say how far an arm, or a shadow, is; and at its end what it took."""
-        about = {"stage": stage, "message": message, "seconds": seconds}
-        self.on_event({"time": time.time(), "job": f"server: {arm}", **about})
+        self.on_event(now(kind, job=job, message=message, seconds=seconds))
 
     def require(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError where fewer sites answered than ``min_sites`` wants.

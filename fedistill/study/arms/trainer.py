@@ -122,7 +122,7 @@ class Trainer:
         data = pool.of_networks(list(missing))
         images = data[1].shape[0 if pool.draw is None else 1]
         numbers = ", ".join(str(index + 1) for index in missing)
-        name = f"server: {arm.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
+        name = f"{arm.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
         made, seconds = await self.coordinator.compute(
             f"{name} {next(iter(missing.values()))[:8]}",
             train_networks,
@@ -165,7 +165,7 @@ class Trainer:
         found = self.store.get("crossval", key)
         if found is not None:
             return [found[0][str(i)] for i in range(len(found[0]))]
-        name = f"server: {arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
+        name = f"{arm.name} lr {recipe.lr:g} cross-validation {key[:8]}"
         scores: list[torch.Tensor]
         scores, seconds = await self.coordinator.compute(
             name,
@@ -191,7 +191,7 @@ class Trainer:
         if key not in self._begun:  # points of a sweep may ask the same at one time
             self._begun[key] = asyncio.ensure_future(
                 self.coordinator.compute(
-                    f"server: validation {key[:16]}",
+                    f"validation {key[:16]}",
                     score_networks,
                     self.network(model),
                     [n.params for n in networks],
@@ -219,7 +219,7 @@ class Trainer:
         if found is not None:
             return found[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
-            f"server: {arm.name} on the test split {key[:8]}",
+            f"{arm.name} on the test split {key[:8]}",
             score_networks,
             self.network(arm.model),
             [n.params for n in networks],

@@ -148,7 +148,7 @@ class Auditing:
             trace = "\n".join(getattr(error, "__notes__", []))
             self.desk.failed(self.site, name, f"left out, and its partner with it: {error}", trace)
             return None
-        self.desk.told(name.removeprefix("server: "), "done", seconds=seconds)
+        self.desk.told(name, "done", seconds=seconds)
         found: Signals = signals
         return found
 

@@ -54,7 +54,7 @@ class Line:
 
     def shadow(self, number: int) -> str:
         """A shadow's job."""
-        return f"server: shadow {number + 1} of {self.name}"
+        return f"shadow {number + 1} of {self.name}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fedistill.config import Holdings, Job, Plan, Share, Simulation, everything, holdings
 from fedistill.config.scheme_settings import EVERYONE, scheme_named
+from fedistill.core.events import ignore
 from fedistill.core.store import Store, key_of
 from fedistill.methods import METHODS
 from fedistill.release.release import ENCODINGS
@@ -176,7 +177,7 @@ def _study(plan: Plan, simulation: Simulation, test: Any, held: Sequence[Holding
     """A study that is asked for its arms and never run."""
     nowhere = Path(tempfile.gettempdir()) / "fedistill-nowhere"
     wire = Coordinator(InlineGrid(CLIENT, [], {}), InlineExecutor(), simulation.federation.sites)
-    return Study(simulation, wire, RunFolder(nowhere, plan), Store(nowhere), test, held, on_event=lambda event: None)
+    return Study(simulation, wire, RunFolder(nowhere, plan), Store(nowhere), test, held, on_event=ignore)
 
 
 def _peak() -> int:

@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedistill.config import Share
+from fedistill.core.events import Event
 from fedistill.errors import PolicyError
 from fedistill.privacy.policy.disclosure import told, told_tally
 from fedistill.privacy.policy.floors import Told
@@ -49,7 +50,7 @@ def release(message: Message, context: Context) -> Message:
     outcomes = []
     for job in unpack_jobs(message.content):
         try:
-            outcomes.append(carry_out(job, site, emitter(job.name)))
+            outcomes.append(carry_out(job, site, emitter(job.name, seed=job.seed, partition=job.partition)))
         except PolicyError as refusal:
             outcomes.append(Outcome(job.name, site.name, refused=str(refusal)))
         except Exception as error:
@@ -97,7 +98,7 @@ def alone(message: Message, context: Context) -> Message:
     learned = train_alone(asked, share, site.store, private, gpus=site.gpus, on_event=on_event)
     learned = replace(learned, examples=told(learned.examples, site.policy.share_counts))
     mine.leaves(tuple(learned.params.values()))
-    on_event({"stage": "done", "final": True, "seconds": learned.seconds})
+    on_event(Event("done", seconds=learned.seconds))
     return Message(pack_learned(site.name, learned), reply_to=message)
 
 
@@ -107,7 +108,7 @@ def score(message: Message, context: Context) -> Message:
     site = here(context)
     refuse_scores(site)
     question = unpack_question(message.content)
-    emitter(question.name)({"stage": "scoring"})
+    emitter(question.name)(Event("scoring"))
     images = site.scored(question.partition, question.split)
     network = network_for(question.model, question.width, site.whole(question.partition))
     tallies = counts(network, question.params, images, members=question.members)

@@ -7,12 +7,12 @@ Private training (`site_private`) looks at none of them.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedistill.config import Share
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.seeds import spawn
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
@@ -26,8 +26,6 @@ from fedistill.training.recipe import Recipe
 from fedistill.training.search import settle
 from fedistill.transport.protocol.training_messages import Alone, Learned, Round
 from fedistill.transport.site.private_training import Private
-
-OnEvent = Callable[[dict[str, Any]], None]
 
 
 def train_round(
@@ -187,6 +185,6 @@ def _reporting(on_event: OnEvent) -> Callable[[int, int], None]:
     start = time.perf_counter()
 
     def on_step(step: int, steps: int) -> None:
-        on_event({"stage": "training", "step": step, "steps": steps, "seconds": time.perf_counter() - start})
+        on_event(Event("training", step=step, steps=steps, seconds=time.perf_counter() - start))
 
     return on_step
