@@ -3,18 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fedistill.config import Holdings, Plan, Simulation
+from fedistill.core.events import Event, OnEvent, ignore, now
 from fedistill.core.files import require_folder
 from fedistill.core.store import Store, key_of
 from fedistill.errors import RunError
 from fedistill.study.folder.environment import environment
-from fedistill.study.folder.event_log import NOTE
 from fedistill.study.folder.run_folder import RunFolder, opened
 from fedistill.study.orchestrator import Study
 from fedistill.study.planned import planned
@@ -64,7 +63,7 @@ def run(
     cache: Path | None = None,
     fresh: bool = False,
     workers: int | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: OnEvent = ignore,
     began: float | None = None,
 ) -> Finished:
     """Run a simulation, or all points of a sweep, to its rows.
@@ -95,7 +94,7 @@ def run(
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
     def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> Launched:
-        def listen(event: dict[str, Any]) -> None:
+        def listen(event: Event) -> None:
             folder.event(event)
             on_event(event)
 
@@ -133,17 +132,17 @@ def _conducted(
     store: Store,
     ready: Sequence[Ready],
     *,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: OnEvent,
 ) -> list[Study]:
     """The points' studies, all at once, to their ends."""
     for note in dict.fromkeys(note for data in ready for note in data.notes()):
-        on_event({"time": time.time(), "stage": NOTE, "message": note})
+        on_event(now("note", message=note))
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
-        here, about = folder.of_point(number), {"point": point.label} if plan.sweep else {}
+        here, label = folder.of_point(number), point.label if plan.sweep else ""
 
-        def listen(event: dict[str, Any], about: dict[str, Any] = about) -> None:
-            on_event({**about, **event})
+        def listen(event: Event, label: str = label) -> None:
+            on_event(replace(event, point=label))
 
         study = Study(
             point.simulation, coordinator, here, store, data.test, data.divided, val=data.val, on_event=listen
@@ -152,7 +151,7 @@ def _conducted(
 
     plans = planned(plan)
     folder.json("plan", plans)
-    on_event({"time": time.time(), "stage": "planned", "plan": plans})
+    on_event(now("planned", plan=plans))
 
     async def one(study: Study, label: str) -> None:
         try:
@@ -194,7 +193,7 @@ def _framed(
     with opened(out, plan, fresh=fresh) as folder:
         store = Store(
             (cache or folder.work).resolve(),
-            on_damage=lambda words: folder.event({"time": time.time(), "stage": "damaged file", "message": words}),
+            on_damage=lambda words: folder.event(now("damaged file", message=words)),
         )
         for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
             store.put(kind, key_of(detail), made)

@@ -126,7 +126,7 @@ def attacked(asked, *, rounds):
         task = Task(mine.take(np.flatnonzero(row)), None, seed=number, on_event=told.append)
         found.append(shadow(task, maker, others, mine, population))
     assert found[0].confidence.shape == (rounds, 60) and not found[0].distance and found[0].absent.all()
-    assert [event["step"] for event in told[:rounds]] == list(range(1, rounds + 1))
+    assert [event.step for event in told[:rounds]] == list(range(1, rounds + 1))
     return verdicts(found, design, seed=0, replicates=100)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedistill.core.events import Event
 from fedistill.transport.backend.events import emitter
 
 app = ClientApp()
@@ -85,8 +86,8 @@ def threads(message: Message, context: Context) -> Message:
 
     emit = emitter(str(message.content["job"]["name"]))
     for step in range(1000):
-        emit({"stage": "steps", "step": step})
-    emit({"stage": "steps", "final": True})
+        emit(Event("training", step=step))
+    emit(Event("done"))
     said = {"torch": torch.get_num_threads(), "omp": os.environ.get("OMP_NUM_THREADS", "")}
     return Message(RecordDict({"said": ConfigRecord(said)}), reply_to=message)
 
@@ -110,7 +111,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def total(array: np.ndarray, factor: float) -> float:
     """Server-side work."""
-    emitter("total")({"stage": "adding"})
+    emitter("total")(Event("training"))
     result = float(array.sum() * factor)
     array[:] = 0
     return result

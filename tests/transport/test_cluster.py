@@ -90,7 +90,7 @@ def a_study_survives(nodes: Cluster, tmp_path: Path) -> None:
     killed: list[str] = []
 
     def kill(event: dict[str, Any]) -> None:
-        if event.get("site") and event.get("message") == "on second" and not killed:
+        if event.get("site") and event.message == "on second" and not killed:
             killed.append(event["job"])
             nodes.kill("second")
 
@@ -112,11 +112,11 @@ def what_no_machine_can_run_any_more_is_given_up(runtime: Runtime, nodes: Cluste
         replies = list(runtime.grid.pull_messages([wanting]))
     [reply] = replies
     assert reply.error.code == NO_ROOM and "no machine is left" in reply.error.reason
-    assert "third is gone; its jobs are done elsewhere" in [event.get("message") for event in runtime.events()]
+    assert "third is gone; its jobs are done elsewhere" in [event.message for event in runtime.events()]
     nodes.start("fourth")
     until, told = time.monotonic() + 60, []
     while "fourth has joined" not in told and time.monotonic() < until:
         short = Message(RecordDict({"ask": ConfigRecord({"seconds": 0.5})}), 1, "query.doze")
         assert not next(iter(runtime.grid.send_and_receive([short], timeout=60))).has_error()
-        told += [event.get("message") for event in runtime.events()]
+        told += [event.message for event in runtime.events()]
     assert "fourth has joined" in told

@@ -50,7 +50,7 @@ def test_an_inline_runtime_collects_the_events_of_both() -> None:
         runtime.executor.submit("total", total, np.ones(2), 1.0)
         runtime.executor.poll()
         events = runtime.events()
-        assert [(event["job"], event["stage"]) for event in events] == [("total", "started"), ("total", "adding")]
+        assert [(event.job, event.kind) for event in events] == [("total", "started"), ("total", "training")]
         assert heard == events and runtime.events() == []
 
 

@@ -111,9 +111,9 @@ def named_jobs_report_and_keep_to_their_threads(runtime: Runtime) -> None:
     assert [(reply.content["said"]["torch"], reply.content["said"]["omp"]) for reply in replies] == [(1, "1"), (2, "2")]
     events = runtime.events()
     for name, site in (("one", "site0"), ("two", "site1")):
-        mine = [event for event in events if event["job"] == name]
-        assert mine[0]["stage"] == "started" and mine[0]["site"] == site
-        assert mine[1]["step"] == 0 and mine[-1]["final"] and len(mine) == 3
+        mine = [event for event in events if event.job == name]
+        assert mine[0].kind == "started" and mine[0].site == site
+        assert mine[1].step == 0 and mine[-1].kind == "done" and len(mine) == 3
 
 
 def failures_spoil_no_other(runtime: Runtime, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def deadlines_count_from_the_start(runtime: Runtime) -> None:
     assert (silent.error.code, silent.error.reason) == (SILENT, "cancelled twice: no event for silence_s = 4")
     assert all(reply.has_content() for reply in others)
     assert list(replies)[-2:] == [ids[0], ids[1]] or list(replies)[-2:] == [ids[1], ids[0]]
-    cancelled = [event["job"] for event in runtime.events() if event.get("stage") == "cancelled"]
+    cancelled = [event.job for event in runtime.events() if event.kind == "cancelled"]
     assert sorted(cancelled) == ["loud", "silent", "silent"]
 
 

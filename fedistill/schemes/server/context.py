@@ -1,13 +1,13 @@
 """The study's context: what every condition works with, whatever its scheme."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fedistill.config import Holdings, Simulation
+from fedistill.core.events import Kind, OnEvent, now
 from fedistill.core.single_flight import single_flight
 from fedistill.core.store import Store
 from fedistill.errors import RunError
@@ -57,7 +57,7 @@ class StudyContext:
     folder: Archive
     expected: Expected
     holdings: Sequence[Holdings]
-    on_event: Callable[[dict[str, Any]], None]
+    on_event: OnEvent
     begun: dict[Any, "asyncio.Task[Any]"] = field(default_factory=dict)
     releases: list[tuple[str, Release]] = field(default_factory=list)
     site_rows: list[SiteRow] = field(default_factory=list)
@@ -78,12 +78,11 @@ class StudyContext:
     def report_failure(self, site: str, job: str, why: str, trace: str = "") -> None:
         """Report a failure where people look: in the progress, in events.jsonl, and in a file of its own."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
-        self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
+        self.on_event(now("failed", job=job, site=site, message=why))
 
-    def report(self, condition: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
+    def report(self, job: str, kind: Kind, message: str = "", *, seconds: float | None = None) -> None:
         """Report how far a condition, or a shadow, is; and at its end how long it took."""
-        about = {"stage": stage, "message": message, "seconds": seconds}
-        self.on_event({"time": time.time(), "job": f"server: {condition}", **about})
+        self.on_event(now(kind, job=job, message=message, seconds=seconds))
 
     def require_sites(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError where fewer sites answered than ``min_sites`` wants.

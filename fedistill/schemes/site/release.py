@@ -1,11 +1,12 @@
 """A site that makes a Release of its own images: distil, encode, check against its own policy, keep."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fedistill.config import Job
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.errors import PolicyError
 from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for
@@ -23,7 +24,7 @@ from fedistill.transport.site.deployed_rules import require_own
 from fedistill.transport.site.ledger import Answers, account_of
 
 
-def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     """One job: distil, pack, check against the site's own policy, keep.
 
     Raises:
@@ -43,11 +44,11 @@ def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], 
         )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
     check_request(policy, _asked(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
-    waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
+    waiting = Event("waiting", message="another job makes what this one needs")
     store = Store(
         site.store.root,
         on_wait=lambda: on_event(waiting),
-        on_damage=lambda words: on_event({"stage": "damaged file", "message": words}),
+        on_damage=lambda words: on_event(Event("damaged file", message=words)),
     )
     account = account_of(job, site, train)
     task = Task(
@@ -99,7 +100,7 @@ def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], 
     data = answer.to_bytes()
     account.release(data, answers, item=item_of(job), per_class=_per_class(job, site))
     seconds = tuple(taken for _, taken, _ in done.values())
-    on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
+    on_event(Event("done", seconds=sum(seconds), bytes=len(data)))
     # Whether anybody has asked before is not for others to know.
     found = 0 if site.deployed else sum(kept for _, _, kept in done.values())
     examples = told(len(train), policy.share_counts)

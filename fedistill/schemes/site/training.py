@@ -7,12 +7,12 @@ Private training (`site_private`) looks at none of them.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedistill.config import Share
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.seeds import spawn
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
@@ -36,8 +36,6 @@ from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
 from fedistill.transport.site.ledger import account
 from fedistill.transport.site.scoring import network_for
-
-OnEvent = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +133,7 @@ def answer_alone(request: Alone, site: SiteContext) -> Learned:
     learned = train_alone(request, share, site.store, private, gpus=site.gpus, on_event=on_event)
     learned = replace(learned, examples=told(learned.examples, site.policy.share_counts))
     entry.leaves(tuple(learned.params.values()))
-    on_event({"stage": "done", "final": True, "seconds": learned.seconds})
+    on_event(Event("done", seconds=learned.seconds))
     return learned
 
 
@@ -259,6 +257,6 @@ def _reporting(on_event: OnEvent) -> Callable[[int, int], None]:
     start = time.perf_counter()
 
     def on_step(step: int, steps: int) -> None:
-        on_event({"stage": "training", "step": step, "steps": steps, "seconds": time.perf_counter() - start})
+        on_event(Event("training", step=step, steps=steps, seconds=time.perf_counter() - start))
 
     return on_step

@@ -114,7 +114,7 @@ class Auditing:
             trace = "\n".join(getattr(error, "__notes__", []))
             self.ctx.report_failure(self.site, name, f"left out, and its partner with it: {error}", trace)
             return None
-        self.ctx.report(name.removeprefix("server: "), "done", seconds=seconds)
+        self.ctx.report(name, "done", seconds=seconds)
         return signals
 
     async def _computed(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> tuple[Signals, float]:

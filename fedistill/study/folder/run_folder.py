@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import math
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import pandas as pd
 from fedistill.config import Plan
 from fedistill.config.find import read_toml
 from fedistill.config.literals import written, written_key
+from fedistill.core.events import Event
 from fedistill.core.files import write_atomic
 from fedistill.errors import PlanError, RunFolderError
 from fedistill.study.folder.event_log import append_event
@@ -58,9 +58,6 @@ RESULTS = (
 LONGEST_NAME = 200
 """Bytes of a file's name; most file systems take 255, of which writing a file whole needs some."""
 
-MEASURED = ("loss", "validation_auc", "expert", "epoch")
-"""Of events, those that only some have."""
-
 
 class RunFolder:
     """A folder that belongs to one plan. Make one with `opened`.
@@ -81,13 +78,9 @@ class RunFolder:
     def work(self) -> Path:
         return self.root / "work"
 
-    def event(self, event: dict[str, Any]) -> None:
-        """Append one event; the driver alone writes them. Numbers that curves are drawn of are there where measured."""
-        names = ("time", "run", "job", "site", "stage", "step", "steps", "seconds", "message")
-        run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
-        line = {name: {**event, "run": run}.get(name) for name in names}
-        line |= {name: event[name] for name in MEASURED if math.isfinite(event.get(name, math.nan))}
-        append_event(self.root, line)
+    def event(self, event: Event) -> None:
+        """Append one event; the driver alone writes them."""
+        append_event(self.root, event)
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write NAME.csv."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fedistill.core.events import Event
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
 from fedistill.methods import METHODS, experts
@@ -81,9 +82,9 @@ def distilling(task: Task, scheme: str, settings: Any, threads: int) -> dict[str
         steps: dict[str, int] = {}
 
         def work(clock: Clock) -> None:
-            def listen(event: Mapping[str, Any]) -> None:
-                if event.get("steps") and event.get("step"):
-                    steps["all"] = int(event["steps"])
+            def listen(event: Event) -> None:
+                if event.steps and event.step:
+                    steps["all"] = event.steps
                     clock.tick()
 
             method.run(replace(task, on_event=listen, remember=_made_up(task, settings)), quiet)

@@ -13,8 +13,9 @@ from typing import Any
 
 import ray
 
+from fedistill.core.events import Event, Kind, now
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import KEPT, Event, Mailbox
+from fedistill.transport.backend.events import KEPT, Mailbox
 from fedistill.transport.backend.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
 from fedistill.transport.backend.machines import Machines
 from fedistill.transport.backend.ray_task import RETRIES, Task, result_of
@@ -144,9 +145,9 @@ class Dispatcher:
                 # The driver's clock, for those of other machines may differ. Ray starting a job again after its
                 # process died is a start like the first.
                 task.heard = self._listened
-                again = task.started is not None and event.get("stage") == "started"
+                again = task.started is not None and event.kind == "started"
                 if again:
-                    self._note(task, "its process died; it was started again", stage="started again")
+                    self._note(task, "its process died; it was started again", kind="started again")
                 if again or task.started is None:
                     task.started = task.heard
 
@@ -176,7 +177,7 @@ class Dispatcher:
             return
         self._looked = time.monotonic()
         for line in self._machines.look():
-            self._events.append({"stage": "machine", "message": line, "time": time.time(), "job": "cluster"})
+            self._events.append(now("machine", message=line, job="cluster"))
         for task in [*self._out.values(), *(task for lane in self._waiting.values() for task in lane)]:
             if not self._machines.fit(task.options):
                 has, asks = self._machines.lacking(task.options)
@@ -187,8 +188,8 @@ class Dispatcher:
         self.cancel(task)
         task.done(failure)
 
-    def _note(self, task: Task, message: str, *, stage: str = "cancelled") -> None:
-        self._events.append({**task.about, "stage": stage, "message": message, "time": time.time(), "job": task.job})
+    def _note(self, task: Task, message: str, *, kind: Kind = "cancelled") -> None:
+        self._events.append(now(kind, message=message, job=task.job, **task.about))
 
 
 def _mailbox() -> Any:

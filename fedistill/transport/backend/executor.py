@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fedistill.core.events import Event, OnEvent, ignore
 from fedistill.errors import RunError
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import Event, Sink, delivered_to, emitter
+from fedistill.transport.backend.events import About, delivered_to, emitter
 from fedistill.transport.backend.failure import Failure
 from fedistill.transport.backend.job import attempt, run_function
 
@@ -32,7 +33,7 @@ class Executor(Protocol):
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
-        about: Event | None = None,
+        about: About | None = None,
     ) -> None:
         """Queue ``function(*args)``. ``key`` names it in ``poll`` and in its events, into which ``about`` goes as well.
 
@@ -56,10 +57,10 @@ class InlineExecutor:
         busy: where the seconds that items compute are entered.
     """
 
-    def __init__(self, *, sink: Sink = lambda event: None, busy: Busy | None = None) -> None:
+    def __init__(self, *, sink: OnEvent = ignore, busy: Busy | None = None) -> None:
         self._sink = sink
         self._busy = busy or Busy()
-        self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int, Event]] = deque()
+        self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...], int, About]] = deque()
 
     def submit(
         self,
@@ -69,7 +70,7 @@ class InlineExecutor:
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
-        about: Event | None = None,
+        about: About | None = None,
     ) -> None:
         """See ``Executor``."""
         require_importable(function)
@@ -85,8 +86,8 @@ class InlineExecutor:
             return []
         key, function, args, threads, about = self._waiting.popleft()
         values = tuple(each.handle if isinstance(each, Shared) else each for each in args)
-        with delivered_to(lambda event: self._sink({**about, **event})):
-            emitter(key)({"stage": "started"})
+        with delivered_to(self._sink, about):
+            emitter(key)(Event("started"))
             # Copies, as on Ray: a function that writes to its arguments must not change the driver's.
             values = pickle.loads(pickle.dumps(values))
             start = time.perf_counter()

@@ -6,8 +6,9 @@ from typing import Any
 
 from flwr.clientapp import ClientApp
 
+from fedistill.core.events import Event, OnEvent, ignore
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import Sink, delivered_to, emitter
+from fedistill.transport.backend.events import delivered_to, emitter
 from fedistill.transport.backend.failure import Failure
 from fedistill.transport.backend.grid import SimulatedGrid
 from fedistill.transport.backend.job import about, answer, attempt, job_name, load
@@ -33,7 +34,7 @@ class InlineGrid(SimulatedGrid):
         nodes: Sequence[Node],
         run_config: Mapping[str, Any],
         *,
-        sink: Sink = lambda event: None,
+        sink: OnEvent = ignore,
         busy: Busy | None = None,
         run_id: int = 1,
     ) -> None:
@@ -52,9 +53,8 @@ class InlineGrid(SimulatedGrid):
         message_id = min(self._unanswered(message_ids), key=int)
         message = self._sent[message_id]
         node = self.nodes[message.metadata.dst_node_id]
-        said = about(message, node)
-        with delivered_to(lambda event: self._sink({**said, **event})):
-            emitter(job_name(message, node))({"stage": "started"})
+        with delivered_to(self._sink, about(message, node)):
+            emitter(job_name(message, node))(Event("started"))
             app = attempt(load, self._app) if isinstance(self._app, str) else self._app
             start = time.perf_counter()
             outcome = (

@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 
 from fedistill.core.text import printable
 from fedistill.errors import RunError
-from fedistill.transport.backend.events import Event
+from fedistill.transport.backend.events import About
 from fedistill.transport.backend.failure import from_exception
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
@@ -29,7 +29,7 @@ def job_name(message: Message, node: Node) -> str:
     return f"{node.name}/{message.metadata.message_id}"
 
 
-def about(message: Message, node: Node) -> Event:
+def about(message: Message, node: Node) -> About:
     """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
     record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
     return {

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from fedistill.transport.backend.dispatch import Dispatcher
-from fedistill.transport.backend.events import Event
+from fedistill.transport.backend.events import About
 from fedistill.transport.backend.executor import Shared, as_result, require_importable
 from fedistill.transport.backend.job import run_function
 from fedistill.transport.backend.ray_task import Task, ray_options
@@ -34,7 +34,7 @@ class RayExecutor:
         num_cpus: float = 1,
         num_gpus: float = 0,
         threads: int = 1,
-        about: Event | None = None,
+        about: About | None = None,
     ) -> None:
         """See ``Executor``."""
         require_importable(function)

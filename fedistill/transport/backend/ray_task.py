@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from fedistill.transport.backend.compute_time import Lane
-from fedistill.transport.backend.events import Event
+from fedistill.transport.backend.events import About
 from fedistill.transport.backend.failure import DIED, Failure, from_exception
 
 RETRIES = 2
@@ -33,7 +33,7 @@ class Task:
     done: Callable[[Any], None]
     options: dict[str, Any]
     threads: int = 1
-    about: Event = field(default_factory=dict)
+    about: About = field(default_factory=dict)
     deadline_s: float | None = None
     silence_s: float | None = None
     shared: tuple[Any, ...] = ()

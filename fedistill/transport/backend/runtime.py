@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.errors import RunError, UserError
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import KEPT, Event, Sink
+from fedistill.transport.backend.events import KEPT
 from fedistill.transport.backend.executor import Executor, InlineExecutor
 from fedistill.transport.backend.grid import SimulatedGrid
 from fedistill.transport.backend.inline_grid import InlineGrid
@@ -71,7 +72,7 @@ def open_runtime(
     workers: int | None = None,
     deadline_s: float | None = None,
     silence_s: float | None = 600.0,
-    on_event: Sink | None = None,
+    on_event: OnEvent | None = None,
 ) -> Iterator[Runtime]:
     """Open a runtime; on leaving, however that happens, everything still running is cancelled and Ray is stopped.
 

@@ -31,10 +31,11 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.json_lines import append_line
 from fedistill.core.text import printable
-from fedistill.transport.backend.events import Event, Sink, delivered_to, emitter
-from fedistill.transport.backend.failure import Failure
+from fedistill.transport.backend.events import delivered_to, emitter
+from fedistill.transport.backend.failure import Failure, class_of
 from fedistill.transport.backend.job import answer, attempt, job_name
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
@@ -44,7 +45,8 @@ from fedistill.transport.site.request_log import request_events
 APP = "fedistill.transport.site.app:app"
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
-REFUSALS = ("PolicyError: ", "LedgerError: ")
+REFUSALS = ("PolicyError", "LedgerError")
+"""Errors by which a site says no: their words go out."""
 PATHS = ("ledger", "store", "data-root")
 """Of what a site knows of itself, where its files lie."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
@@ -86,7 +88,7 @@ def answer_while(
             time.sleep(POLL_SECONDS)
 
 
-def _one(client: Any, node: Node, sink: Sink) -> str:
+def _one(client: Any, node: Node, sink: OnEvent) -> str:
     """One message: fetched, answered by the installed app, sent back. How that went, in a line."""
     beat = _Beat(client)
     start, name = time.monotonic(), "a message"
@@ -95,7 +97,7 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         here = replace(node, node_id=context.node_id)
         kind = printable(message.metadata.message_type, most=60)
         name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
-        with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
+        with delivered_to(sink, {"run": run.run_id, "site": node.name}):
             on_event = emitter(job_name(message, here))
             outcome = attempt(_logged, message, here, run.run_id, on_event)
             beat.end()
@@ -115,16 +117,16 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         client.close()
 
 
-def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Message:
+def _logged(message: Message, here: Node, run_id: int, on_event: OnEvent) -> Message:
     """Answer a message when the log has it: what cannot be logged is not answered."""
     for event in request_events(message, run_id=run_id):
         on_event(event)
-    on_event({"stage": "started", "message": printable(message.metadata.message_type, most=60)})
+    on_event(Event("started", message=printable(message.metadata.message_type, most=60)))
     return answer(APP, message, here, {}, run_id)
 
 
 def _discreet(
-    outcome: Message | Failure, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
+    outcome: Message | Failure, message: Message, on_event: OnEvent, *, own: Mapping[str, str | int | bool | float]
 ) -> tuple[Message, str]:
     """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
     went, for people.
@@ -135,9 +137,9 @@ def _discreet(
         own: what the site knows of itself.
     """
     if isinstance(outcome, Failure):
-        stage = "refused" if outcome.line.startswith(REFUSALS) else "failed"
-        on_event({"stage": stage, "final": True, "message": outcome.reason})
-        line = _placeless(outcome.line, own) if outcome.line.startswith(REFUSALS) else _outside(outcome.line)
+        refused = outcome.error in REFUSALS
+        on_event(Event("refused" if refused else "failed", message=outcome.reason))
+        line = _placeless(outcome.line, own) if refused else _outside(outcome.error)
         return Message(Error(code=outcome.code, reason=line), reply_to=message), printable(outcome.line)
     reply = outcome
     how = []
@@ -145,14 +147,14 @@ def _discreet(
         for record in reply.content.config_records.values():
             if record.get("error"):
                 line, trace = str(record["error"]), str(record["trace"])
-                on_event({"stage": "failed", "final": True, "message": f"{line}\n\n{trace}"})
-                record["error"], record["trace"] = _outside(line), ""
+                on_event(Event("failed", message=f"{line}\n\n{trace}"))
+                record["error"], record["trace"] = _outside(class_of(line)), ""
                 how.append(line)
             elif record.get("refused"):
-                on_event({"stage": "refused", "final": True, "message": str(record["refused"])})
+                on_event(Event("refused", message=str(record["refused"])))
                 how.append(str(record["refused"]))
                 record["refused"] = _placeless(str(record["refused"]), own)
-    on_event({"stage": "answered", "final": True})
+    on_event(Event("answered"))
     return reply, printable("; ".join(dict.fromkeys(how)) or "answered", most=1000)
 
 
@@ -167,13 +169,13 @@ def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
     return text
 
 
-def _outside(line: str) -> str:
-    """What others are told of an error.
+def _outside(error: str) -> str:
+    """Return what others are told of an error.
 
-    >>> _outside("DataError: /data/patients.npz cannot be read")
+    >>> _outside("DataError")
     'DataError at the site, whose own log says more'
     """
-    return f"{line.partition(':')[0]} at the site, whose own log says more"
+    return f"{error} at the site, whose own log says more"
 
 
 class _Beat:
@@ -213,7 +215,7 @@ def _client(address: str, *interceptors: Any) -> Any:
     )
 
 
-def _sink_to(path: Path) -> Callable[[Event], None]:
+def _sink_to(path: Path) -> OnEvent:
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    return lambda event: append_line(path, event)
+    return lambda event: append_line(path, event.as_json())

@@ -15,10 +15,10 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedistill.config import Job
+from fedistill.core.events import Event, OnEvent, ignore
 from fedistill.errors import ReleaseError, RunError
 from fedistill.models import Network
 from fedistill.training.metrics import Tally
-from fedistill.transport.backend.events import Event
 from fedistill.transport.backend.executor import Executor
 from fedistill.transport.backend.grid import SimulatedGrid
 from fedistill.transport.protocol.message_hash import likeness
@@ -93,7 +93,7 @@ class Coordinator:
         sites: tuple[str, ...],
         *,
         events: Callable[[], list[Event]] = list,
-        on_event: Callable[[Event], None] = lambda event: None,
+        on_event: OnEvent = ignore,
     ) -> None:
         self._grid, self._executor, self._sites = grid, executor, sites
         self._events, self._on_event = events, on_event

@@ -15,11 +15,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedistill.config import Plan, Simulation, Site
 from fedistill.config.scheme import EVERYONE, scheme_named
+from fedistill.core.events import OnEvent, ignore
 from fedistill.core.files import PRIVATE_FOLDER
 from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.training.device import device_for
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import Event
 from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
@@ -97,7 +97,7 @@ def launch(
     store: Path,
     data_root: str | None,
     workers: int | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Launched:
     """Run a plan's studies, all on one runtime, on this machine or a Ray cluster.
 
