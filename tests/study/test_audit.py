@@ -159,7 +159,7 @@ def test_a_shadow_that_fails_takes_its_partner_along(tmp_path, monkeypatch):
     found = pd.read_csv(done.root / "privacy.csv")
     assert (found["shadows"] == 6).all()
     [failed] = [event for event in told(done.root) if event["kind"] == "failed"]
-    assert failed["job"] == "server: shadow 3 of random ipc 2" and "its partner" in failed["message"]
+    assert failed["job"] == "shadow 3 of random ipc 2" and "its partner" in failed["message"]
     assert "diverged" in (done.root / "failures" / "server:-shadow-3-of-random-ipc-2.txt").read_text()
 
 

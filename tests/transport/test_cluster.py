@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from tiny import same
 
 from fedistill.config import load_plan
+from fedistill.core.events import Event
 from fedistill.errors import PlanError
 from fedistill.report.html.page import rebuild
 from fedistill.study import run
@@ -89,9 +90,9 @@ def a_study_survives(nodes: Cluster, tmp_path: Path) -> None:
     whole = run(load_plan(str(tmp_path / "three.toml")), out=tmp_path / "whole", engine="inline")
     killed: list[str] = []
 
-    def kill(event: dict[str, Any]) -> None:
-        if event.get("site") and event.message == "on second" and not killed:
-            killed.append(event["job"])
+    def kill(event: Event) -> None:
+        if event.site and event.message == "on second" and not killed:
+            killed.append(event.job)
             nodes.kill("second")
 
     out = tmp_path / "run"
