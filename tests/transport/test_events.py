@@ -5,8 +5,9 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.core.events import Event
 from fedistill.transport.backend.events import Mailbox, delivered_to, emitter
-from fedistill.transport.backend.inline_grid import InlineGrid
+from fedistill.transport.backend.inline import InlineBackend
 from fedistill.transport.backend.nodes import Node
+from fedistill.transport.backend.site_grid import SiteGrid
 
 
 class Clock:
@@ -72,7 +73,9 @@ def test_whoever_runs_a_job_says_whose_it_is_and_the_job_its_repeat() -> None:
 
 def test_inline_events_arrive_while_the_job_runs_under_the_name_the_server_gave() -> None:
     seen: list[Event] = []
-    grid = InlineGrid(app, [Node(1, "north", {"partition-id": 0, "num-partitions": 1})], {}, sink=seen.append)
+    grid = SiteGrid(
+        app, [Node(1, "north", {"partition-id": 0, "num-partitions": 1})], {}, backend=InlineBackend(seen.append)
+    )
     named = RecordDict({"job": ConfigRecord({"name": "north/dc/0"})})
     grid.send_and_receive([Message(named, 1, "query.threads"), Message(RecordDict(), 1, "query.echo")])
     assert [(event.job, event.kind) for event in seen] == [

@@ -9,13 +9,13 @@ from apps import count_threads, doze, fail, total
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import RunError, UserError
-from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import open_runtime
+from fedistill.transport.backend.server_work import ServerWork
 
 
 def test_one_item_per_poll_and_arguments_stay_as_they_were() -> None:
-    executor = InlineExecutor()
+    executor = ServerWork()
     array = np.ones(4, dtype=np.float32)
     executor.submit("two", total, array, 2.0)
     executor.submit("three", total, executor.share(array), 3.0)
@@ -24,7 +24,7 @@ def test_one_item_per_poll_and_arguments_stay_as_they_were() -> None:
 
 
 def test_a_failure_comes_as_an_error_with_its_traceback() -> None:
-    executor = InlineExecutor()
+    executor = ServerWork()
     executor.submit("bad", fail)
     [(key, error)] = executor.poll()
     assert key == "bad" and isinstance(error, RunError) and str(error) == "ArithmeticError: no sum"
@@ -33,7 +33,7 @@ def test_a_failure_comes_as_an_error_with_its_traceback() -> None:
 
 def test_threads_are_as_asked_and_then_as_before() -> None:
     before = torch.get_num_threads()
-    executor = InlineExecutor()
+    executor = ServerWork()
     executor.submit("threads", count_threads, threads=before + 1)
     assert executor.poll() == [("threads", before + 1)]
     assert torch.get_num_threads() == before
@@ -41,7 +41,7 @@ def test_threads_are_as_asked_and_then_as_before() -> None:
 
 def test_work_that_another_process_could_not_import_is_refused() -> None:
     with pytest.raises(RunError, match="top of a module"):
-        InlineExecutor().submit("bad", lambda: 1)
+        ServerWork().submit("bad", lambda: 1)
 
 
 def test_an_inline_runtime_collects_the_events_of_both() -> None:

@@ -16,8 +16,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from fedistill.errors import PlanError, RunError
 from fedistill.transport.backend.failure import DEADLINE, RAISED, SILENT
 from fedistill.transport.backend.nodes import Node
-from fedistill.transport.backend.ray_grid import Limits, RayGrid
 from fedistill.transport.backend.runtime import AUTH, Runtime, open_runtime
+from fedistill.transport.backend.site_grid import Limits, SiteGrid
 
 SITES = 4
 
@@ -163,7 +163,7 @@ def each_job_on_a_gpu_has_a_process(runtime: Runtime) -> None:
 
 def deadlines_count_from_the_start(runtime: Runtime) -> None:
     grid = runtime.grid
-    assert isinstance(grid, RayGrid)
+    assert isinstance(grid, SiteGrid)
     # One job hangs but talks, one hangs in silence and is tried twice; eight more would be late if their time in the
     # queue counted. The eight go when the silent one is first cancelled, and have eight seconds even on a busy machine.
     grid._limits = Limits(deadline_s=12, silence_s=None)

@@ -19,8 +19,8 @@ from fedistill.core.events import Event, OnEvent, ignore
 from fedistill.errors import ReleaseError, RunError
 from fedistill.models import Network
 from fedistill.training.metrics import Tally
-from fedistill.transport.backend.executor import Executor
-from fedistill.transport.backend.grid import SimulatedGrid
+from fedistill.transport.backend.server_work import ServerWork
+from fedistill.transport.backend.site_grid import SiteGrid
 from fedistill.transport.protocol.message_hash import likeness
 from fedistill.transport.protocol.messages import (
     RELEASE,
@@ -89,7 +89,7 @@ class Coordinator:
     def __init__(
         self,
         grid: Grid,
-        executor: Executor,
+        executor: ServerWork,
         sites: tuple[str, ...],
         *,
         events: Callable[[], list[Event]] = list,
@@ -159,7 +159,7 @@ class Coordinator:
 
     async def _who_is_who(self) -> dict[str, int]:
         """Node ids by site. On our own grids they are the sites' order; elsewhere the nodes are asked."""
-        if isinstance(self._grid, SimulatedGrid):
+        if isinstance(self._grid, SiteGrid):
             return {node.name: node_id for node_id, node in self._grid.nodes.items()}
         waited = 0.0
         while len(ids := list(self._grid.get_node_ids())) < len(self._sites) and waited < WAIT_FOR_SITES_SECONDS:

@@ -20,9 +20,9 @@ from fedistill.core.files import PRIVATE_FOLDER
 from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.training.device import device_for
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
+from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.deploy.deadline_grid import PatientGrid
 from fedistill.transport.deploy.deployed import find_sites, status_told
 from fedistill.transport.server.coordinator import Coordinator
@@ -165,10 +165,10 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
                 wire: Any = grid  # Flower's own over HTTP, which tells more of nodes than every grid must
                 found = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
                 patient = PatientGrid(grid, deadline_s=deadline)
-                conduct(Coordinator(patient, InlineExecutor(), sites).at(found, ""))
+                conduct(Coordinator(patient, ServerWork(), sites).at(found, ""))
             return
         simulation, conduct = prepare(context.run_config)
-        conduct(Coordinator(grid, InlineExecutor(), simulation.federation.sites))
+        conduct(Coordinator(grid, ServerWork(), simulation.federation.sites))
 
     app.main()(main)
     return app
