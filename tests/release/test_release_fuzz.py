@@ -15,7 +15,7 @@ from fedistill.errors import FedistillError, ReleaseError
 from fedistill.methods import privacy_statement, settings_for
 from fedistill.release.header import LARGEST_HEADER
 from fedistill.release.release import Packed, Release
-from fedistill.schemes.server.pool import pooled
+from fedistill.schemes.server.pool import build_pool
 from fedistill.transport.server.release_validation import Expected, inspect
 
 JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, "float32", 1)
@@ -54,7 +54,7 @@ def taken_or_refused(data: bytes) -> bool:
     except FedistillError as error:
         str(error).encode()
         return False
-    assert torch.isfinite(pooled([release], 2, {}, classes=3).images).all()
+    assert torch.isfinite(build_pool([release], 2, {}, classes=3).images).all()
     (release.privacy + json.dumps(dict(release.provenance), allow_nan=False)).encode()
     return True
 

@@ -11,7 +11,7 @@ from fedistill.config import holdings, load_plan
 from fedistill.methods import METHODS, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.report.terminal.cost import print_cost
-from fedistill.schemes.server.work import grown, weight
+from fedistill.schemes.server.work import expected_steps, weight
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
 from fedistill.study.forecast.benchmark import Clock, distilling, run_until_enough
@@ -67,10 +67,10 @@ def test_tasks_are_those_of_the_run(plan, found, tmp_path):
 
 def test_steps_of_a_pool(plan):
     simulation = plan.first  # 4 steps, at most 8; step sizes 0.01 and 0.03, one pilot each, two networks
-    assert grown(simulation, grows=False, chooses=True) == (3 * 4, 2)  # two pilots, one of them kept, and one more
-    assert grown(simulation, grows=False, chooses=False) == (2 * 4, 0)
+    assert expected_steps(simulation, grows=False, chooses=True) == (3 * 4, 2)  # two pilots, one kept, and one more
+    assert expected_steps(simulation, grows=False, chooses=False) == (2 * 4, 0)
     # Without a budget both are tried at 8 as well; the one more has 4 steps or 8.
-    assert grown(simulation, grows=True, chooses=True) == (((2 * 12 + 4) + (2 * 12 + 8)) / 2, 4)
+    assert expected_steps(simulation, grows=True, chooses=True) == (((2 * 12 + 4) + (2 * 12 + 8)) / 2, 4)
 
 
 def test_weight_counts_what_an_iteration_looks_at(plan):

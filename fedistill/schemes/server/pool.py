@@ -59,7 +59,7 @@ class Pool:
         return torch.stack(images), torch.stack(labels)  # every draw has as many images
 
 
-def pooled(
+def build_pool(
     releases: Sequence[Release],
     ipc: int | None,
     missing: dict[str, str],

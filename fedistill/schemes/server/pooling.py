@@ -43,10 +43,10 @@ def chosen(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None, exampl
     return torch.cat(taken).sort().values  # in the order of the pool: one that needs no weighing is left as it is
 
 
-def believed(examples: Sequence[int]) -> list[int]:
+def cap_counts(examples: Sequence[int]) -> list[int]:
     """Counts that nobody can check, cut so that no site counts for more than all the others together.
 
-    >>> believed([500, 300, 10**7]), believed([546, 300, 273]), believed([546])
+    >>> cap_counts([500, 300, 10**7]), cap_counts([546, 300, 273]), cap_counts([546])
     ([500, 300, 800], [546, 300, 273], [546])
     """
     total = sum(examples)

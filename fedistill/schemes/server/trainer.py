@@ -39,7 +39,7 @@ class Trained:
     seconds: float
 
 
-def trained_elsewhere(params: Params, seconds: float) -> Trained:
+def trained_by_sites(params: Params, seconds: float) -> Trained:
     """A network that sites trained, by the name its parameters give it."""
     digest = hashlib.sha256()
     for value in params:

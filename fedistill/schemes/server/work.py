@@ -70,7 +70,7 @@ class Forecast:
         simulation, images = self.simulation, self.pool_size(condition.ipc)
         networks, first = simulation.networks, condition.seed == 0 and not condition.left_out
         within = len(fold_sizes(images)) if simulation.recipe.chosen_on == "pool" else 0
-        steps, asked = grown(simulation, grows=condition.ipc is None, chooses=first, folds=within)
+        steps, asked = expected_steps(simulation, grows=condition.ipc is None, chooses=first, folds=within)
         scored = networks * self.test + asked * self.validated
         if simulation.recipe.chosen_on == "coordinator":
             asked = 0.0  # scored where they were trained: nothing crosses
@@ -84,7 +84,7 @@ def weight(images: ImageSet, ipc: int | None, batch_real: int | None) -> int:
     return synthetic + (0 if batch_real is None else sum(min(batch_real, n) for n in held))
 
 
-def grown(simulation: Simulation, *, grows: bool, chooses: bool, folds: int = 0) -> tuple[float, float]:
+def expected_steps(simulation: Simulation, *, grows: bool, chooses: bool, folds: int = 0) -> tuple[float, float]:
     """Return SGD steps of all networks of a pool, and networks that are scored on validation images.
 
     Args:

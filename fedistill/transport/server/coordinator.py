@@ -36,7 +36,13 @@ from fedistill.transport.protocol.messages import (
     unpack_tallies,
 )
 from fedistill.transport.protocol.traffic import Traffic, encoded_size
-from fedistill.transport.protocol.training_messages import ALONE, Alone, Learned, pack_alone, unpack_learned
+from fedistill.transport.protocol.training_messages import (
+    ALONE,
+    LocalTrainReply,
+    LocalTrainRequest,
+    pack_alone,
+    unpack_learned,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +249,7 @@ class Coordinator:
         except UNREADABLE as error:
             return f"a reply that cannot be read: {shown_line(error)}"
 
-    async def alone(self, request: Alone, network: Network) -> Learned | str:
+    async def train_locally(self, request: LocalTrainRequest, network: Network) -> LocalTrainReply | str:
         """Networks a site trained by itself; or one line on why there are none."""
         node = self.node_of(request.site)
         if node is None:

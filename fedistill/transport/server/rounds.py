@@ -26,7 +26,7 @@ from fedistill.models import Network, Params
 from fedistill.transport.flower_internals import SERVER_ID, acting_as
 from fedistill.transport.protocol.messages import shown_line
 from fedistill.transport.protocol.training_messages import (
-    Round,
+    RoundSettings,
     addressed,
     arrays_of,
     check_round_reply,
@@ -140,7 +140,7 @@ async def train_round(
     number: int,
     network: Network,
     params: Params,
-    asked: Round,
+    asked: RoundSettings,
     *,
     sites: Sequence[str],
     name: str,
