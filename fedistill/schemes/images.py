@@ -37,11 +37,11 @@ from fedistill.schemes.server.shadows import (
     AuditTarget,
     Images,
     ShadowSpec,
-    about_shadows,
-    capped,
+    cap_steps,
     network_seeds,
-    shadow_networks,
-    task_of,
+    shadow_detail,
+    task_arguments,
+    train_shadow_networks,
 )
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.work import Forecast, Training, expected_steps
@@ -152,7 +152,7 @@ class ImageScheme(StudyScheme):
         )
         recipe = self._native(pool) if condition.recipe == "native" else (await self.choice(ctx, condition)).recipe
         count = ctx.simulation.networks
-        networks = await ctx.trainer.networks(condition, pool, recipe, range(count))
+        networks = await ctx.trainer.train(condition, pool, recipe, range(count))
         scores = await ctx.trainer.test(condition, networks)
         steps = [recipe.steps_for(len(pool.of_network(i)[0])) for i in range(count)]
         seconds = [network.seconds for network in networks]
@@ -285,7 +285,7 @@ class ImageScheme(StudyScheme):
         """Return the specification of shadows that distil and join the pool of the other sites' Releases."""
         simulation, model = ctx.simulation, ctx.simulation.models[0]
         chosen = await self.choice(ctx, Condition(0, self.name, target.ipc, 0, model, "common"))
-        recipe, network = capped(simulation, chosen.recipe), ctx.trainer.network(model)
+        recipe, network = cap_steps(simulation, chosen.recipe), ctx.trainer.network(model)
         dataset, values = data.attacked.images.name, simulation.settings(self.name)
         settings = settings_for(self.method, values, ipc=target.ipc, dataset=dataset)
         releases = await self.releases(ctx, 0, target.ipc, 0)
@@ -304,7 +304,7 @@ class ImageScheme(StudyScheme):
             [_images(releases[name], target.ipc) for name in after],
         )
         about = {
-            **about_shadows(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
             "settings": asdict(settings),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
@@ -312,7 +312,7 @@ class ImageScheme(StudyScheme):
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
         }
-        return ShadowSpec(maker, settings, others, key_of(about), about, task_of(simulation, target.ipc))
+        return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
         """Yield the training of one shadow's networks on the pool."""
@@ -413,7 +413,9 @@ class ImageShadow:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         images, labels = self.join(release.images, release.labels, others)
-        networks = shadow_networks(task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror)
+        networks = train_shadow_networks(
+            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
+        )
         return release, networks
 
     def released(self, task: Task) -> SyntheticSet:

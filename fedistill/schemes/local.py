@@ -36,11 +36,11 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     ShadowSpec,
-    about_shadows,
-    capped,
+    cap_steps,
     network_seeds,
-    shadow_networks,
-    task_of,
+    shadow_detail,
+    task_arguments,
+    train_shadow_networks,
 )
 from fedistill.schemes.server.trainer import Trained, trained_by_sites
 from fedistill.schemes.server.work import Forecast, Training, expected_steps
@@ -298,18 +298,18 @@ class LocalScheme(SiteNetworks):
         settings = self.read(simulation.settings(self.name))
         private, seeds = self.training(simulation.settings(self.name)), network_seeds(simulation)
         if private is None:
-            recipe = capped(simulation, reply.recipe)
+            recipe = cap_steps(simulation, reply.recipe)
         else:
             # The epsilon is for all of these steps, and for one network.
             recipe, seeds = reply.recipe, seeds[:1]
         network = ctx.trainer.network(simulation.models[0])
         maker = LocalShadow(network, recipe, seeds, data.attacked.images.mirror, private)
         about = {
-            **about_shadows(simulation, data, method=None, network=network, recipe=recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=None, network=network, recipe=recipe, seeds=seeds),
             "private": None if private is None else asdict(private),
             "version": [DPSGD_VERSION if private else 0, FIT_VERSION, VERSION],
         }
-        return ShadowSpec(maker, settings, None, key_of(about), about, task_of(simulation, None))
+        return ShadowSpec(maker, settings, None, key_of(about), about, task_arguments(simulation, None))
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
         """Yield the training of one shadow's networks on half of the site's images."""
@@ -364,7 +364,7 @@ class LocalShadow:
         """Return no images, and the networks."""
         if self.private is None:
             x, y = task.images.pixels(), task.images.targets()
-            return None, shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
+            return None, train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
         return None, [self._privately(task, self.private, number, seed) for number, seed in enumerate(self.seeds)]
 
     def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:

@@ -38,15 +38,15 @@ from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.local import PrivateTraining, guarantee_of
 from fedistill.schemes.server.condition import Condition, Result, network_seed
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.federated_eval import tallied
+from fedistill.schemes.server.federated_eval import sum_tallies
 from fedistill.schemes.server.round_history import RoundHistory, RunKey
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     ShadowSpec,
-    about_shadows,
     network_seeds,
-    task_of,
+    shadow_detail,
+    task_arguments,
 )
 from fedistill.schemes.server.trainer import trained_by_sites
 from fedistill.schemes.server.work import Forecast, Training
@@ -342,7 +342,7 @@ class RoundsScheme(StudyScheme):
         names = ctx.trainer.network(run_key.model).names
         stacked = dict(zip(names, _stacked(params), strict=True))
         name = f"validation {run_key.name}"
-        totals = await tallied(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
+        totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
         return [(total.auc, total.balanced_accuracy) for total in totals]
 
     async def _tested(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
@@ -429,7 +429,7 @@ class RoundsScheme(StudyScheme):
         }
         beside = [[name, images.fingerprint()] for name, images in others.items()]
         about = {
-            **about_shadows(simulation, data, method=None, network=network, recipe=request.recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=None, network=network, recipe=request.recipe, seeds=seeds),
             "turns": asdict(turns),
             "others": beside,
             "private": None if training is None else asdict(training),
@@ -437,7 +437,9 @@ class RoundsScheme(StudyScheme):
             **self.strategy(settings).detail(),
         }
         maker = RoundsShadow(network, request, seeds, turns, self.strategy(settings))
-        return ShadowSpec(maker, settings, others, key_of({"sites beside": beside}), about, task_of(simulation, None))
+        return ShadowSpec(
+            maker, settings, others, key_of({"sites beside": beside}), about, task_arguments(simulation, None)
+        )
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
         """Yield the training of one shadow's rounds, with half of the attacked site's images."""

@@ -86,11 +86,11 @@ class Study:
     @property
     def computed(self) -> int:
         """Distillations, networks and shadows that this run computed, and (`found`) that it found in the store."""
-        return self.trainer.computed + sum(not row.found for row in self._distilled()) + self.audit.computed
+        return self.trainer.computed + sum(not row.stored for row in self._distilled()) + self.audit.computed
 
     @property
     def found(self) -> int:
-        return self.trainer.found + sum(row.found for row in self._distilled()) + self.audit.found
+        return self.trainer.found + sum(row.stored for row in self._distilled()) + self.audit.found
 
     def _distilled(self) -> list[SiteRow]:
         return [row for row in self.site_rows if row.status == "shared" and not scheme_named(row.scheme).real]

@@ -11,7 +11,7 @@ from fedistill.config import holdings, load_plan
 from fedistill.methods import METHODS, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.report.terminal.cost import print_cost
-from fedistill.schemes.server.work import expected_steps, weight
+from fedistill.schemes.server.work import expected_steps, iteration_images
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
 from fedistill.study.forecast.benchmark import Clock, distilling, run_until_enough
@@ -76,8 +76,8 @@ def test_steps_of_a_pool(plan):
 def test_weight_counts_what_an_iteration_looks_at(plan):
     share = holdings(plan.first.federation, 0, None).shares[0]
     counts = share.train.counts()
-    assert weight(share.train, 3, None) == 3 * (counts > 0).sum()
-    assert weight(share.train, 3, 5) == 3 * (counts > 0).sum() + sum(min(5, n) for n in counts)
+    assert iteration_images(share.train, 3, None) == 3 * (counts > 0).sum()
+    assert iteration_images(share.train, 3, 5) == 3 * (counts > 0).sum() + sum(min(5, n) for n in counts)
 
 
 def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):

@@ -247,7 +247,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     monkeypatch.setattr(site_training, "tally", doubled)
     run(simulation, out=tmp_path / "out", engine="inline")
     told = (tmp_path / "out" / "events.jsonl").read_text()
-    assert "its counts are not counts" in told
+    assert "its counts are not valid counts" in told
 
 
 def test_evaluate_reads_a_release(finished):

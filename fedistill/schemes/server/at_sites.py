@@ -1,7 +1,7 @@
-"""Federated evaluation: global networks go to the sites, each scores them on images it set aside, and returns counts.
+"""Federated evaluation: each site scores the networks on images that it has held out, and returns counts.
 
-It answers what the official test split cannot: would this hospital have wanted to join? So a site's own local network,
-where the simulation trains any, is scored on the same images, and the difference is the gain.
+It shows what the official test split cannot: whether this hospital gains by joining. If the simulation trains the
+site's own local network, that is scored on the same images, and the difference is the gain.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ import torch
 
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.federated_eval import counted
+from fedistill.schemes.server.federated_eval import request_tallies
 from fedistill.schemes.server.trainer import Trained
 from fedistill.training.metrics import Tally
 
 
 @dataclass(frozen=True)
 class SiteScore:
-    """One network of a condition at one site.
+    """The scores of one network of a condition at one site.
 
     Args:
-        images: set aside at the site, as it tells them; None where it tells none.
+        images: number of held-out images, as the site discloses it; None if it does not.
     """
 
     condition: Condition
@@ -37,17 +37,16 @@ class SiteScore:
 async def score_at_sites(
     ctx: StudyContext, condition: Condition, groups: Sequence[Sequence[Trained]]
 ) -> list[SiteScore]:
-    """A condition's networks at every site that set images aside; at its own alone where each site has its own network.
+    """Score a condition's networks at the sites that hold images out; a site's own networks at that site only.
 
-    Args:
-        groups: for each network of the condition those that predict together.
+    ``groups`` are the condition's networks, each a group whose predictions are averaged.
     """
-    held = ctx.holdings[condition.partition].shares
-    if not held:
-        return []  # deployed: what sites set aside is theirs alone to know
+    shares = ctx.holdings[condition.partition].shares
+    if not shares:
+        return []  # deployed sites do not disclose what they hold out
     sites = [
         name
-        for name, share in zip(ctx.sites, held, strict=True)
+        for name, share in zip(ctx.sites, shares, strict=True)
         if len(share.held_out) and condition.site in ("", name)
     ]
     if not sites:
@@ -55,7 +54,7 @@ async def score_at_sites(
     flat = [network.params for group in groups for network in group]
     named = zip(ctx.trainer.network(condition.model).names, zip(*flat, strict=True), strict=True)
     params: dict[str, Any] = {name: torch.stack(parts) for name, parts in named}
-    found = await counted(
+    tallies_by_site = await request_tallies(
         ctx,
         sites,
         f"evaluation {condition.name}",
@@ -65,16 +64,16 @@ async def score_at_sites(
         split="held_out",
         members=len(groups[0]),
     )
-    rules, several = ctx.simulation.federation.policy_of, ctx.expected.multilabel
+    rules, multilabel = ctx.simulation.federation.policy_of, ctx.expected.multilabel
     return [
         _row(
             condition,
             site,
             i,
             tally,
-            None if rules(site).share_counts == "none" else _images(tally, multilabel=several),
+            None if rules(site).share_counts == "none" else _images(tally, multilabel=multilabel),
         )
-        for site, tallies in found.items()
+        for site, tallies in tallies_by_site.items()
         for i, tally in enumerate(tallies)
     ]
 
@@ -92,5 +91,5 @@ def _row(condition: Condition, site: str, network: int, tally: Tally, images: in
 
 
 def _images(tally: Tally, *, multilabel: bool) -> int:
-    # Multi-label counts are the same for every label: each image is one decision on each.
+    # Each image counts once for every label, so all labels of a multi-label set have the same count.
     return int(tally.count.max() if multilabel else tally.count.sum())

@@ -9,7 +9,7 @@ from fedistill.schemes.server.condition import Transfer
 
 @dataclass(frozen=True)
 class RunKey:
-    """Everything that tells one network's rounds from another's."""
+    """The identity of one network's rounds within a run."""
 
     partition: int
     scheme: str
@@ -20,7 +20,7 @@ class RunKey:
 
     @property
     def name(self) -> str:
-        """For people and progress."""
+        """Label for people, and the network's name in events."""
         redraw = f" partition {self.partition}" if self.partition else ""
         return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
 
@@ -31,8 +31,8 @@ class RoundHistory:
 
     Args:
         params: after each round.
-        notes: of each round: ``sites`` in it, bytes ``up`` and ``down``, the sites' ``seconds``.
-        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN without any.
+        notes: for each round its ``sites``, bytes ``up`` and ``down``, and the sites' ``seconds``.
+        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN if there are none.
     """
 
     run_key: RunKey
@@ -41,7 +41,7 @@ class RoundHistory:
     validation: list[tuple[float, float]] = field(default_factory=list)
 
     def transfer(self, rounds: int) -> Transfer:
-        """Return what had crossed the sites' boundaries after so many rounds."""
+        """Return the data that crossed the sites' boundaries in the first ``rounds`` rounds."""
         past = self.notes[:rounds]
         up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
         seconds = sum(n["seconds"] for n in past)

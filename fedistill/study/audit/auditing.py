@@ -102,7 +102,7 @@ class Auditing:
         return spawn(self.ctx.simulation.seed, "audit", self.site, target.scheme, target.records, number)
 
     def _key(self, target: AuditTarget, number: int, spec: ShadowSpec) -> str:
-        held = self._data[target.records].held[number]
+        held = self._data[target.records].fingerprints[number]
         return key_of({**spec.about, "held": held, "seed": self._seed(target, number)})
 
     async def _shadow(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> Signals | None:

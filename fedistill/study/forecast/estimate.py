@@ -116,7 +116,7 @@ def cost(plan: Plan, data_root: str | None = None, *, told: Callable[[str], None
             for each in trainings([each for each in every if each.partition == partition], forecast):
                 seconds, parameters = meter.training(each, data.test)
                 _add(works, "networks", each.at_sites, each.tasks, seconds, each.tasks)
-                crossing = each.asked if each.at_sites else each.asked * sites
+                crossing = each.sent if each.at_sites else each.sent * sites
                 down += int(crossing * parameters)
                 up += int(crossing * parameters) if each.at_sites else 0
         for shadows in shadows_of(Forecast(simulation, held, len(data.test))):

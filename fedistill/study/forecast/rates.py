@@ -10,7 +10,7 @@ from fedistill.data import ImageSet
 from fedistill.methods import settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.models import Network, build
-from fedistill.schemes.server.work import Training, weight
+from fedistill.schemes.server.work import Training, iteration_images
 from fedistill.study.forecast.benchmark import distilling, private_step, scoring, training_step
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
@@ -45,7 +45,7 @@ class Metering:
                 self._known[key] = distilling(task, job.scheme, settings, threads), share.train
             parts, measured = self._known[key]
             batch = getattr(settings, "batch_real", None)
-            scale = weight(images, ipc, batch) / max(1, weight(measured, ipc, batch))
+            scale = iteration_images(images, ipc, batch) / max(1, iteration_images(measured, ipc, batch))
             # Experts serve all budgets of a job.
             once = 0.0 if ipc != job.budgets[0] else parts.get("experts", 0.0) + parts.get("early networks", 0.0)
             total += once + scale * parts["iterations"] + parts.get("looks", 0.0)
@@ -90,4 +90,4 @@ class Metering:
         if site == EVERYONE:
             return everything(self.held)
         some = [share for share in self.held.shares if len(share.train)]
-        return sorted(some, key=lambda share: weight(share.train, ipc, batch))[len(some) // 2]
+        return sorted(some, key=lambda share: iteration_images(share.train, ipc, batch))[len(some) // 2]

@@ -16,7 +16,7 @@ from fedistill.privacy.attacks.shadow_design import halves
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.shadows import POPULATION, AuditTarget
-from fedistill.schemes.server.work import Forecast, Training, weight
+from fedistill.schemes.server.work import Forecast, Training, iteration_images
 from fedistill.study.audit.auditing import targets
 
 OVERHEAD_BYTES = 3_000  # of a reply around its tensors; of a request a sixth
@@ -89,6 +89,6 @@ def attack_seconds(shadows: Shadows) -> float:
 
 def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int) -> int:
     """Return the bytes of one Release with this budget, at so many bytes a pixel."""
-    count = len(images) if ipc is None else weight(images, ipc, None) * draws
+    count = len(images) if ipc is None else iteration_images(images, ipc, None) * draws
     label = 4 * images.n_classes if images.multilabel else 8
     return count * (pixel * images.channels * images.size**2 + label + 8 * (draws > 1)) + OVERHEAD_BYTES

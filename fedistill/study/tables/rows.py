@@ -81,8 +81,8 @@ def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[Site
     )
     keys = ["partition", "site", "scheme", "ipc", "seed"]
     given = pd.DataFrame(
-        [{k: v for k, v in vars(row).items() if k != "found"} for row in ordered],
-        columns=[field.name for field in fields(SiteRow) if field.name != "found"],
+        [{k: v for k, v in vars(row).items() if k != "stored"} for row in ordered],
+        columns=[field.name for field in fields(SiteRow) if field.name != "stored"],
     )
     for column in ("ipc", "images_shared", "bytes_shared", "classes_shared"):
         given[column] = given[column].astype("Int64")
