@@ -125,7 +125,7 @@ def test_a_job_that_breaks_a_rule_is_refused_by_its_name(tmp_path, policy, job, 
 
 
 def test_seeded_noise_keeps_to_no_budget(tmp_path):
-    with pytest.raises(PolicyError, match=r"can be taken off again[\s\S]*entropy = \"system\""):
+    with pytest.raises(PolicyError, match=r"can be subtracted[\s\S]*entropy = \"system\""):
         done(asked(), site(tmp_path, Policy(epsilon_max=9.0), ledger=tmp_path / "ledger.jsonl"))
 
 
