@@ -1,4 +1,4 @@
-"""plan.json: what a run is going to do, so that anybody can tell how far it is."""
+"""plan.json: the work of a run, from which its progress can be computed."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ from fedistill.study.audit.auditing import shadow_jobs
 from fedistill.study.orchestrator import conditions, release_jobs
 
 
-def planned(plan: Plan) -> dict[str, Any]:
-    """Return of every point its label, the jobs that make Releases or an audit's shadows, and the conditions of the
-    comparison; by names as in events.
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return for every point its label, its jobs (Releases and shadows) and its conditions, by the names in events.
 
-    Points of a sweep that have a job in common do it once, under the label of any of them.
+    Points of a sweep run a shared job once, under the label of any of them.
     """
     points = []
     for point in plan.points:

@@ -14,7 +14,7 @@ from fedistill.report.terminal.cost import print_cost
 from fedistill.schemes.server.work import expected_steps, iteration_images
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
-from fedistill.study.forecast.benchmark import Clock, distilling, run_until_enough
+from fedistill.study.forecast.benchmark import Clock, run_until_enough, time_distillation
 from fedistill.study.forecast.estimate import Cost, Work, cost
 
 ALL = """
@@ -40,7 +40,7 @@ def found(plan):
     told = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(meter, "ENOUGH_SECONDS", 0.02)
-        made = cost(plan, told=told.append)
+        made = cost(plan, on_measure=told.append)
     assert len(told) == len(set(told)), "each kind is measured once"
     assert {"full", "dc ipc 1", "mtt ipc 2", "central-dc ipc 4"} <= set(told)
     return made
@@ -85,8 +85,8 @@ def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):
     share = holdings(plan.first.federation, 0, None).shares[0]
     task = Task(share.train, 1, width=4, val=share.val)
     few, many = (settings_for("dm", {"iterations": n, "looks": 0, "preset": "published"}) for n in (10, 10_000_000))
-    short = distilling(task, "dm", few, 1)["iterations"]
-    long = distilling(task, "dm", many, 1)["iterations"]
+    short = time_distillation(task, "dm", few, 1)["iterations"]
+    long = time_distillation(task, "dm", many, 1)["iterations"]
     assert long / short == pytest.approx(1_000_000, rel=0.9)
     assert METHODS["dm"].run(task, few) is not None
 

@@ -21,7 +21,7 @@ from fedistill.release.release import Packed, Release, pack, require_encoding, u
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_own
-from fedistill.transport.site.ledger import Answers, account_of
+from fedistill.transport.site.ledger import Answers, open_job_account
 
 
 def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
@@ -50,7 +50,7 @@ def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], 
         on_wait=lambda: on_event(waiting),
         on_damage=lambda words: on_event({"stage": "damaged file", "message": words}),
     )
-    account = account_of(job, site, train)
+    account = open_job_account(job, site, train)
     task = Task(
         train,
         None,

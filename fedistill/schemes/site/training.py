@@ -40,8 +40,8 @@ from fedistill.transport.protocol.training_messages import (
 )
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
-from fedistill.transport.site.ledger import account
-from fedistill.transport.site.scoring import network_for
+from fedistill.transport.site.ledger import open_account
+from fedistill.transport.site.scoring import build_network
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -71,10 +71,10 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
     """
     start, settings = time.perf_counter(), request.settings
     share = _share(site, settings)
-    network = network_for(settings.model, settings.width, share)
+    network = build_network(settings.model, settings.width, share)
     on_event = emitter(request.name)
     # One name for all rounds, so that their charges add up.
-    entry = account(site, request.scheme, request.name.partition(" round ")[0], share.train)
+    entry = open_account(site, request.scheme, request.name.partition(" round ")[0], share.train)
     private = Private(site, on_event, entry.charge)
     now, train = params_of(request.arrays, network), _require_images(share)
     if settings.private is not None:
@@ -138,7 +138,7 @@ def answer_local_training(request: LocalTrainRequest, site: SiteContext) -> Loca
     """
     on_event = emitter(request.name)
     share = _share(site, request)
-    entry = account(site, request.scheme, request.name, share.train, each_apart=True)
+    entry = open_account(site, request.scheme, request.name, share.train, each_apart=True)
     private = Private(site, on_event, entry.charge)
     reply = train_to_end(request, share, site.store, private, gpus=site.gpus, on_event=on_event)
     reply = replace(reply, examples=disclosed_count(reply.examples, site.policy.share_counts))
@@ -168,7 +168,7 @@ def train_to_end(
         DataError: the site has nothing to train on.
     """
     train = _require_images(share)
-    network = network_for(request.model, request.width, share)
+    network = build_network(request.model, request.width, share)
     detail = {
         "seeds": request.seeds,
         "model": request.model,

@@ -1,4 +1,4 @@
-"""events.jsonl: what happened in a run, a line each. Only the driver writes it; anybody may read it meanwhile."""
+"""events.jsonl: the events of a run, one line each. Only the driver writes it; anybody may read it meanwhile."""
 
 import math
 from collections.abc import Mapping
@@ -9,34 +9,33 @@ from fedistill.core.json_lines import Lines, append_line, read_lines
 
 NAME = "events.jsonl"
 NOTE = "note"
-"""The stage of what is said of the data before any work."""
+"""Stage of warnings about the data before any work."""
 
 NUMBERS = ("time", "step", "steps", "seconds")
 WORDS = ("run", "job", "site", "stage", "message")
 
 
 def append_event(folder: Path, event: Mapping[str, Any]) -> None:
-    """Append one event to a run folder's."""
+    """Append one event to a run folder's log."""
     append_line(folder / NAME, event)
 
 
 def read_events(folder: Path, *, growing: bool = False) -> Lines:
     """Read a run folder's events, oldest first, and count the lines that are none.
 
-    Args:
-        growing: whether the run may be writing just now.
+    ``growing`` says that the run may be writing at the same time.
     """
     return read_lines(folder / NAME, growing=growing, fits=is_event)
 
 
-def is_event(found: Mapping[str, Any]) -> bool:
-    """Say whether an object is an event: everything in it that is known is of its kind.
+def is_event(record: Mapping[str, Any]) -> bool:
+    """Return whether an object is an event: all of its known fields have the right type.
 
     >>> is_event({"job": "a", "time": 1.5, "seconds": None}), is_event({"job": "a", "time": "1.5"})
     (True, False)
     """
-    numbers = (found.get(name) for name in NUMBERS)
-    words = (found.get(name) for name in WORDS)
+    numbers = (record.get(name) for name in NUMBERS)
+    words = (record.get(name) for name in WORDS)
     return all(_possible(each) for each in numbers) and all(each is None or isinstance(each, str) for each in words)
 
 
@@ -44,11 +43,11 @@ def _possible(value: Any) -> bool:
     if value is None:
         return True
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 1e11  # seconds since 1970 of people with calendars
+    return number and math.isfinite(value) and 0 <= value < 1e11  # below the year 5000
 
 
 def unread_words(count: int) -> str:
-    """Say how many lines were passed over; empty for none.
+    """Return a sentence on the number of unreadable lines; empty for none.
 
     >>> unread_words(1)
     '1 line of events.jsonl cannot be read and is passed over: something stopped a run while it wrote'

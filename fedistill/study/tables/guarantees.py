@@ -15,7 +15,7 @@ COLUMNS = (
 )
 
 
-def guarantees(simulation: Simulation) -> pd.DataFrame:
+def guarantees_table(simulation: Simulation) -> pd.DataFrame:
     """Return a row for each condition that guarantees anything."""
     rows = []
     for scheme in simulation.scheme:

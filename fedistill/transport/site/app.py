@@ -16,7 +16,7 @@ from fedistill.transport.protocol.messages import Outcome, pack_outcomes, pack_t
 from fedistill.transport.protocol.training_messages import RoundRequest, pack_learned, pack_round_reply, unpack_alone
 from fedistill.transport.site.context import read_context
 from fedistill.transport.site.deployed_rules import refuse_scores
-from fedistill.transport.site.scoring import network_for, score_networks
+from fedistill.transport.site.scoring import build_network, score_networks
 
 app = ClientApp()
 
@@ -69,7 +69,7 @@ def score(message: Message, context: Context) -> Message:
     question = unpack_question(message.content)
     emitter(question.name)({"stage": "scoring"})
     images = site.scored(question.partition, question.split)
-    network = network_for(question.model, question.width, site.whole(question.partition))
+    network = build_network(question.model, question.width, site.whole(question.partition))
     tallies = score_networks(network, question.params, images, members=question.members)
     tallies = [told_tally(tally, site.policy.share_counts) for tally in tallies]
     return Message(pack_tallies(site.name, tallies), reply_to=message)

@@ -128,15 +128,15 @@ class Account:
             )
 
 
-def account_of(job: Job, site: SiteContext, images: ImageSet) -> Account:
+def open_job_account(job: Job, site: SiteContext, images: ImageSet) -> Account:
     """Return the account of a job that makes a Release of these images."""
     about = {name: value for name, value in asdict(job).items() if name not in ("ipcs", "encoding")}
     redraw = f" partition {job.partition}" if job.partition else ""
     label = f"{job.scheme} seed {job.seed}{redraw} {key_of({**about, 'images': images.fingerprint()})[:8]}"
-    return account(site, job.scheme, label, images, ipcs=job.ipcs)
+    return open_account(site, job.scheme, label, images, ipcs=job.ipcs)
 
 
-def account(
+def open_account(
     site: SiteContext,
     scheme: str,
     label: str,

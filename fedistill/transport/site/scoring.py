@@ -12,7 +12,7 @@ from fedistill.training.fit import predict, probabilities, unstack
 from fedistill.training.metrics import Tally, tally
 
 
-def network_for(model: str, width: int, share: Share) -> Network:
+def build_network(model: str, width: int, share: Share) -> Network:
     """Return a network shaped for the site's images."""
     x = share.train
     return build(model, channels=x.channels, classes=x.n_classes, size=x.size, width=width)
