@@ -36,10 +36,9 @@ from fedistill.privacy.policy.disclosure import too_small, without
 from fedistill.privacy.policy.rules import Asked
 from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.local import PrivateTraining, guarantee_of
-from fedistill.schemes.server.condition import Condition, Result, network_seed
+from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.federated_eval import sum_tallies
-from fedistill.schemes.server.round_history import RoundHistory, RunKey
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
@@ -123,6 +122,48 @@ class DPFedAvgSettings(PrivateTraining, MultiRoundSettings):
     def private(self) -> DPSGD:
         """The settings of DP-SGD for all rounds."""
         return self.of_steps(self.rounds[-1] * self.local_steps)
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """The identity of one network's rounds within a run."""
+
+    partition: int
+    scheme: str
+    model: str
+    seed: int
+    network: int
+    lr: float
+
+    @property
+    def name(self) -> str:
+        """Label for people, and the network's name in events."""
+        redraw = f" partition {self.partition}" if self.partition else ""
+        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
+
+
+@dataclass(frozen=True, eq=False)
+class RoundHistory:
+    """A network after each round.
+
+    Args:
+        params: after each round.
+        notes: for each round its ``sites``, bytes ``up`` and ``down``, and the sites' ``seconds``.
+        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN if there are none.
+    """
+
+    run_key: RunKey
+    params: list[Params]
+    notes: list[dict[str, Any]]
+    validation: list[tuple[float, float]] = field(default_factory=list)
+
+    def transfer(self, rounds: int) -> Transfer:
+        """Return the data that crossed the sites' boundaries in the first ``rounds`` rounds."""
+        past = self.notes[:rounds]
+        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
+        seconds = sum(n["seconds"] for n in past)
+        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
+        return Transfer(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
 
 
 class RoundsScheme(StudyScheme):

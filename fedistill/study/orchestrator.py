@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fedistill.config import Holdings, Job, Simulation
+from fedistill.config import Holdings, Job, Plan, Simulation
 from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.core.store import Store
 from fedistill.data import ImageSet
 from fedistill.errors import RunError
 from fedistill.release.release import Release
 from fedistill.schemes.base import NoNetwork, study_scheme
-from fedistill.schemes.server.at_sites import SiteScore, score_at_sites
 from fedistill.schemes.server.condition import Condition, Result
 from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.federated_eval import SiteScore, score_at_sites
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.trainer import Trainer
-from fedistill.study.audit.auditing import Auditing
+from fedistill.study.audit.auditing import Auditing, shadow_jobs
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
@@ -45,6 +45,20 @@ def release_jobs(simulation: Simulation) -> Iterator[tuple[Job, str]]:
     for name in simulation.scheme:
         for job in study_scheme(name).jobs(simulation):
             yield job, name
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return plan.json: for every point its label, its jobs and its conditions, by the names in events.
+
+    Points of a sweep run a shared job once, under the label of any of them.
+    """
+    points = []
+    for point in plan.points:
+        jobs = {job.name: scheme for job, scheme in release_jobs(point.simulation)}
+        jobs |= shadow_jobs(point.simulation)
+        arms = {condition.name: condition.scheme for condition in conditions(point.simulation)}
+        points.append({"point": point.label if plan.sweep else "", "jobs": jobs, "arms": arms})
+    return {"name": plan.name, "points": points}
 
 
 class Study:

@@ -16,8 +16,7 @@ from fedistill.errors import RunError
 from fedistill.study.folder.environment import describe_environment
 from fedistill.study.folder.event_log import NOTE
 from fedistill.study.folder.run_folder import RunFolder, open_run_folder
-from fedistill.study.orchestrator import Study
-from fedistill.study.planned import plan_record
+from fedistill.study.orchestrator import Study, plan_record
 from fedistill.study.preflight import PointData, prepare_data
 from fedistill.study.tables.grids import shows_real, write_grids
 from fedistill.study.tables.holdings_table import licences

@@ -1,15 +1,19 @@
 """Federated evaluation: each site scores networks on its own images, and returns counts.
 
-No prediction and no image leaves a site. The server does not trust a site's counts, and checks them.
+No prediction and no image leaves a site. The server does not trust a site's counts, and checks them. Scores on held-out
+images show what the official test split cannot: whether a hospital gains by joining, over its own local network.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.trainer import Trained
 from fedistill.training.metrics import Tally
 from fedistill.transport.protocol.messages import Question
 
@@ -79,3 +83,59 @@ def _problem(tallies: Sequence[Tally], groups: int, classes: int) -> str:
         if (tally.concordant > tally.pairs).any() or (tally.correct > tally.count).any():
             return "its counts exceed their totals"
     return ""
+
+
+@dataclass(frozen=True)
+class SiteScore:
+    """The scores of one network of a condition at one site.
+
+    Args:
+        images: number of held-out images, as the site discloses it; None if it does not.
+    """
+
+    condition: Condition
+    site: str
+    network: int
+    images: int | None
+    auc: float
+    accuracy: float
+    balanced_accuracy: float
+
+
+async def score_at_sites(
+    ctx: StudyContext, condition: Condition, groups: Sequence[Sequence[Trained]]
+) -> list[SiteScore]:
+    """Score a condition's networks at the sites that hold images out; a site's own networks at that site only.
+
+    ``groups`` are the condition's networks, each a group whose predictions are averaged.
+    """
+    shares = ctx.holdings[condition.partition].shares
+    if not shares:
+        return []  # deployed sites do not disclose what they hold out
+    sites = [
+        name
+        for name, share in zip(ctx.sites, shares, strict=True)
+        if len(share.held_out) and condition.site in ("", name)
+    ]
+    if not sites:
+        return []
+    params = ctx.trainer.stacked([network for group in groups for network in group], condition.model)
+    tallies_by_site = await request_tallies(
+        ctx,
+        sites,
+        f"evaluation {condition.name}",
+        params,
+        model=condition.model,
+        partition=condition.partition,
+        split="held_out",
+        members=len(groups[0]),
+    )
+    scores = []
+    for site, tallies in tallies_by_site.items():
+        disclosed = ctx.simulation.federation.policy_of(site).share_counts != "none"
+        for network, tally in enumerate(tallies):
+            # Each image counts once for every label, so all labels of a multi-label set have the same count.
+            images = int(tally.count.max() if ctx.expected.multilabel else tally.count.sum())
+            auc, accuracy, balanced = (round(v, 6) for v in (tally.auc, tally.accuracy, tally.balanced_accuracy))
+            scores.append(SiteScore(condition, site, network, images if disclosed else None, auc, accuracy, balanced))
+    return scores

@@ -9,8 +9,8 @@ import pandas as pd
 
 from fedistill.config import Simulation
 from fedistill.config.scheme import EVERYONE, scheme_named
-from fedistill.schemes.server.at_sites import SiteScore
 from fedistill.schemes.server.condition import Result
+from fedistill.schemes.server.federated_eval import SiteScore
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.training.metrics import METRICS, score
 
