@@ -51,7 +51,7 @@ from fedistill.training.recipe import Recipe
 from fedistill.transport.backend.events import emitter
 from fedistill.transport.protocol.messages import Outcome, shown_line, shown_trace
 from fedistill.transport.protocol.release_sizes import release_sizes
-from fedistill.transport.server.release_validation import inspect
+from fedistill.transport.server.release_validation import validate_release
 from fedistill.transport.site.context import SiteContext
 
 MULTI_LABEL = {name for known in FACTS.values() if known.multilabel for name in (known.name, known.phantom)}
@@ -104,7 +104,7 @@ class ImageScheme(StudyScheme):
         return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
 
     def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
-        """Return what each site would send; of a simulation's draws, a real site would send one."""
+        """Return what each site would send: of a simulation's draws, one."""
         return Asked(
             self.name,
             real=self.real,
@@ -234,7 +234,7 @@ class ImageScheme(StudyScheme):
     async def _reply(self, ctx: StudyContext, job: Job, ipcs: dict[int | None, int | None]) -> "_Reply":
         async def requested() -> _Reply:
             outcome = await ctx.coordinator.release(job)
-            release, why, trace = self._accepted(ctx, job, outcome)
+            release, why, trace = self._accept(ctx, job, outcome)
             if release is None:
                 ctx.report_failure(job.site, job.name, why, trace)
             seconds = dict(zip(job.budgets, outcome.seconds, strict=False))
@@ -243,13 +243,13 @@ class ImageScheme(StudyScheme):
 
         return await ctx.once(("answer", job.name, self.name), requested)
 
-    def _accepted(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
+    def _accept(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
         """Return a site's Release, or None with a one-line reason and, if there is one, a traceback."""
         why, trace = outcome.refused or outcome.error, outcome.trace
         if outcome.release is None or why:
             return None, why, trace
         try:
-            release = inspect(outcome.release, job, ctx.expected)
+            release = validate_release(outcome.release, job, ctx.expected)
             if len(outcome.seconds) != len(job.budgets) or outcome.examples < 0:
                 raise ReleaseError("The reply's times or counts do not match its budgets.")
             name = sha256(outcome.release)

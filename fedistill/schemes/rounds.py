@@ -268,7 +268,7 @@ class RoundsScheme(StudyScheme):
         lr = await self.step_size(ctx, condition)
         run_keys = [self.run_key(condition, index, lr) for index in range(ctx.simulation.networks)]
         histories = await asyncio.gather(*[self.history(ctx, run_key) for run_key in run_keys])
-        scores = await asyncio.gather(*[self._tested(ctx, history) for history in histories])
+        scores = await asyncio.gather(*[self._test(ctx, history) for history in histories])
         recipe = self.round_request(ctx, run_keys[0]).recipe
         largest = max(len(share.train) for share in ctx.holdings[condition.partition].shares)
         transfers = [history.transfer(rounds) for history in histories]
@@ -310,7 +310,7 @@ class RoundsScheme(StudyScheme):
         Points of a sweep that share a history compute it once.
         """
         key = key_of({**self._detail(ctx, run_key), "rounds": self.settings_in(ctx).rounds[-1]})
-        return await ctx.once_per_run(key, lambda: self._history(ctx, run_key))
+        return await ctx.once_per_run(key, lambda: self._run_rounds(ctx, run_key))
 
     def draw_sites(self, ctx: StudyContext, run_key: RunKey, number: int) -> list[str]:
         """Draw the sites of a round, in the federation's order; the same for every step size."""
@@ -319,13 +319,13 @@ class RoundsScheme(StudyScheme):
         chance = rng(ctx.simulation.seed, "sites of a round", *named)
         return [ctx.sites[i] for i in sorted(chance.choice(len(ctx.sites), count, replace=False))]
 
-    async def _history(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
+    async def _run_rounds(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
         simulation, settings = ctx.simulation, self.settings_in(ctx)
         network, request = ctx.trainer.network(run_key.model), self.round_request(ctx, run_key)
         named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
         checkpoint = KeptCheckpoints(ctx.store)(self._detail(ctx, run_key))
         strategy = self.strategy(settings)
-        params, notes = _resumed(checkpoint.load(), network.names, strategy)
+        params, notes = _resume(checkpoint.load(), network.names, strategy)
         condition = Condition(run_key.partition, self.name, None, run_key.seed, run_key.model, "common")
         start = generator(network_seed(simulation, condition, run_key.network), "init")
         now = params[-1] if params else network.init(start)
@@ -349,9 +349,9 @@ class RoundsScheme(StudyScheme):
             now = result.params
             params.append(now)
             notes.append({"sites": result.sites, "up": result.up, "down": result.down, "seconds": result.seconds})
-            tensors = dict(zip(network.names, _stacked(params), strict=True))
+            tensors = dict(zip(network.names, _stack(params), strict=True))
             checkpoint.save({**tensors, **strategy.state()}, {"rounds": notes})
-        return RoundHistory(run_key, params, notes, await self._validated(ctx, run_key, params))
+        return RoundHistory(run_key, params, notes, await self._validate(ctx, run_key, params))
 
     def _detail(self, ctx: StudyContext, run_key: RunKey) -> Mapping[str, Any]:
         """Return everything that determines a network's rounds."""
@@ -376,17 +376,17 @@ class RoundsScheme(StudyScheme):
             **self.strategy(settings).detail(),
         }
 
-    async def _validated(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
+    async def _validate(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
         """Return AUC and balanced accuracy on the sites' validation images after each round; NaN if private."""
         if self.private:
             return [(math.nan, math.nan)] * len(params)
         names = ctx.trainer.network(run_key.model).names
-        stacked = dict(zip(names, _stacked(params), strict=True))
+        stacked = dict(zip(names, _stack(params), strict=True))
         name = f"validation {run_key.name}"
         totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
         return [(total.auc, total.balanced_accuracy) for total in totals]
 
-    async def _tested(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
+    async def _test(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
         """Return test probabilities after each round, float32 (rounds, N, K), and record the curve."""
         run_key = history.run_key
 
@@ -394,7 +394,7 @@ class RoundsScheme(StudyScheme):
             networks = [trained_by_sites(params, 0.0) for params in history.params]
             named = run_key.partition, self.name, None, run_key.seed, run_key.model, "common", len(networks)
             probabilities = await ctx.trainer.test(Condition(*named), networks)
-            ctx.curves.extend(_curve(ctx, history, probabilities))
+            ctx.curves.extend(_curve_rows(ctx, history, probabilities))
             return probabilities
 
         return await ctx.once(("tested", run_key), tested)
@@ -668,7 +668,7 @@ class RoundsShadow:
         return max((i + 1 for i, sites in enumerate(drawn) if self.turns.site in sites), default=0)
 
 
-def _resumed(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tuple[list[Params], list[dict[str, Any]]]:
+def _resume(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tuple[list[Params], list[dict[str, Any]]]:
     """Return parameters and notes of a checkpoint's rounds, and restore the strategy's state after them."""
     if kept is None:
         return [], []
@@ -678,7 +678,7 @@ def _resumed(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tup
     return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
 
 
-def _curve(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+def _curve_rows(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield the rows of rounds.csv of one network."""
     for i, (auc, balanced) in enumerate(history.validation):
         transfer = history.transfer(i + 1)
@@ -701,7 +701,7 @@ def _without_small(ctx: StudyContext, site: str, share: Share) -> ImageSet:
     return without(share.train, too_small(share.train, least))
 
 
-def _stacked(params: list[Params]) -> list[Tensor]:
+def _stack(params: list[Params]) -> list[Tensor]:
     return [torch.stack(parts) for parts in zip(*params, strict=True)]
 
 

@@ -62,7 +62,7 @@ def _undefined_auc(test: ImageSet) -> list[str]:
 
 
 def _absent_classes(test: ImageSet, redraws: Sequence[Holdings]) -> list[str]:
-    """Return a warning about classes without any image, such as a mistyped label adds."""
+    """Return a warning about classes without any image, which a mistyped label adds."""
     if not redraws or not redraws[0].shares:
         return []  # deployed: the sites' data are unknown here
     counts = test.counts()
@@ -96,8 +96,8 @@ def prepare_data(
         The data of each point; and kind, detail and tensors of each partition drawn, for the store.
 
     Raises:
-        DataError: the data cannot be loaded, or the test split or a needed validation split is empty.
-        PlanError: a partition rule is invalid for the data.
+        DataError: the data cannot be loaded, a partition rule does not fit them, or a split that is needed is empty.
+        PlanError: a scanner shifts the stain of grey images.
     """
     audited = any(point.simulation.audit is not None for point in plan.points)
     drawn: list[tuple[str, Any, Tensors]] = []

@@ -49,7 +49,7 @@ async def request_tallies(
     replies = await asyncio.gather(*[ctx.coordinator.score(site, question(site)) for site in sites])
     tallies = {}
     for site, reply in zip(sites, replies, strict=True):
-        problem = reply if isinstance(reply, str) else _problem(reply, groups, ctx.expected.classes)
+        problem = reply if isinstance(reply, str) else _find_problem(reply, groups, ctx.expected.classes)
         if problem:
             ctx.report_failure(site, f"{site} {name}", problem)
         else:
@@ -72,7 +72,7 @@ async def sum_tallies(
     return [sum(each[1:], start=each[0]) for each in zip(*tallies.values(), strict=True)]
 
 
-def _problem(tallies: Sequence[Tally], groups: int, classes: int) -> str:
+def _find_problem(tallies: Sequence[Tally], groups: int, classes: int) -> str:
     """Return the defect of a site's counts; empty if there is none."""
     if len(tallies) != groups:
         return f"it returned counts for {len(tallies)} networks, not for {groups}"

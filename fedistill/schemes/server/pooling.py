@@ -37,9 +37,9 @@ def pool_positions(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None
         return everything
     draws = [everything] if draw is None else [torch.nonzero(draw == d).flatten() for d in range(int(draw.max()) + 1)]
     if by == "balanced":
-        taken = [_balanced(at, labels[at]) for at in draws]
+        taken = [_balance(at, labels[at]) for at in draws]
     else:
-        taken = [_weighted(at, site_of[at], examples) for at in draws]
+        taken = [_weight(at, site_of[at], examples) for at in draws]
     return torch.cat(taken).sort().values  # in the pool's order: equal weights change nothing
 
 
@@ -53,22 +53,22 @@ def cap_counts(examples: Sequence[int]) -> list[int]:
     return [min(one, total - one) if len(examples) > 1 else one for one in examples]
 
 
-def _balanced(at: Tensor, labels: Tensor) -> Tensor:
+def _balance(at: Tensor, labels: Tensor) -> Tensor:
     groups = [at[labels == c] for c in labels.unique()]
     most = max(map(len, groups))
-    return torch.cat([_repeated(group, most) for group in groups])
+    return torch.cat([_repeat(group, most) for group in groups])
 
 
-def _weighted(at: Tensor, site_of: Tensor, examples: Sequence[int]) -> Tensor:
+def _weight(at: Tensor, site_of: Tensor, examples: Sequence[int]) -> Tensor:
     groups = {int(s): at[site_of == s] for s in site_of.unique()}
     # Real images per released image; the site with the fewest has its images once.
     stands_for = {s: max(1, examples[s]) / len(group) for s, group in groups.items()}
     least = min(stands_for.values())
     return torch.cat(
-        [_repeated(group, round(len(group) * min(MOST, stands_for[s] / least))) for s, group in groups.items()]
+        [_repeat(group, round(len(group) * min(MOST, stands_for[s] / least))) for s, group in groups.items()]
     )
 
 
-def _repeated(group: Tensor, count: int) -> Tensor:
+def _repeat(group: Tensor, count: int) -> Tensor:
     """Return the group, repeated to ``count`` positions."""
     return group[torch.arange(count) % len(group)]

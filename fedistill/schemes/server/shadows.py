@@ -119,8 +119,8 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
         test: the official test split, which the server holds.
 
     Raises:
-        SettingError: the site holds too few images.
-        DataError: the same, found while images are drawn.
+        SettingError: the site holds fewer than two records or patients.
+        DataError: it holds too few records, or a single class, for canaries.
     """
     assert simulation.audit is not None
     seed, shadows = spawn(simulation.seed, "audit", site), simulation.audit.shadows

@@ -24,7 +24,7 @@ from fedistill.transport.site.context import SiteContext
 
 OnEvent = Callable[[dict[str, Any]], None]
 
-SIMULATED = "simulated: the noise follows from the seed, and whoever knows the seed can take it off again"
+SIMULATED = "simulated: the noise follows from the seed, and whoever knows the seed can subtract it"
 UNSEEDED = "noise from the operating system's entropy"
 
 

@@ -160,11 +160,11 @@ def indicator(points: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         kind, scheme, settings, ipc, metric = values
         keys = (kind, bool(group["phantom"].iloc[0]), scheme, settings, ipc, metric)
         generator = rng(seed, "indicator", str(scheme), str(ipc), str(metric))
-        lines.append(dict(zip(KEYS, keys, strict=True)) | _of_points(x, y, bounds_of(str(metric)), generator))
+        lines.append(dict(zip(KEYS, keys, strict=True)) | _statistics(x, y, bounds_of(str(metric)), generator))
     return pd.DataFrame(lines, columns=None if lines else [*KEYS, "n_sets"])
 
 
-def _of_points(
+def _statistics(
     x: np.ndarray, y: np.ndarray, bounds: tuple[float, float], generator: np.random.Generator
 ) -> dict[str, Any]:
     n, blank = len(x), float("nan")

@@ -73,7 +73,7 @@ def find_basis(
     name = canonical_name(to_phantom(dataset) if phantom else dataset)
     card = describe(name)
     notes: list[str] = []
-    measured = _measured(sources, notes)
+    measured = _read_sources(sources, notes)
     every_point = points(measured)
     candidates = every_point[
         (every_point["phantom"] == name.startswith(PREFIX))
@@ -87,7 +87,7 @@ def find_basis(
         candidates = candidates[candidates["scheme"] == method]
     sets = _sets(candidates)
     if max(map(len, sets.values()), default=0) < NEEDED:
-        raise _refusal(name, ipc, method, sets, every_point, measured)
+        raise _too_few_sets(name, ipc, method, sets, every_point, measured)
     words = max(sets, key=lambda group: len(sets[group]))[0]
     others = dict.fromkeys(kind for (kind, *_), names in sets.items() if len(names) >= NEEDED and kind != words)
     notes += [f"Enough sets as well, not used: {kind}; choose runs with --from." for kind in others]
@@ -121,7 +121,7 @@ def short(dataset: str) -> str:
     return Path(dataset).stem.removeprefix(PREFIX).removesuffix("mnist")
 
 
-def _measured(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
+def _read_sources(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
     if sources is None:
         return read_runs(finished_runs(Path("runs")), notes=notes)
     folders = [path if path.exists() else Path("runs") / path for path in sources]
@@ -165,7 +165,7 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
     )
 
 
-def _refusal(
+def _too_few_sets(
     name: str, ipc: int, method: str | None, sets: Sets, every_point: pd.DataFrame, measured: Sequence[Measured]
 ) -> SettingError:
     """Return the error for too few sets: the sets available, the number missing, and the command to run."""
@@ -193,11 +193,11 @@ def _refusal(
         f"Too few data sets are measured to predict {name} at ipc {ipc}.",
         expected=f"at least {NEEDED} other {sort}, measured with random subsets and {by} in runs of one kind",
         found="; ".join(available),
-        mend=_mend(name, *(largest[0] if largest else (("", "", ""), [])), measured),
+        mend=_suggest_runs(name, *(largest[0] if largest else (("", "", ""), [])), measured),
     )
 
 
-def _mend(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
+def _suggest_runs(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
     """Return the runs that would complete the largest group."""
     is_phantom = name.startswith(PREFIX)
     words = f"{NEEDED - len(sets)} more of one kind are missing: "

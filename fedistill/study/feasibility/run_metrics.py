@@ -92,11 +92,11 @@ def _read_run(folder: Path, notes: list[str]) -> list[Measured]:
 def _of_point(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     """Return a point's rows, by the columns that a sweep adds."""
     for name, value in values.items():
-        rows = rows[[_same(text, value) for text in rows[name]]]
+        rows = rows[[_is_same(text, value) for text in rows[name]]]
     return rows
 
 
-def _same(text: Any, value: Any) -> bool:
+def _is_same(text: Any, value: Any) -> bool:
     """Return whether a cell of a table is this value: a column with 1 and 2.5 has 1.0 in it."""
     if str(text) == str(value):
         return True

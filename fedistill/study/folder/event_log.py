@@ -43,7 +43,7 @@ def _possible(value: Any) -> bool:
     if value is None:
         return True
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 1e11  # below the year 5000
+    return number and math.isfinite(value) and 0 <= value < 1e11  # seconds since 1970, up to the year 5138
 
 
 def unread_words(count: int) -> str:

@@ -72,26 +72,26 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
         )
     except pd.errors.EmptyDataError:
         if path.stat().st_size > 1:
-            raise _changed(path, expected="a table", actual="no columns") from None
+            raise _changed_error(path, expected="a table", actual="no columns") from None
         return pd.DataFrame()
     except (OSError, ValueError) as error:
-        raise _changed(path, expected="a table as CSV", actual=error) from error
+        raise _changed_error(path, expected="a table as CSV", actual=error) from error
     lacking = [name for name in (*texts, *numbers) if name not in frame.columns]
     if lacking:
         named = ", ".join(lacking[:5]) + (" and others" if len(lacking) > 5 else "")
         columns = ", ".join(map(str, frame.columns[:5]))[:200]
-        raise _changed(path, expected=f"columns with commas between them, {named} among them", actual=columns)
+        raise _changed_error(path, expected=f"columns with commas between them, {named} among them", actual=columns)
     for name in numbers:
         odd = [] if frame[name].dtype.kind in "iuf" else [each for each in frame[name] if not _is_number(each)]
         if odd:
-            raise _changed(path, expected=f"numbers in the column {name}", actual=repr(odd[0])[:80])
+            raise _changed_error(path, expected=f"numbers in the column {name}", actual=repr(odd[0])[:80])
     for name in frame.columns:
         if frame[name].dtype.kind == "O" or isinstance(frame[name].dtype, pd.StringDtype):
             frame[name] = frame[name].map(_unquoted).astype(frame[name].dtype)  # an empty text column stays text
     return frame
 
 
-def _changed(path: Path, *, expected: str, actual: object) -> RunFolderError:
+def _changed_error(path: Path, *, expected: str, actual: object) -> RunFolderError:
     return RunFolderError(
         f"{path} has been changed since the run wrote it.",
         expected=expected,

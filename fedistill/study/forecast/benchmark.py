@@ -87,7 +87,7 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
                     steps["all"] = int(event["steps"])
                     clock.tick()
 
-            method.run(replace(task, on_event=listen, remember=_made_up(task, settings)), quiet)
+            method.run(replace(task, on_event=listen, remember=_mock_store(task, settings)), quiet)
 
         clock, seconds, whole = run_until_enough(work)
         parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps["all"]
@@ -183,7 +183,7 @@ def time_scoring(network: Network, x: ImageSet, threads: int) -> float:
         return (time.process_time() - begun) / len(pixels) / threads
 
 
-def _made_up(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]:
+def _mock_store(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]:
     """Return a store with made-up trained networks: initial ones, moved a little."""
 
     def remember(kind: str, about: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:

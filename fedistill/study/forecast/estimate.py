@@ -104,13 +104,13 @@ def cost(plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str]
             by_site = data.holdings[job.partition]
             budgets = study_scheme(scheme).budgets(simulation, by_site)
             request = replace(job, ipcs=tuple(ipc for ipc in budgets.values() if ipc))
-            sent = _sent(request, scheme, _share(by_site, simulation, job.site))
+            sent = _release_size(request, scheme, _share(by_site, simulation, job.site))
             up, down = up + sent, down + (OVERHEAD_BYTES // 6 if sent else 0)
             key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(request)})
             if key not in seen:  # points of a sweep share equal jobs
                 seen.add(key)
                 _add(works, scheme, True, 1, meter.job(request, _share(by_site, simulation, job.site).train))
-        every = [each for each in conditions(simulation) if _new(seen, simulation, each.scheme, asdict(each))]
+        every = [each for each in conditions(simulation) if _is_new(seen, simulation, each.scheme, asdict(each))]
         for partition, by_site in enumerate(data.holdings):
             forecast = Forecast(simulation, by_site, len(data.test))
             sites = len(simulation.federation.sites)
@@ -121,7 +121,7 @@ def cost(plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str]
                 down += int(crossing * parameters)
                 up += int(crossing * parameters) if each.at_sites else 0
         for shadows in shadows_of(Forecast(simulation, first_holdings, len(data.test))):
-            if _new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
+            if _is_new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
                 seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
                 seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
                 what = f"shadows of {shadows.target.scheme}"
@@ -149,14 +149,14 @@ def _share(by_site: Holdings, simulation: Simulation, site: str) -> Share:
     return everything(by_site) if site == EVERYONE else by_site.shares[simulation.federation.sites.index(site)]
 
 
-def _sent(job: Job, scheme: str, share: Share) -> int:
+def _release_size(job: Job, scheme: str, share: Share) -> int:
     if scheme_named(scheme).one_place:
         return 0
     pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
     return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
 
 
-def _new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:
+def _is_new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:
     """Return whether the work is new, and not shared with an earlier point of the sweep."""
     same = simulation.model_dump(mode="json", exclude={"scheme", "audit"})
     key = key_of({**same, "settings": simulation.settings(scheme), "what": what})

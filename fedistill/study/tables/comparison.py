@@ -144,11 +144,11 @@ def _with_intervals(
             for where, seeds in by_condition.items()
         }
         for extra, line in zip(lines, frame.to_dict("records"), strict=True):
-            extra |= _of_line(metric, line, by_place, simulation)
+            extra |= _intervals_of(metric, line, by_place, simulation)
     return pd.concat([frame, pd.DataFrame(lines, index=frame.index)], axis=1)
 
 
-def _of_line(
+def _intervals_of(
     metric: str,
     line: dict[Any, Any],
     by_place: dict[tuple[Any, ...], dict[int, np.ndarray]],

@@ -51,7 +51,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
             pixels = to_visible(synthetic.images.numpy().transpose(0, 2, 3, 1))
             labels = synthetic.labels.numpy()
             rows = [pixels] if labels.ndim == 2 else [pixels[labels == c] for c in range(test.n_classes)]
-            picture = _tiled([row[:COLUMNS] for row in rows], test.size, test.channels)
+            picture = _tile([row[:COLUMNS] for row in rows], test.size, test.channels)
             scheme = f"{CENTRAL}{release.scheme}" if release.site == EVERYONE else release.scheme
             # Site and scheme may join to equal file names: number them, and let the index say whose each is.
             stem, taken = f"{release.site}-{release.scheme}-ipc{ipc}", {each["file"] for each in index}
@@ -75,7 +75,7 @@ def to_visible(images: np.ndarray) -> np.ndarray:
     return np.asarray(((images - low) / (high - low)).clip(0, 1), np.float32)
 
 
-def _tiled(rows: list[np.ndarray], size: int, channels: int) -> np.ndarray:
+def _tile(rows: list[np.ndarray], size: int, channels: int) -> np.ndarray:
     """Return rows of images on white; the row of a class without images is empty."""
     wide = max(1, max(len(row) for row in rows))
     side = size + GAP

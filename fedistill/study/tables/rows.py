@@ -86,7 +86,7 @@ def sites_table(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequenc
         given[column] = given[column].astype("Int64")
     if not scores:
         return given
-    scored = _scored_at_sites(scores)
+    scored = _site_scores(scores)
     frame = given.merge(scored, on=keys, how="outer")
     place = {scheme: i for i, scheme in enumerate(schemes)}
     order = frame.assign(scheme=frame["scheme"].map(place), site=frame["site"].map(names.index))
@@ -94,7 +94,7 @@ def sites_table(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequenc
     return frame.reset_index(drop=True)
 
 
-def _scored_at_sites(scores: Sequence[SiteScore]) -> pd.DataFrame:
+def _site_scores(scores: Sequence[SiteScore]) -> pd.DataFrame:
     """Return a row for each condition and site: means over networks, and the gain over the site's own networks."""
     own = {
         (row.condition.partition, row.condition.model, row.site, row.network): row.auc

@@ -42,7 +42,7 @@ def write_screens(plan: Plan, studies: Sequence[Study], folder: RunFolder) -> No
     frames = []
     for number, (point, study) in enumerate(zip(plan.points, studies, strict=True)):
         rows = []
-        for sent in _sent(study.audit):
+        for sent in _sent_images(study.audit):
             key = sent.key
             if key not in known:
                 known[key] = {space: screen(sent.images, sent.train, sent.others, space=space) for space in SPACES}
@@ -87,7 +87,7 @@ class SentImages:
         )
 
 
-def _sent(audit: Auditing) -> list[SentImages]:
+def _sent_images(audit: Auditing) -> list[SentImages]:
     """Return the attacked site's images of the first repeat; none if the site holds no other images."""
     if not audit.verdicts:
         return []

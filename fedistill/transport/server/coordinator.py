@@ -180,7 +180,7 @@ class Coordinator:
                 nodes[str(reply.content.config_records["who"]["site"])] = node_id
         return nodes
 
-    async def _answer(self, message: Message) -> tuple[Message, bool]:
+    async def _request(self, message: Message) -> tuple[Message, bool]:
         """Return the reply, and whether it is shared: equal requests of a sweep's points at one time are sent once."""
         if not self._point:
             return await self._send(message), False
@@ -210,7 +210,7 @@ class Coordinator:
         """Send a message to a site, await the reply, and count the bytes of both."""
         down = encoded_size(message)
         self.traffic.count(purpose, site, "down", down)
-        reply, shared = await self._answer(message)
+        reply, shared = await self._request(message)
         up = encoded_size(reply)
         self.traffic.count(purpose, site, "up", up)
         if reply.has_error():

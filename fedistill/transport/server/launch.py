@@ -136,11 +136,11 @@ def launch(
             named = zip(addresses, plan.points, strict=True)
             results.append(conduct([wire.at(own, point.label) for own, point in named]))
 
-        _call(main, runtime)
+        _call_app(main, runtime)
         return Launched(results[0], runtime.workers, runtime.busy, start_seconds)
 
 
-def _call(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
+def _call_app(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
     app = ServerApp()
     app.main()(main)
     grid = runtime.grid

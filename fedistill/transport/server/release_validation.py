@@ -37,8 +37,8 @@ def size_limit(job: Job, expected: Expected) -> int:
     return OVERHEAD_BYTES + sum(job.ipcs) * expected.classes * job.draws * image
 
 
-def inspect(data: bytes, job: Job, expected: Expected) -> Release:
-    """Read and check the Release that a site sent for a job.
+def validate_release(data: bytes, job: Job, expected: Expected) -> Release:
+    """Read and validate the Release that a site sent for a job.
 
     Raises:
         ReleaseError: the Release is invalid, or does not answer the job.
