@@ -15,7 +15,7 @@ from fedistill.schemes.server.work import expected_steps, iteration_images
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
 from fedistill.study.forecast.benchmark import Clock, run_until_enough, time_distillation
-from fedistill.study.forecast.estimate import Cost, Work, cost
+from fedistill.study.forecast.estimate import PlanCost, Work, cost
 
 ALL = """
 [scheme.local]
@@ -100,7 +100,7 @@ def test_the_clock_takes_no_start_for_a_step():
 
 
 def test_walls_and_memory():
-    made = Cost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), 1, 1, 0, 0)
+    made = PlanCost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), 1, 1, 0, 0)
     start = made.wall(10**9) - 110
     assert made.wall(1) - start == pytest.approx(500.7) and made.wall(2) - start == pytest.approx(500.7 / 1.6)
 

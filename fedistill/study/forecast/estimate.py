@@ -49,7 +49,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Cost:
+class PlanCost:
     """The forecast of a plan.
 
     Args:
@@ -72,7 +72,7 @@ class Cost:
     def wall(self, workers: int) -> float:
         """Return the seconds on this number of workers: all are busy, unless the longest chain of tasks takes longer.
 
-        >>> Cost((Work("a", 4, 100.0, 30.0, True), Work("b", 2, 20.0, 10.0, False)), 0, 0, 0, 0).wall(1000)
+        >>> PlanCost((Work("a", 4, 100.0, 30.0, True), Work("b", 2, 20.0, 10.0, False)), 0, 0, 0, 0).wall(1000)
         60.0
         """
         chain = sum(max((w.longest for w in self.work if w.at_sites is side), default=0.0) for side in (True, False))
@@ -84,7 +84,9 @@ class Cost:
         return self.driver_bytes + workers * self.worker_bytes + RAY_BYTES
 
 
-def cost(plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str], None] = lambda what: None) -> Cost:
+def cost(
+    plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str], None] = lambda what: None
+) -> PlanCost:
     """Forecast a plan: count its work, and measure a few steps of each kind.
 
     ``on_measure`` receives a label of each measurement.
@@ -129,7 +131,7 @@ def cost(plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str]
                 _add(works, "what attacks find", False, 1, attack_seconds(shadows))
     # This process has loaded what a worker loads, and the data as the driver does.
     peak = _peak()
-    return Cost(tuple(works.values()), peak, peak, up, down)
+    return PlanCost(tuple(works.values()), peak, peak, up, down)
 
 
 def cpus() -> int:
