@@ -1,4 +1,4 @@
-"""The two Flower apps, put together: `flwr run .` starts these. And one call that runs a simulation to its rows."""
+"""The two Flower apps, which `flwr run .` starts, and one call that runs a simulation."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
         require_deployable(plan)
     if plan.sweep:
         raise PlanError(
-            f"{plan.name} sweeps over {', '.join(plan.sweep)}: `flwr run` carries out one simulation, not several.",
+            f"{plan.name} sweeps over {', '.join(plan.sweep)}: `flwr run` runs a single simulation.",
             mend=f"fedistill run {config['simulation']}",
         )
     simulation = plan.first
@@ -60,23 +60,23 @@ def run_simulation(
     workers: int | None = None,
     on_event: OnEvent = ignore,
 ) -> "pd.DataFrame":
-    """Run a simulation, or all points of its sweep, by name or file; the rows of its results.csv.
+    """Run a simulation, or all points of its sweep, and return the rows of its results.csv.
 
     Args:
-        name: from ``simulations/``, or a path to a TOML file.
-        out: the run folder, default ``runs/NAME``. An unfinished run there is resumed.
+        name: of a simulation in ``simulations/``, or a path to a TOML file.
+        out: the run folder, default ``runs/NAME``; an unfinished run there is resumed.
         data_root: folder of MedMNIST files, default ``$MEDMNIST_ROOT``, else ``~/.medmnist``.
-        phantom: put every data set's phantom in its place.
+        phantom: replace every data set by its phantom.
         changes: ``"key=value"`` with dotted keys of the TOML.
         engine: ``local`` (Ray on this machine), ``inline`` (no Ray) or HOST:PORT of a Ray cluster; default
             ``$RAY_ADDRESS``, else ``local``.
-        cache: a store to share between runs.
+        cache: a store shared with other runs.
         fresh: set an earlier run aside instead of resuming it.
-        workers: CPUs of a local Ray; default all.
-        on_event: told of progress.
+        workers: number of CPUs of a local Ray; default all.
+        on_event: receives every event.
 
     Raises:
-        UserError: something cannot be; nothing was done.
+        UserError: the simulation, the data or the folder is invalid; nothing was done.
         RunError: the run could not be finished.
     """
     plan = load_plan(name, changes=changes, phantom=phantom)

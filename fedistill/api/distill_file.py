@@ -1,4 +1,4 @@
-"""One hospital alone: its images in, a Release file out."""
+"""Distillation of one hospital's images to a Release file."""
 
 import os
 import shutil
@@ -35,22 +35,21 @@ def distill_to_file(
     encoding: str,
     on_event: OnEvent,
 ) -> str:
-    """Distil the training split and write the Release; one line that says what was written.
+    """Distil a training split, write the Release, and return a one-line summary.
 
-    How far it has come is kept in a hidden folder beside the file until that is written: stopped, the same call goes
-    on.
+    Checkpoints are kept in a hidden folder beside the file until it is written, so that the same call resumes.
 
     Raises:
-        SettingError: the method, a setting, the encoding or the file cannot be.
-        DataError: the data cannot be had.
-        RunFolderError: nothing can be written there.
+        SettingError: the method, a setting, the encoding or the file is invalid.
+        DataError: the data cannot be loaded.
+        RunFolderError: the folder cannot be written to.
     """
     settings_for(method, settings, ipc=ipc)  # before anything is loaded
     require_encoding(encoding)
     device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
     precision = resolve(precision, width=width)
     if os.path.lexists(out):
-        raise SettingError(f"{out} exists.", mend="choose another --out; nothing of yours is overwritten")
+        raise SettingError(f"{out} exists.", mend="choose another --out; existing files are never overwritten")
     require_new_file(out, "--out")
     work = out.with_name(f".{out.name}.work")
     require_folder(work, "The folder beside --out,")
@@ -58,7 +57,7 @@ def distill_to_file(
     images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
     chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
     store = Store(work)
-    made = distill(
+    synthetic = distill(
         images,
         method=method,
         ipc=ipc,
@@ -68,7 +67,7 @@ def distill_to_file(
         val=val if len(val) else None,
         precision=precision,
         device=device,
-        entropy="system",  # one hospital's own images, to be shared: no simulation
+        entropy="system",  # a hospital's own images, to be shared: not a simulation
         on_event=on_event,
         remember=store.remember,
         checkpoints=KeptCheckpoints(store),
@@ -79,7 +78,7 @@ def distill_to_file(
         scheme=method,
         seed=seed,
         real=real,
-        sets={made.ipc: pack(made, real=real, encoding=encoding)},
+        sets={synthetic.ipc: pack(synthetic, real=real, encoding=encoding)},
         provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
         privacy=privacy_statement(
             method,
@@ -91,7 +90,7 @@ def distill_to_file(
     content = release.to_bytes()
     write_atomic(out, content)
     shutil.rmtree(store.root, ignore_errors=True)
-    return f"{out}: {len(made)} images of {images.n_classes} classes from {len(images)}, {len(content):,} bytes"
+    return f"{out}: {len(synthetic)} images of {images.n_classes} classes from {len(images)}, {len(content):,} bytes"
 
 
 def _no_such(device: str) -> str:

@@ -1,4 +1,4 @@
-"""How good is one synthetic set? Fresh networks trained on it alone, scored on a test split."""
+"""The quality of one synthetic set: new networks are trained on it and scored on a test split."""
 
 from pathlib import Path
 
@@ -29,17 +29,18 @@ def evaluate(
 
     Args:
         synthetic: the set, or a Release file with one budget.
-        test: what they are scored on; choose nothing by it.
-        model, width: of the networks.
-        seeds: how many, each from its own seed.
-        recipe: how they are trained; the common recipe at step size 0.01 unless given.
+        test: images to score them on; make no choice by it.
+        model: name of the architecture.
+        width: of the networks.
+        seeds: number of networks, each with its own seed.
+        recipe: of the training; default the common recipe at step size 0.01.
 
     Returns:
-        a row per seed with ``seed, accuracy, auc, balanced_accuracy, f1_macro``, the metrics in 0..1.
+        A row per seed with ``seed, accuracy, auc, balanced_accuracy, f1_macro``, the metrics in 0..1.
 
     Raises:
-        DataError: the set and the test images do not fit each other.
-        FedistillError: no such file, or no Release.
+        DataError: shapes or labels of the set and the test images differ.
+        FedistillError: the file does not exist, or is no Release.
 
     >>> import numpy as np
     >>> x = ImageSet(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 0, 1, 1]), ("no", "yes"))
@@ -48,21 +49,21 @@ def evaluate(
     >>> list(rows.columns), len(rows)
     (['seed', 'accuracy', 'auc', 'balanced_accuracy', 'f1_macro'], 2)
     """
-    made = synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))
-    if made.images.shape[1:] != (test.channels, test.size, test.size):
+    train = synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))
+    if train.images.shape[1:] != (test.channels, test.size, test.size):
         raise DataError(
-            "The synthetic images are not shaped like the test images.",
+            "The synthetic images and the test images have different shapes.",
             expected=(test.channels, test.size, test.size),
-            found=tuple(made.images.shape[1:]),
+            found=tuple(train.images.shape[1:]),
         )
-    if made.labels.ndim != test.labels.ndim or (made.labels.ndim == 1 and int(made.labels.max()) >= test.n_classes):
-        raise DataError("The synthetic labels are not of the test images' classes.", expected=test.class_names)
+    if train.labels.ndim != test.labels.ndim or (train.labels.ndim == 1 and int(train.labels.max()) >= test.n_classes):
+        raise DataError("The synthetic labels are not among the test images' classes.", expected=test.class_names)
     network = build(model, channels=test.channels, classes=test.n_classes, size=test.size, width=width)
     recipe = recipe or Recipe()
     x = test.pixels()
     rows = []
     for seed in range(seeds):
-        params = fit(network, made.images, made.labels, recipe, seed=spawn(seed, "evaluate"), mirror=test.mirror)
+        params = fit(network, train.images, train.labels, recipe, seed=spawn(seed, "evaluate"), mirror=test.mirror)
         scores = probabilities(predict(network, params, x), multilabel=test.multilabel)
         measured = score(test.labels, scores.numpy())
         rows.append({"seed": seed, **{metric: measured[metric] for metric in METRICS}})
@@ -80,8 +81,8 @@ def _read(path: Path) -> SyntheticSet:
             f"{path} holds several budgets.", expected="one", found=list(release.sets), mend="pass one SyntheticSet"
         )
     [(ipc, packed)] = release.sets.items()
-    made = unpack(packed, ipc)
-    if made.draw is not None:
-        first = torch.nonzero(made.draw == 0).flatten()
-        made = SyntheticSet(made.images[first], made.labels[first], ipc, made.lr)
-    return made
+    synthetic = unpack(packed, ipc)
+    if synthetic.draw is not None:
+        first = torch.nonzero(synthetic.draw == 0).flatten()
+        synthetic = SyntheticSet(synthetic.images[first], synthetic.labels[first], ipc, synthetic.lr)
+    return synthetic

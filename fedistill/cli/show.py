@@ -26,7 +26,7 @@ def plan(
         found = cost(
             asked,
             options.text(data_root),
-            told=lambda what: status.update(f"measuring {escape(what)}"),
+            on_measure=lambda what: status.update(f"measuring {escape(what)}"),
         )
     print_cost(found, options.console, here=cpus(), workers=workers)
 

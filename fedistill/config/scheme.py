@@ -180,9 +180,9 @@ def scheme_named(name: str) -> Scheme:
     if name in BUILT_IN:
         return _loaded(BUILT_IN[name])
     if name in METHODS:
-        return _loaded("fedistill.schemes.images:images_by")(name)
+        return _loaded("fedistill.schemes.images:image_scheme")(name)
     if name.startswith(CENTRAL) and name in scheme_names():
-        return _loaded("fedistill.schemes.images:central_by")(name)
+        return _loaded("fedistill.schemes.images:central_scheme")(name)
     if name in _installed():
         return _offered(name)
     raise SettingError(f"there is no scheme {name!r}", mend=nearest(name, scheme_names()))

@@ -1,9 +1,9 @@
-"""The contract of a scheme: everything that one file of this room says.
+"""The contract of a scheme, which each file of this room implements.
 
-A scheme is known by its settings and flags (`fedistill.config.scheme.Scheme`) to files, policies and tables. Here
-stands what it does: which conditions of the comparison it has, what it asks of sites and how a site answers, what the
-server makes of the answers, how much work that is, and how an audit repeats it on half of a site's images. A study only
-iterates over schemes; what all of them need is in `fedistill.schemes.server` and `fedistill.schemes.site`.
+Files, policies and tables know a scheme by its settings and flags (`fedistill.config.scheme.Scheme`). This class adds
+its behaviour: the conditions it has in the comparison, the requests it sends to sites and how a site answers them, what
+the server does with the answers, the work that takes, and how an audit repeats it on half of a site's images. A study
+only iterates over schemes; the parts they share are in `fedistill.schemes.server` and `fedistill.schemes.site`.
 """
 
 from abc import abstractmethod
@@ -20,42 +20,42 @@ from fedistill.schemes.server.trainer import Trained
 from fedistill.schemes.server.work import Forecast, Training
 
 Networks = Sequence[Sequence[Trained]]
-"""A condition's networks: for each, those that predict together; mostly one alone."""
+"""A condition's networks, each a group whose predictions are averaged; most groups have one member."""
 
 
 class NoNetwork(Exception):
-    """A site trained no network of its own; the message says why."""
+    """Raised when a site trained no network of its own; the message says why."""
 
 
 class StudyScheme(Scheme):
-    """A scheme as a study runs it.
+    """A scheme that a study can run.
 
     Attributes:
-        request: the type of the requests that `answer` takes.
+        request: type of the requests that `answer` takes.
     """
 
     request: type
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
-        """Yield the conditions that one line of the file stands for: itself; or one for each site; or none."""
+        """Yield the conditions that a condition of the file expands to: itself, one for each site, or none."""
         if condition.recipe == "common":
             yield condition
 
     def jobs(self, simulation: Simulation) -> Iterator[Job]:
-        """Yield the jobs by which sites make Releases, for progress and forecast."""
+        """Yield the jobs that make Releases at sites, for progress and forecast."""
         yield from ()
 
     def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
-        """Return the simulation's budgets, and the ones that a site's job has in their place: the same."""
+        """Map each of the simulation's budgets to the budget of a site's job; here to itself."""
         return {ipc: ipc for ipc in simulation.budgets(self.name)}
 
     @abstractmethod
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:
-        """Run one condition: ask sites, train or collect networks, score them on the official test split.
+        """Run a condition: send requests to sites, train or collect networks, score them on the official test split.
 
         Raises:
-            RunError: fewer sites answered than ``min_sites`` wants.
-            NoNetwork: the condition's one site trained none.
+            RunError: fewer sites answered than ``min_sites`` requires.
+            NoNetwork: the condition's only site trained no network.
         """
 
     @abstractmethod
@@ -63,7 +63,8 @@ class StudyScheme(Scheme):
         """Carry out a server's request at a site.
 
         Args:
-            request: of the type `request`; site: `fedistill.transport.site.context.SiteContext`.
+            request: an instance of the class attribute `request`.
+            site: a `fedistill.transport.site.context.SiteContext`.
 
         Raises:
             PolicyError: the site's policy forbids it.
@@ -71,25 +72,21 @@ class StudyScheme(Scheme):
 
     @abstractmethod
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
-        """Yield what a condition has trained and scored, each with a key that equal work of other conditions shares."""
+        """Yield a condition's training in parts, each keyed so that conditions can share equal work."""
 
     def check_audit(self, target: AuditTarget, site: str, ctx: StudyContext) -> None:
-        """Raise SettingError where the site sends nothing that could be attacked; before any work."""
+        """Raise SettingError, before any work, if the site sends nothing to attack."""
 
     async def shadow(self, target: AuditTarget, site: str, data: AuditData, ctx: StudyContext) -> ShadowSpec | None:
-        """Return how a shadow of the target is made: what the site does, on half of its images.
+        """Return the specification of shadows that repeat the site's part in the target on half of its images.
 
         Returns:
-            None where the site itself trained nothing, which was reported.
+            None if the site itself trained nothing, which has been reported.
         """
         raise SettingError(f"{self.name} cannot be attacked.")
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
-        """Yield the training of one shadow's networks.
-
-        Args:
-            scored: images that they are scored on.
-        """
+        """Yield the training of one shadow's networks, each of which is scored on ``scored`` images."""
         raise SettingError(f"{self.name} cannot be attacked.")
 
 
@@ -97,7 +94,8 @@ def study_scheme(name: str) -> StudyScheme:
     """Return the scheme of this name.
 
     Raises:
-        SettingError: there is none. PlanError: another package offers it, without what a study needs.
+        SettingError: no scheme has this name.
+        PlanError: the scheme, of another package, does not implement `StudyScheme`.
     """
     scheme = scheme_named(name)
     if not isinstance(scheme, StudyScheme):

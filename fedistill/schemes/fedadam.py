@@ -1,7 +1,7 @@
 """``fedadam``: federated averaging whose server takes Adam steps (Reddi et al., ICLR 2021, arXiv 2003.00295).
 
-The mean of what sites send, less the global network, is taken for a gradient. The moments are the strategy's state:
-they are kept with every round, so that a run that was stopped goes on as if it had not been.
+The mean of the sites' networks minus the global network serves as a pseudo-gradient. The strategy's state, its moments,
+is saved after every round, so a resumed run gives the same result as an uninterrupted one.
 """
 
 from typing import Annotated, Any
@@ -17,8 +17,8 @@ class FedAdamSettings(FedAvgSettings):
 
     Args:
         eta: the server's step size.
-        beta_1, beta_2: decay of the first and the second moment.
-        tau: added to the root of the second moment; the larger, the nearer to plain averaging with momentum.
+        beta_1, beta_2: decay rates of the first and second moment.
+        tau: added to the root of the second moment; the larger, the closer to averaging with server momentum.
     """
 
     eta: Annotated[float, Field(gt=0)] = 0.01

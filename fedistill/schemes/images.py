@@ -1,7 +1,7 @@
 """Sites share images, real or synthetic, by a method of `fedistill.methods`; the server trains networks on the pool.
 
 Each method is a scheme by its own name. ``central-METHOD`` is the same with all sites' data in one place, which makes
-as many synthetic images as the sites would have made together: what is lost by distilling apart.
+as many synthetic images as the sites would have made together: it measures the cost of distilling at each site alone.
 """
 
 import asyncio
@@ -30,39 +30,40 @@ from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.server.choice import choose
 from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.pool import Pool, join, pooled
-from fedistill.schemes.server.pooling import believed
+from fedistill.schemes.server.pool import Pool, build_pool, join
+from fedistill.schemes.server.pooling import cap_counts
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     Images,
     ShadowSpec,
-    about_shadows,
-    capped,
+    cap_steps,
     network_seeds,
-    shadow_networks,
-    task_of,
+    shadow_detail,
+    task_arguments,
+    train_shadow_networks,
 )
 from fedistill.schemes.server.site_row import SiteRow
-from fedistill.schemes.server.work import Forecast, Training, grown
+from fedistill.schemes.server.work import Forecast, Training, expected_steps
 from fedistill.schemes.site.release import carry_out
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.recipe import Recipe
 from fedistill.transport.backend.events import emitter
 from fedistill.transport.protocol.messages import Outcome, shown_line, shown_trace
 from fedistill.transport.protocol.release_sizes import release_sizes
-from fedistill.transport.server.release_validation import inspect
+from fedistill.transport.server.release_validation import validate_release
 from fedistill.transport.site.context import SiteContext
 
 MULTI_LABEL = {name for known in FACTS.values() if known.multilabel for name in (known.name, known.phantom)}
-"""Multi-label sets that are known by name; a file by path is seen to be one when it is read."""
+"""Names of the known multi-label sets; the labels of a file are checked when it is read."""
 
 
 class ImageScheme(StudyScheme):
-    """Sites send Releases of their images.
+    """A scheme whose sites send Releases of their images.
 
     Args:
-        name: of the scheme; method: of `fedistill.methods`.
+        name: of the scheme.
+        method: of `fedistill.methods`.
     """
 
     request = Job
@@ -75,17 +76,17 @@ class ImageScheme(StudyScheme):
 
     @property
     def real(self) -> bool:  # type: ignore[override]
-        """Whether sites send real patients' images."""
+        """True if sites send real patients' images."""
         return METHODS[self.method].real
 
     @property
     def private(self) -> bool:
-        """Whether what sites send is differentially private."""
+        """True if the Releases are differentially private."""
         return is_private(self.method)
 
     @property
     def has_budget(self) -> bool:  # type: ignore[override]
-        """Whether it has a condition for each number of images per class."""
+        """True if the scheme has a condition for each number of images per class."""
         return METHODS[self.method].budget
 
     # ------------------------------------------------------------------ settings, policy, guarantee
@@ -103,7 +104,7 @@ class ImageScheme(StudyScheme):
         return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
 
     def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
-        """Return what it would have each site send. Of a simulation's draws a site would send one."""
+        """Return what each site would send: of a simulation's draws, one."""
         return Asked(
             self.name,
             real=self.real,
@@ -115,7 +116,7 @@ class ImageScheme(StudyScheme):
         )
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
-        """Return what a Release of this budget guarantees; of several data sets, the weakest."""
+        """Return the guarantee of a Release of this budget; over several data sets, the weakest."""
         values = simulation.settings(self.name)
         chosen = [settings_for(self.method, values, ipc=ipc, dataset=name) for name in simulation.federation.datasets()]
         private = [each for each in chosen if isinstance(each, PrivateSettings)]
@@ -127,7 +128,7 @@ class ImageScheme(StudyScheme):
     # ------------------------------------------------------------------ the comparison
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
-        """Yield the condition, with the method's own recipe where it has one; and one without each site in turn."""
+        """Yield the condition if it has such a recipe, and for ``leave_out`` one without each site."""
         if condition.recipe == "native" and METHODS[self.name].native is None:
             return
         yield condition
@@ -135,9 +136,9 @@ class ImageScheme(StudyScheme):
             yield from (replace(condition, left_out=site) for site in simulation.federation.sites)
 
     def jobs(self, simulation: Simulation) -> Iterator[Job]:
-        """Yield the jobs by which sites make Releases.
+        """Yield the jobs that make Releases at sites.
 
-        A job at all sites' data together is named here; how many images it makes, only those data tell.
+        For a job on all sites' data, only name and site are final: its budgets depend on the data.
         """
         for partition in range(simulation.partitions):
             for seed in simulation.repeats(self.name):
@@ -151,7 +152,7 @@ class ImageScheme(StudyScheme):
         )
         recipe = self._native(pool) if condition.recipe == "native" else (await self.choice(ctx, condition)).recipe
         count = ctx.simulation.networks
-        networks = await ctx.trainer.networks(condition, pool, recipe, range(count))
+        networks = await ctx.trainer.train(condition, pool, recipe, range(count))
         scores = await ctx.trainer.test(condition, networks)
         steps = [recipe.steps_for(len(pool.of_network(i)[0])) for i in range(count)]
         seconds = [network.seconds for network in networks]
@@ -159,9 +160,9 @@ class ImageScheme(StudyScheme):
         return result, [[network] for network in networks]
 
     async def choice(self, ctx: StudyContext, condition: Condition) -> Choice:
-        """Choose the common recipe's step size, and steps where they may grow, for a condition's pool.
+        """Choose the common recipe's step size, and its steps if they may grow, for a condition's pool.
 
-        Chosen once, on the first repeat's pool: repeats differ in data and chance, not in how they are trained.
+        The choice is made once, on the first repeat's pool: all repeats train by the same recipe.
         """
         first = replace(condition, seed=0, left_out="")
 
@@ -177,32 +178,32 @@ class ImageScheme(StudyScheme):
         """Return the pool of the sites' Releases, and what was shared for it.
 
         Raises:
-            RunError: fewer sites answered than ``min_sites`` wants.
+            RunError: fewer sites answered than ``min_sites`` requires.
         """
         replies = await self._replies(ctx, partition, seed)
         missing = {reply.job.site: reply.why for reply in replies if reply.release is None}
         of = 1 if self.one_place else len(replies)
         ctx.require_sites(len(replies) - len(missing), of, repr(self.name), missing)
         if left_out:
-            missing |= {left_out: "left out, to see what it adds"}
+            missing |= {left_out: "left out, to measure what it adds"}
         used = [reply for reply in replies if reply.release is not None and reply.job.site != left_out]
 
         async def joined() -> tuple[Pool, Transfer]:
             releases, budget = [reply.release for reply in used if reply.release is not None], used[0].ipcs[ipc]
             examples = [reply.examples for reply in used]
-            pool = pooled(
+            pool = build_pool(
                 releases,
                 budget,
                 missing,
                 classes=ctx.expected.classes,
                 by=ctx.simulation.pooling,
-                examples=examples if ctx.holdings[partition].shares else believed(examples),
+                examples=examples if ctx.holdings[partition].shares else cap_counts(examples),
             )
             keep = ctx.coordinator.kept_once
             parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
             pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
             sizes = [release_sizes(reply.job, release, budget) for reply, release in zip(used, releases, strict=True)]
-            # Where all data are in one place, nothing is shared.
+            # With all data in one place, nothing is shared.
             up, down = (0, 0) if self.one_place else (sum(size[i] for size in sizes) for i in (0, 1))
             seconds = sum(reply.seconds[budget] for reply in used)
             return pool, Transfer(
@@ -212,7 +213,7 @@ class ImageScheme(StudyScheme):
         return await ctx.once(("pool", partition, self.name, ipc, seed, left_out), joined)
 
     async def releases(self, ctx: StudyContext, partition: int, ipc: int | None, seed: int) -> dict[str, bytes]:
-        """Return by site the Release file of one budget alone."""
+        """Return each site's Release file of this budget, by site."""
         replies = await self._replies(ctx, partition, seed)
         return {
             reply.job.site: reply.release.only(reply.ipcs[ipc], draw=0).to_bytes()
@@ -233,7 +234,7 @@ class ImageScheme(StudyScheme):
     async def _reply(self, ctx: StudyContext, job: Job, ipcs: dict[int | None, int | None]) -> "_Reply":
         async def requested() -> _Reply:
             outcome = await ctx.coordinator.release(job)
-            release, why, trace = self._accepted(ctx, job, outcome)
+            release, why, trace = self._accept(ctx, job, outcome)
             if release is None:
                 ctx.report_failure(job.site, job.name, why, trace)
             seconds = dict(zip(job.budgets, outcome.seconds, strict=False))
@@ -242,15 +243,15 @@ class ImageScheme(StudyScheme):
 
         return await ctx.once(("answer", job.name, self.name), requested)
 
-    def _accepted(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
-        """Return the Release that a site sent, or None, one line on why not, and a traceback where there is one."""
+    def _accept(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
+        """Return a site's Release, or None with a one-line reason and, if there is one, a traceback."""
         why, trace = outcome.refused or outcome.error, outcome.trace
         if outcome.release is None or why:
             return None, why, trace
         try:
-            release = inspect(outcome.release, job, ctx.expected)
+            release = validate_release(outcome.release, job, ctx.expected)
             if len(outcome.seconds) != len(job.budgets) or outcome.examples < 0:
-                raise ReleaseError("The reply's times or counts do not fit its budgets.")
+                raise ReleaseError("The reply's times or counts do not match its budgets.")
             name = sha256(outcome.release)
             keep = not release.real or ctx.simulation.keep_real_images
             ctx.folder.release(job.site, job.scheme, job.seed, job.partition, outcome.release, keep=keep, name=name)
@@ -281,10 +282,10 @@ class ImageScheme(StudyScheme):
     # ------------------------------------------------------------------ audit
 
     async def shadow(self, target: AuditTarget, site: str, data: AuditData, ctx: StudyContext) -> ShadowSpec:
-        """Return how a shadow distils, and how its Release joins the pool of the other sites' own."""
+        """Return the specification of shadows that distil and join the pool of the other sites' Releases."""
         simulation, model = ctx.simulation, ctx.simulation.models[0]
         chosen = await self.choice(ctx, Condition(0, self.name, target.ipc, 0, model, "common"))
-        recipe, network = capped(simulation, chosen.recipe), ctx.trainer.network(model)
+        recipe, network = cap_steps(simulation, chosen.recipe), ctx.trainer.network(model)
         dataset, values = data.attacked.images.name, simulation.settings(self.name)
         settings = settings_for(self.method, values, ipc=target.ipc, dataset=dataset)
         releases = await self.releases(ctx, 0, target.ipc, 0)
@@ -303,7 +304,7 @@ class ImageScheme(StudyScheme):
             [_images(releases[name], target.ipc) for name in after],
         )
         about = {
-            **about_shadows(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
             "settings": asdict(settings),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
@@ -311,20 +312,20 @@ class ImageScheme(StudyScheme):
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
         }
-        return ShadowSpec(maker, settings, others, key_of(about), about, task_of(simulation, target.ipc))
+        return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
         """Yield the training of one shadow's networks on the pool."""
         simulation, audit = forecast.simulation, forecast.simulation.audit
         assert audit is not None
-        steps = grown(simulation, grows=target.ipc is None, chooses=False)[0] / simulation.networks
+        steps = expected_steps(simulation, grows=target.ipc is None, chooses=False)[0] / simulation.networks
         steps = steps if audit.steps is None else min(steps, audit.steps)
         images = forecast.pool_size(target.ipc)
         yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
 
 
 class CentralScheme(ImageScheme):
-    """A method with all sites' data in one place."""
+    """A scheme that applies a method to all sites' data in one place."""
 
     pools_releases = False
     attackable = False
@@ -332,30 +333,28 @@ class CentralScheme(ImageScheme):
 
     @property
     def settings_under(self) -> str:
-        """The method's own table."""
+        """Name of the settings' table: the method's own."""
         return self.method
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
-        """Yield the condition, by the common recipe alone."""
+        """Yield the condition, for the common recipe only."""
         if condition.recipe == "common":
             yield condition
 
     def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
-        """Return budgets at which as many synthetic images are made in all as the sites would have made together, each
-        for the classes it holds.
-        """
+        """Map each budget to the one that makes as many images in total as the sites make for the classes they hold."""
         trains = [share.train for share in holdings.shares]
         holders = sum(1.0 if x.multilabel else float((x.counts() > 0).mean()) for x in trains)
         budgets = simulation.budgets(self.name)
         return {ipc: None if ipc is None else max(1, round(ipc * holders)) for ipc in budgets}
 
 
-def images_by(method: str) -> ImageScheme:
-    """Return the scheme of a method's name."""
+def image_scheme(method: str) -> ImageScheme:
+    """Return the scheme whose sites distil by this method."""
     return ImageScheme(method, method, METHODS[method].summary)
 
 
-def central_by(name: str) -> CentralScheme:
+def central_scheme(name: str) -> CentralScheme:
     """Return the scheme ``central-METHOD``."""
     method = name.removeprefix(CENTRAL)
     return CentralScheme(name, method, f"{method} with all sites' data in one place, as many images in all")
@@ -363,12 +362,12 @@ def central_by(name: str) -> CentralScheme:
 
 @dataclass(frozen=True, eq=False)
 class _Reply:
-    """What came of a job: the Release that the server accepted, or why there is none.
+    """Outcome of a job: the Release that the server accepted, or why there is none.
 
     Args:
-        ipcs: the simulation's budgets, and those that the job has in their place.
+        ipcs: the job's budget for each of the simulation's.
         seconds: by the job's budgets.
-        examples: real images that the Release was made of.
+        examples: real images that the Release was made from.
     """
 
     job: Job
@@ -381,7 +380,7 @@ class _Reply:
 
 @dataclass(frozen=True, eq=False)
 class OtherReleases:
-    """The other sites' Releases: of those before the attacked one in the federation's order, and of those after."""
+    """The other sites' Releases, before and after the attacked site in the federation's order."""
 
     before: Sequence[Images]
     after: Sequence[Images]
@@ -389,12 +388,15 @@ class OtherReleases:
 
 @dataclass(frozen=True, eq=False)
 class ImageShadow:
-    """A shadow that distils and has networks trained on the pool with its Release.
+    """A shadow that distils, and trains networks on the pool with its Release.
 
     Args:
-        method, settings: how the site distils; encoding: what its synthetic images travel as.
-        pooling: as `fedistill.schemes.server.pooling` has it; examples: real images of every site in the pool.
-        network, recipe: how the server trains; seeds: of its networks; mirror: whether a flip keeps the labels true.
+        method, settings: of the site's distillation.
+        encoding: of its synthetic images in the Release.
+        pooling: rule of `fedistill.schemes.server.pooling`.
+        examples: number of real images of every site in the pool.
+        network, recipe, seeds: of the server's training.
+        mirror: whether a flip keeps the labels true.
     """
 
     method: str
@@ -411,23 +413,25 @@ class ImageShadow:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         images, labels = self.join(release.images, release.labels, others)
-        networks = shadow_networks(task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror)
+        networks = train_shadow_networks(
+            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
+        )
         return release, networks
 
     def released(self, task: Task) -> SyntheticSet:
-        """Return what the site would send, after rounding for the wire."""
+        """Return the synthetic set that the site would send, as decoded from its encoding."""
         method = METHODS[self.method]
         exact = method.run(task, self.settings)
         return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
 
     def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
-        """Return the pool with this Release in its place among the others."""
+        """Return images and labels of the pool, with this Release at the site's position."""
         sets = [*others.before, (images, labels), *others.after]
         x, y, _ = join(sets, by=self.pooling, examples=self.examples)
         return x, y
 
 
 def _images(data: bytes, ipc: int | None) -> Images:
-    """Return a Release file's images as the server trains on them, and their labels."""
+    """Return the images and labels that the server trains on, from a Release file."""
     synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc)
     return synthetic.images, synthetic.labels

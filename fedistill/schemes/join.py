@@ -1,7 +1,7 @@
 """``join``: a site trains on its own images and on the Releases that the others sent for another scheme.
 
-Would a hospital have a reason to join? Its networks are held against those of ``local``. They are at the server only to
-be scored on the official test split; what counts as shared is what the others sent.
+Compared with ``local``, it shows whether a hospital has a reason to join. The server receives the networks only to
+score them on the official test split; only the others' Releases count as shared.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -26,8 +26,8 @@ class JoinSettings(Frozen):
     """Settings of a site that trains on its own images and the others' Releases.
 
     Args:
-        of: the scheme whose Releases the others send; one of the simulation's.
-        share: of the images it trains on that are the others', each repeated as often as that takes; 0 for as they are.
+        of: the simulation's scheme whose Releases the others send.
+        share: of the training images that are the others', which are repeated to reach it; 0 for no repetition.
     """
 
     of: str = "dc"
@@ -35,17 +35,17 @@ class JoinSettings(Frozen):
 
 
 class JoinScheme(SiteNetworks):
-    """Each site trains on its own images and the others' Releases."""
+    """A scheme whose sites each train on their own images and the others' Releases."""
 
     has_budget = True
     of_each_site = True
 
     def label(self, budget: str) -> str:
-        """Return what it is in a report's sentence."""
+        """Return the scheme's label in a report."""
         return f"Own images joined with the others' distilled ones ({budget})"
 
     def check_simulation(self, simulation: Simulation, settings: Sequence[Any]) -> None:
-        """Raise ValueError where nobody sends the Releases to join."""
+        """Raise ValueError if no other site sends Releases that the scheme can join."""
         of = settings[0].of
 
         def joinable(name: str) -> bool:
@@ -54,9 +54,9 @@ class JoinScheme(SiteNetworks):
 
         if of not in simulation.scheme or not joinable(of):
             known = [name for name in simulation.scheme if joinable(name)]
-            raise ValueError(f"scheme {self.name!r} joins Releases of {of!r}: `of` names one of {known} here")
+            raise ValueError(f"scheme {self.name!r} cannot join Releases of {of!r}: set `of` to one of {known}")
         if len(simulation.federation.sites) < 2:
-            raise ValueError(f"scheme {self.name!r} needs other sites: this federation has one")
+            raise ValueError(f"scheme {self.name!r} needs at least two sites; this federation has one")
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
         """Yield a condition for each site's own networks."""
@@ -67,7 +67,7 @@ class JoinScheme(SiteNetworks):
         """Score the site's networks on the official test split."""
         settings = self.read(ctx.simulation.settings(self.name))
         source = study_scheme(settings.of)
-        assert isinstance(source, ImageScheme)  # as was checked when the file was read
+        assert isinstance(source, ImageScheme)  # `check_simulation` has checked it
         pool, _ = await source.pool(ctx, condition.partition, condition.ipc, condition.seed)
         releases = await source.releases(ctx, condition.partition, condition.ipc, condition.seed)
         others = tuple(release for site, release in releases.items() if site != condition.site)

@@ -1,10 +1,12 @@
-"""Sites train networks of their own: ``local`` shares nothing; ``ensemble`` sends the same networks once, and averages
-their predictions (one-shot federated learning, Guha et al., arXiv 1902.11175); ``dpsgd-local`` and ``dpsgd-ensemble``
-do so by DP-SGD (Abadi et al., CCS 2016, arXiv 1607.00133).
+"""Sites train networks of their own.
 
-A site chooses its recipe on its own validation images, from the same grid as everyone; a private one has it from its
-settings, for these images are patients' too. The networks of ``local`` are at the server only to be scored on the
-official test split, which a real site would not see: nothing is counted as shared.
+``local`` shares nothing. ``ensemble`` sends the same networks once, and the server averages their predictions (one-shot
+federated learning, Guha et al., arXiv 1902.11175). ``dpsgd-local`` and ``dpsgd-ensemble`` do so by DP-SGD (Abadi et
+al., CCS 2016, arXiv 1607.00133).
+
+A site chooses its recipe from the common grid on its own validation images. A private site takes it from its settings,
+because the validation images are patients' too. The server receives the networks of ``local`` only to score them on the
+official test split, which a real site would not see: they do not count as shared.
 """
 
 import asyncio
@@ -35,15 +37,15 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     ShadowSpec,
-    about_shadows,
-    capped,
+    cap_steps,
     network_seeds,
-    shadow_networks,
-    task_of,
+    shadow_detail,
+    task_arguments,
+    train_shadow_networks,
 )
-from fedistill.schemes.server.trainer import Trained, trained_elsewhere
-from fedistill.schemes.server.work import Forecast, Training, grown
-from fedistill.schemes.site.training import answer_alone
+from fedistill.schemes.server.trainer import Trained, trained_by_sites
+from fedistill.schemes.server.work import Forecast, Training, expected_steps
+from fedistill.schemes.site.training import answer_local_training
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
@@ -51,22 +53,21 @@ from fedistill.training.noise import source_for
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
 from fedistill.transport.protocol.release_sizes import network_sizes
-from fedistill.transport.protocol.training_messages import Alone, Learned
+from fedistill.transport.protocol.training_messages import LocalTrainReply, LocalTrainRequest
 from fedistill.transport.site.context import SiteContext
 
 
 class PrivateTraining(Frozen):
     """Settings of every scheme whose sites train under differential privacy.
 
-    None of them is chosen by validation images: these are patients' too, and the bound does not cover them.
+    None of them is chosen on validation images: these are patients' too, and the bound does not cover them.
 
     Args:
-        epsilon, delta: what a site's network may spend of its images' privacy, all steps and rounds together. Keep
-            delta well below one over the number of a site's images.
-        clip: norm that the gradient of one image, or of all images of one patient where these say whose they are, is
-            scaled down to.
-        rate: chance of an image (or a patient) to be in a step's sample.
-        lr, momentum: of the SGD; the step size does not fall.
+        epsilon, delta: privacy budget of a site's network over all steps and rounds. Keep delta well below one over the
+            number of a site's images.
+        clip: norm to which the gradient of one image is clipped, or of one patient's images if patients are known.
+        rate: probability that an image (or a patient) is in a step's sample.
+        lr, momentum: of the SGD; the step size is constant.
         accountant: ``pld`` (tight) or ``rdp``.
     """
 
@@ -79,14 +80,14 @@ class PrivateTraining(Frozen):
     accountant: Literal["pld", "rdp"] = "pld"
 
     def of_steps(self, steps: int) -> DPSGD:
-        """Return what a site is told, where the budget is for so many steps."""
+        """Return the settings of DP-SGD that spend the budget over this number of steps."""
         return DPSGD(
             self.epsilon, self.delta, self.clip, self.rate, steps, self.lr, self.momentum, accountant=self.accountant
         )
 
 
 class PrivateLocalSettings(PrivateTraining):
-    """Settings of sites that train alone under differential privacy.
+    """Settings of local training under differential privacy.
 
     Args:
         steps: of DP-SGD.
@@ -98,20 +99,21 @@ class PrivateLocalSettings(PrivateTraining):
 
     @property
     def private(self) -> DPSGD:
+        """The settings of DP-SGD."""
         return self.of_steps(self.steps)
 
 
 def guarantee_of(training: DPSGD, steps: int) -> PrivacyGuarantee:
-    """Return what a network guarantees after so many of its budget's steps."""
+    """Return the guarantee of a network after this number of its budget's steps."""
     noise = Mechanism(training.mechanism().sigma, steps, training.rate)
     spent = training.epsilon if steps == training.steps else float(f"{training.spent(steps):.4g}")
     return PrivacyGuarantee(spent, training.delta, training.accountant, training.clip, noise, OF_NETWORKS)
 
 
 class SiteNetworks(StudyScheme):
-    """What schemes have in common whose sites train networks to the end."""
+    """The common part of schemes whose sites train networks to the end."""
 
-    request = Alone
+    request = LocalTrainRequest
     trains_at_sites = True
 
     def request_for(
@@ -124,18 +126,16 @@ class SiteNetworks(StudyScheme):
         releases: tuple[bytes, ...] = (),
         share: float = 0.0,
         private: DPSGD | None = None,
-    ) -> Alone:
+    ) -> LocalTrainRequest:
         """Return the request to train a condition's networks at a site.
 
-        Args:
-            scheme: under whose name; those of equal networks have the same.
-            releases, share: of others, to be trained on too.
-            private: settings of DP-SGD.
+        The requests of schemes with equal networks name the same ``scheme``. ``releases``, of other sites, make up
+        ``share`` of the training images; ``private`` are the settings of DP-SGD.
         """
         simulation = ctx.simulation
         budget = condition.ipc if releases else None
         named = Condition(condition.partition, scheme, budget, condition.seed, condition.model, "common")
-        return Alone(
+        return LocalTrainRequest(
             name=f"{site} {named.name}",
             site=site,
             scheme=scheme,
@@ -150,46 +150,46 @@ class SiteNetworks(StudyScheme):
             private=private,
         )
 
-    async def trained(self, ctx: StudyContext, request: Alone) -> Learned | str:
-        """Return the networks a site trained; or one line on why there are none, which was reported."""
+    async def trained(self, ctx: StudyContext, request: LocalTrainRequest) -> LocalTrainReply | str:
+        """Return a site's networks, or, after reporting it, a one-line reason why there are none."""
 
-        async def requested() -> Learned | str:
-            learned = await ctx.coordinator.alone(request, ctx.trainer.network(request.model))
-            if isinstance(learned, str):
-                ctx.report_failure(request.site, request.name, learned)
-            return learned
+        async def requested() -> LocalTrainReply | str:
+            reply = await ctx.coordinator.train_locally(request, ctx.trainer.network(request.model))
+            if isinstance(reply, str):
+                ctx.report_failure(request.site, request.name, reply)
+            return reply
 
         return await ctx.once(("alone", request.name), requested)
 
     async def result(
-        self, ctx: StudyContext, condition: Condition, learned: Learned | str, transfer: Transfer
+        self, ctx: StudyContext, condition: Condition, reply: LocalTrainReply | str, transfer: Transfer
     ) -> tuple[Result, Networks]:
-        """Return the scores of one site's networks on the official test split.
+        """Return the result of one site's networks on the official test split, and the networks.
 
         Raises:
             NoNetwork: the site trained none.
         """
-        if isinstance(learned, str):
-            raise NoNetwork(learned)
-        networks = single_networks(ctx, learned, condition.model)
+        if isinstance(reply, str):
+            raise NoNetwork(reply)
+        networks = unstack_networks(ctx, reply, condition.model)
         probabilities = await ctx.trainer.test(condition, networks)
-        n, steps = len(networks), learned.recipe.steps_for(learned.examples)
+        n, steps = len(networks), reply.recipe.steps_for(reply.examples)
         result = Result(
-            condition, [transfer] * n, [learned.recipe] * n, [steps] * n, probabilities, [learned.seconds / n] * n
+            condition, [transfer] * n, [reply.recipe] * n, [steps] * n, probabilities, [reply.seconds / n] * n
         )
         return result, [[network] for network in networks]
 
-    def answer(self, request: Alone, site: SiteContext) -> Learned:
-        """Train networks on the site's own images and what others released."""
-        return answer_alone(request, site)
+    def answer(self, request: LocalTrainRequest, site: SiteContext) -> LocalTrainReply:
+        """Train networks on the site's own images and the Releases in the request."""
+        return answer_local_training(request, site)
 
 
 class LocalScheme(SiteNetworks):
-    """Sites train alone; with ``ensemble`` their networks' predictions are averaged.
+    """A scheme of local training.
 
     Args:
-        ensemble: whether sites send their networks, for one ensemble of all.
-        settings: `PrivateLocalSettings` where sites train by DP-SGD.
+        ensemble: whether sites send their networks, whose predictions the server averages.
+        settings: `PrivateLocalSettings` if sites train by DP-SGD.
     """
 
     attackable = True
@@ -200,27 +200,27 @@ class LocalScheme(SiteNetworks):
 
     @property
     def private(self) -> bool:
-        """Whether sites train by DP-SGD."""
+        """True if sites train by DP-SGD."""
         return issubclass(self.settings, PrivateTraining)
 
     @property
     def of_each_site(self) -> bool:  # type: ignore[override]
-        """Whether every site has networks of its own; not where they predict together."""
+        """True if every site has networks of its own, which an ensemble's do not."""
         return not self.ensemble
 
     def label(self, budget: str) -> str:
-        """Return what it is in a report's sentence."""
+        """Return the scheme's label in a report."""
         if self.ensemble:
             return "Local networks sent once, predictions averaged"
         return "Each site alone, sharing nothing"
 
     def training(self, values: Mapping[str, Any]) -> DPSGD | None:
-        """Return the settings of DP-SGD; None where sites train in the open."""
+        """Return the settings of DP-SGD; None without privacy."""
         settings = self.read(values)
         return settings.private if isinstance(settings, PrivateLocalSettings) else None
 
     def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
-        """Return what it would have each site send: networks."""
+        """Return what each site would send: networks."""
         if not self.private:
             return Asked(self.name, sends="networks")
         training: DPSGD = settings[0].private
@@ -229,12 +229,12 @@ class LocalScheme(SiteNetworks):
         )
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
-        """Return what one network guarantees."""
+        """Return the guarantee of one network."""
         training = self.training(simulation.settings(self.name))
         return None if training is None else guarantee_of(training, training.steps)
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
-        """Yield a condition for each site's own networks; for an ensemble, one for all."""
+        """Yield a condition for each site; for an ensemble, a single one."""
         if condition.recipe != "common":
             return
         if self.ensemble:
@@ -243,73 +243,74 @@ class LocalScheme(SiteNetworks):
             yield from (replace(condition, site=site) for site in simulation.federation.sites)
 
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:
-        """Score one site's networks on the official test split; or all sites' as an ensemble."""
+        """Score one site's networks, or the ensemble of all sites', on the official test split."""
         if not self.ensemble:
-            learned = await self.at(ctx, condition.site, condition)
-            return await self.result(ctx, condition, learned, Transfer((condition.site,)))
+            reply = await self.at(ctx, condition.site, condition)
+            return await self.result(ctx, condition, reply, Transfer((condition.site,)))
         replies = await asyncio.gather(*[self.at(ctx, site, condition) for site in ctx.sites])
-        learned_by = {s: reply for s, reply in zip(ctx.sites, replies, strict=True) if isinstance(reply, Learned)}
-        why = {s: reply for s, reply in zip(ctx.sites, replies, strict=True) if isinstance(reply, str)}
-        ctx.require_sites(len(learned_by), len(ctx.sites), repr(self.name), why)
-        missing = {site: "it trained no network" for site in ctx.sites if site not in learned_by}
-        by_site = [single_networks(ctx, learned, condition.model) for learned in learned_by.values()]
-        groups = [list(group) for group in zip(*by_site, strict=True)]
+        by_site = dict(zip(ctx.sites, replies, strict=True))
+        trained = {site: reply for site, reply in by_site.items() if isinstance(reply, LocalTrainReply)}
+        why = {site: reply for site, reply in by_site.items() if isinstance(reply, str)}
+        ctx.require_sites(len(trained), len(ctx.sites), repr(self.name), why)
+        missing = dict.fromkeys(why, "it trained no network")
+        networks = [unstack_networks(ctx, reply, condition.model) for reply in trained.values()]
+        groups = [list(group) for group in zip(*networks, strict=True)]
         probabilities = await ctx.trainer.test(condition, [network for group in groups for network in group])
-        probabilities = probabilities.reshape(len(groups), len(learned_by), *probabilities.shape[1:]).mean(1)
+        probabilities = probabilities.reshape(len(groups), len(trained), *probabilities.shape[1:]).mean(1)
         sizes = [
-            network_sizes(self.request_at(ctx, site, condition, scheme=self.name), learned)
-            for site, learned in learned_by.items()
+            network_sizes(self.request_at(ctx, site, condition, scheme=self.name), reply)
+            for site, reply in trained.items()
         ]
         up, down = (sum(size[i] for size in sizes) for i in (0, 1))
-        seconds = sum(each.seconds for each in learned_by.values()) / len(groups)
-        transfer = Transfer(tuple(learned_by), missing, release_bytes=up, up=up, down=down, seconds=seconds)
-        # Each site chose for itself: the steps are the mean, the recipe the first one's.
-        first = next(iter(learned_by.values()))
-        steps = round(float(np.mean([each.recipe.steps_for(each.examples) for each in learned_by.values()])))
+        seconds = sum(reply.seconds for reply in trained.values()) / len(groups)
+        transfer = Transfer(tuple(trained), missing, release_bytes=up, up=up, down=down, seconds=seconds)
+        # Each site chose its own recipe: report the mean of the steps and the first site's recipe.
+        first = next(iter(trained.values()))
+        steps = round(float(np.mean([reply.recipe.steps_for(reply.examples) for reply in trained.values()])))
         n = len(groups)
         result = Result(condition, [transfer] * n, [first.recipe] * n, [steps] * n, probabilities, [seconds] * n)
         return result, groups
 
-    def request_at(self, ctx: StudyContext, site: str, condition: Condition, *, scheme: str) -> Alone:
-        """Return the request to train on nothing but a site's own images."""
+    def request_at(self, ctx: StudyContext, site: str, condition: Condition, *, scheme: str) -> LocalTrainRequest:
+        """Return the request to train on a site's own images only."""
         private = self.training(ctx.simulation.settings(self.name))
         return self.request_for(ctx, condition, site, scheme=scheme, private=private)
 
-    async def at(self, ctx: StudyContext, site: str, condition: Condition) -> Learned | str:
-        """Return the networks a site trained on nothing but its own images; or one line on why there are none."""
-        # The networks of `ensemble` are those of `local`; private ones have settings of their own.
+    async def at(self, ctx: StudyContext, site: str, condition: Condition) -> LocalTrainReply | str:
+        """Return the networks that a site trained on its own images only; or a one-line reason why there are none."""
+        # `ensemble` and `local` have the same networks; the private schemes each have their own settings.
         scheme = self.name if self.private else LOCAL.name
         return await self.trained(ctx, self.request_at(ctx, site, condition, scheme=scheme))
 
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
-        """Yield the training at each site; that of ``ensemble`` is that of ``local``."""
+        """Yield the training at each site, which ``ensemble`` and ``local`` share."""
         private = self.training(forecast.simulation.settings(self.name))
         for site in [condition.site] if condition.site else forecast.simulation.federation.sites:
             key = (self.name.replace("ensemble", "local"), site, condition.seed, condition.ipc, condition.model)
             yield key, training_at(condition, site, private, forecast)
 
     async def shadow(self, target: AuditTarget, site: str, data: AuditData, ctx: StudyContext) -> ShadowSpec | None:
-        """Return how a shadow trains on its own images, by the recipe that the site itself chose."""
+        """Return the specification of shadows that train on their images by the recipe that the site chose."""
         simulation = ctx.simulation
         condition = Condition(0, self.name, None, 0, simulation.models[0], "common", site=site)
-        learned = await self.at(ctx, site, condition)
-        if isinstance(learned, str):
+        reply = await self.at(ctx, site, condition)
+        if isinstance(reply, str):
             return None
         settings = self.read(simulation.settings(self.name))
         private, seeds = self.training(simulation.settings(self.name)), network_seeds(simulation)
         if private is None:
-            recipe = capped(simulation, learned.recipe)
+            recipe = cap_steps(simulation, reply.recipe)
         else:
-            # As many steps as the epsilon is for; and one network, for each spends it.
-            recipe, seeds = learned.recipe, seeds[:1]
+            # The epsilon is for all of these steps, and for one network.
+            recipe, seeds = reply.recipe, seeds[:1]
         network = ctx.trainer.network(simulation.models[0])
         maker = LocalShadow(network, recipe, seeds, data.attacked.images.mirror, private)
         about = {
-            **about_shadows(simulation, data, method=None, network=network, recipe=recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=None, network=network, recipe=recipe, seeds=seeds),
             "private": None if private is None else asdict(private),
             "version": [DPSGD_VERSION if private else 0, FIT_VERSION, VERSION],
         }
-        return ShadowSpec(maker, settings, None, key_of(about), about, task_of(simulation, None))
+        return ShadowSpec(maker, settings, None, key_of(about), about, task_arguments(simulation, None))
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
         """Yield the training of one shadow's networks on half of the site's images."""
@@ -320,38 +321,38 @@ class LocalScheme(SiteNetworks):
         if private is not None:
             yield Training(model, half, private.steps, 1, scored, private=private)
             return
-        steps = grown(simulation, grows=True, chooses=False)[0] / simulation.networks
+        steps = expected_steps(simulation, grows=True, chooses=False)[0] / simulation.networks
         steps = steps if audit.steps is None else min(steps, audit.steps)
         yield Training(model, max(1, half), audit.networks * steps, 1, audit.networks * scored)
 
 
-def single_networks(ctx: StudyContext, learned: Learned, model: str) -> list[Trained]:
-    """Return the networks a site trained, one by one."""
+def unstack_networks(ctx: StudyContext, reply: LocalTrainReply, model: str) -> list[Trained]:
+    """Return the networks of a reply as a list."""
     names = ctx.trainer.network(model).names
-    count = len(learned.params[names[0]])
-    each = learned.seconds / count
-    return [trained_elsewhere(tuple(learned.params[name][i] for name in names), each) for i in range(count)]
+    count = len(reply.params[names[0]])
+    seconds = reply.seconds / count
+    return [trained_by_sites(tuple(reply.params[name][i] for name in names), seconds) for i in range(count)]
 
 
 def training_at(condition: Condition, site: str, private: DPSGD | None, forecast: Forecast) -> Training:
-    """Count the training of a condition's networks at one site."""
+    """Return the training of a condition's networks at one site."""
     share, networks = forecast.share(site), forecast.simulation.networks
     if private:
-        steps, asked = float(networks * private.steps), 0.0
+        steps, evaluated = float(networks * private.steps), 0.0
     else:
-        steps, asked = grown(forecast.simulation, grows=True, chooses=True)
-    scored, images = asked * len(share.val) + networks * forecast.test, max(1, len(share.train))
+        steps, evaluated = expected_steps(forecast.simulation, grows=True, chooses=True)
+    scored, images = evaluated * len(share.val) + networks * forecast.test, max(1, len(share.train))
     return Training(condition.model, images, steps, 1, scored, networks / 2, at_sites=True, private=private)
 
 
 @dataclass(frozen=True, eq=False)
 class LocalShadow:
-    """A shadow that trains networks on what it holds.
+    """A shadow that trains networks on its own images.
 
     Args:
-        network, recipe: what is trained how; seeds: of the networks; mirror: whether a flip keeps the labels true.
-        private: settings of DP-SGD where the site trains by it; then in place of the recipe. Each network spends its
-            epsilon anew.
+        network, recipe, seeds: of the training.
+        mirror: whether a flip keeps the labels true.
+        private: settings of DP-SGD if the site trains by it, in place of the recipe; each network spends its epsilon.
     """
 
     network: Network
@@ -364,7 +365,7 @@ class LocalShadow:
         """Return no images, and the networks."""
         if self.private is None:
             x, y = task.images.pixels(), task.images.targets()
-            return None, shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
+            return None, train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
         return None, [self._privately(task, self.private, number, seed) for number, seed in enumerate(self.seeds)]
 
     def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:
@@ -376,7 +377,7 @@ class LocalShadow:
             task.images,
             private,
             sigma=private.mechanism().sigma,
-            # As unknown to the attacker as any noise.
+            # The attacker does not know this seed.
             source=source_for("seeded", spawn(task.seed, "noise", number), "dpsgd"),
             start=begin(self.network, seed),
             device=torch.device(task.device),

@@ -1,12 +1,12 @@
-"""Weights go back and forth, round after round: ``fedavg`` (McMahan et al., AISTATS 2017, arXiv 1602.05629),
-``fedprox`` (Li et al., MLSys 2020, arXiv 1812.06127), and ``dp-fedavg``, whose every step at a site is differentially
-private.
+"""Federated averaging: networks go back and forth between server and sites, round after round.
 
-A server strategy is Flower's own. One more is a subclass that names it: see `fedistill.schemes.fedadam`.
+The schemes are ``fedavg`` (McMahan et al., AISTATS 2017, arXiv 1602.05629), ``fedprox`` (Li et al., MLSys 2020, arXiv
+1812.06127), and ``dp-fedavg``, whose local steps are differentially private. Server strategies are Flower's own; a
+subclass adds another by its name: see `fedistill.schemes.fedadam`.
 
-The step size is chosen for every number of rounds by itself, among the pilots' histories, by the sites' validation
-images: one that is best after twenty rounds would undersell one round. A private scheme has its step size from its
-settings, and asks nothing of validation images: they are patients' too, and its bound does not cover them.
+The step size is chosen separately for every number of rounds, among the pilots' histories, on the sites' validation
+images: the best one after twenty rounds would be unfair to one round. A private scheme takes its step size from its
+settings: validation images are patients' too, and its bound does not cover them.
 """
 
 import asyncio
@@ -32,42 +32,42 @@ from fedistill.methods import Task
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
-from fedistill.privacy.policy.disclosure import told, too_small, without
+from fedistill.privacy.policy.disclosure import told as disclosed_count
+from fedistill.privacy.policy.disclosure import too_small, without
 from fedistill.privacy.policy.rules import Asked
 from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.local import PrivateTraining, guarantee_of
-from fedistill.schemes.server.condition import Condition, Result, network_seed
+from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.federated_eval import tallied
-from fedistill.schemes.server.round_history import RoundHistory, RunKey
+from fedistill.schemes.server.federated_eval import sum_tallies
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     ShadowSpec,
-    about_shadows,
     network_seeds,
-    task_of,
+    shadow_detail,
+    task_arguments,
 )
-from fedistill.schemes.server.trainer import trained_elsewhere
+from fedistill.schemes.server.trainer import trained_by_sites
 from fedistill.schemes.server.work import Forecast, Training
 from fedistill.schemes.site.training import RoundReply, answer_round, train_locally
 from fedistill.training.dpsgd import DPSGD, begin
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
-from fedistill.transport.protocol.training_messages import Round, RoundRequest
+from fedistill.transport.protocol.training_messages import RoundRequest, RoundSettings
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site.context import SiteContext
 
 ROUNDS_VERSION = 1
-"""Raised when equal settings give other shadows; part of their key in the store."""
+"""Incremented when equal settings give other shadows; part of their key in the store."""
 
 
-class RoundsSettings(Frozen):
+class MultiRoundSettings(Frozen):
     """Settings of every scheme with rounds.
 
     Args:
-        rounds: budgets, as ipc is one of images: a condition for each.
-        fraction: of the sites that take part in a round, at least one; drawn from the simulation's seed.
+        rounds: numbers of rounds, each of which has a condition.
+        fraction: of the sites that take part in a round, at least one site; drawn from the simulation's seed.
     """
 
     rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 5, 20)
@@ -82,15 +82,15 @@ class RoundsSettings(Frozen):
     @classmethod
     def _in_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError(f"needs at least one number of rounds, each once, not {list(value)}")
+            raise ValueError(f"needs at least one number of rounds and no duplicates, not {list(value)}")
         return tuple(sorted(value))
 
 
-class FedAvgSettings(RoundsSettings):
+class FedAvgSettings(MultiRoundSettings):
     """Settings of federated averaging.
 
     Args:
-        local_epochs: passes over its own images that a site makes in a round.
+        local_epochs: epochs of a site on its own images in a round.
     """
 
     local_epochs: Annotated[int, Field(ge=1)] = 1
@@ -100,18 +100,18 @@ class FedProxSettings(FedAvgSettings):
     """Settings of federated averaging with a proximal term.
 
     Args:
-        mu: weight of the squared distance to the round's global weights, halved, in a site's loss.
+        mu: weight of half the squared distance to the round's global weights in a site's loss.
     """
 
     mu: Annotated[float, Field(gt=0)] = 0.1
 
 
-class DPFedAvgSettings(PrivateTraining, RoundsSettings):
+class DPFedAvgSettings(PrivateTraining, MultiRoundSettings):
     """Settings of federated averaging whose local steps are differentially private.
 
     Args:
-        rounds: the budget is for the largest number; a condition of fewer rounds has spent less.
-        local_steps: of DP-SGD that a site takes in a round.
+        rounds: the largest number spends the whole budget, fewer rounds spend less.
+        local_steps: of DP-SGD at a site in a round.
     """
 
     # Four such sites, epsilon 10: 98.0 (92.7). Epsilon 1: 96.8 (78.5); lr 0.5: 97.1 (64.7).
@@ -121,14 +121,57 @@ class DPFedAvgSettings(PrivateTraining, RoundsSettings):
 
     @property
     def private(self) -> DPSGD:
+        """The settings of DP-SGD for all rounds."""
         return self.of_steps(self.rounds[-1] * self.local_steps)
 
 
-class RoundsScheme(StudyScheme):
-    """Federated averaging, by one of Flower's server strategies.
+@dataclass(frozen=True)
+class RunKey:
+    """The identity of one network's rounds within a run."""
+
+    partition: int
+    scheme: str
+    model: str
+    seed: int
+    network: int
+    lr: float
+
+    @property
+    def name(self) -> str:
+        """Label for people, and the network's name in events."""
+        redraw = f" partition {self.partition}" if self.partition else ""
+        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
+
+
+@dataclass(frozen=True, eq=False)
+class RoundHistory:
+    """A network after each round.
 
     Args:
-        strategy: name of the class in `flwr.serverapp.strategy`.
+        params: after each round.
+        notes: for each round its ``sites``, bytes ``up`` and ``down``, and the sites' ``seconds``.
+        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN if there are none.
+    """
+
+    run_key: RunKey
+    params: list[Params]
+    notes: list[dict[str, Any]]
+    validation: list[tuple[float, float]] = field(default_factory=list)
+
+    def transfer(self, rounds: int) -> Transfer:
+        """Return the data that crossed the sites' boundaries in the first ``rounds`` rounds."""
+        past = self.notes[:rounds]
+        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
+        seconds = sum(n["seconds"] for n in past)
+        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
+        return Transfer(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
+
+
+class RoundsScheme(StudyScheme):
+    """A scheme of federated averaging, with one of Flower's server strategies.
+
+    Args:
+        strategy: name of its class in `flwr.serverapp.strategy`.
     """
 
     request = RoundRequest
@@ -137,32 +180,34 @@ class RoundsScheme(StudyScheme):
     weighs_sites = True
     attackable = True
 
-    def __init__(self, name: str, summary: str, settings: type[RoundsSettings], *, strategy: str = "FedAvg") -> None:
+    def __init__(
+        self, name: str, summary: str, settings: type[MultiRoundSettings], *, strategy: str = "FedAvg"
+    ) -> None:
         super().__init__(name, summary, settings)
         self.strategy_name = strategy
 
     # ------------------------------------------------------------------ what varies between strategies
 
     def strategy(self, settings: Any) -> ServerStrategy:
-        """Return a fresh server strategy; every site handed to it takes part."""
+        """Return a new server strategy, in which every site that it is given takes part."""
         return ServerStrategy(self.strategy_name)
 
     def mu(self, settings: Any) -> float:
-        """Return the weight of a proximal term in the sites' loss; 0 for none."""
+        """Return the weight of the proximal term in the sites' loss; 0 for none."""
         return 0.0
 
     def training(self, settings: Any) -> DPSGD | None:
-        """Return the settings of DP-SGD, whose budget is for all rounds; None where sites train in the open."""
+        """Return the settings of DP-SGD for all rounds; None without privacy."""
         return None
 
     def local_steps(self, settings: Any, images: int, batch: int) -> int:
-        """Return the SGD steps that a site takes in a round."""
+        """Return the number of SGD steps of a site in a round."""
         return settings.local_epochs * -(-images // batch)
 
-    def round_request(self, ctx: StudyContext, run_key: RunKey) -> Round:
-        """Return what sites are asked to do in every round, but for its seed."""
+    def round_request(self, ctx: StudyContext, run_key: RunKey) -> RoundSettings:
+        """Return the settings of every round, except its seed."""
         simulation, settings = ctx.simulation, self.settings_in(ctx)
-        return Round(
+        return RoundSettings(
             scheme=self.name,
             model=run_key.model,
             width=simulation.width,
@@ -176,22 +221,22 @@ class RoundsScheme(StudyScheme):
         )
 
     def step_sizes(self, ctx: StudyContext) -> tuple[float, ...]:
-        """Return the step sizes to choose among."""
+        """Return the candidate step sizes."""
         return ctx.simulation.recipe.lr
 
     # ------------------------------------------------------------------ settings, policy, guarantee
 
     def label(self, budget: str) -> str:
-        """Return what it is in a report's sentence."""
+        """Return the scheme's label in a report."""
         return f"Federated training ({self.name}, {budget})"
 
     @property
     def private(self) -> bool:
-        """Whether sites train by DP-SGD."""
+        """True if sites train by DP-SGD."""
         return issubclass(self.settings, PrivateTraining)
 
     def rounds(self, values: Mapping[str, Any]) -> tuple[int | None, ...]:
-        """Return the numbers of rounds that have a condition each."""
+        """Return the numbers of rounds, each of which has a condition."""
         numbers: tuple[int, ...] = self.read(values).rounds
         return numbers
 
@@ -200,7 +245,7 @@ class RoundsScheme(StudyScheme):
         return self.read(ctx.simulation.settings(self.name))
 
     def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
-        """Return what it would have each site send: networks."""
+        """Return what each site would send: networks."""
         training = self.training(settings[0])
         if training is None:
             return Asked(self.name, sends="networks")
@@ -208,7 +253,7 @@ class RoundsScheme(StudyScheme):
         return Asked(self.name, sends="networks", private=True, costs=costs)
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
-        """Return what a network guarantees after so many rounds."""
+        """Return the guarantee of a network after this number of rounds."""
         settings = self.read(simulation.settings(self.name))
         training = self.training(settings)
         if training is None:
@@ -224,7 +269,7 @@ class RoundsScheme(StudyScheme):
         lr = await self.step_size(ctx, condition)
         run_keys = [self.run_key(condition, index, lr) for index in range(ctx.simulation.networks)]
         histories = await asyncio.gather(*[self.history(ctx, run_key) for run_key in run_keys])
-        scores = await asyncio.gather(*[self._tested(ctx, history) for history in histories])
+        scores = await asyncio.gather(*[self._test(ctx, history) for history in histories])
         recipe = self.round_request(ctx, run_keys[0]).recipe
         largest = max(len(share.train) for share in ctx.holdings[condition.partition].shares)
         transfers = [history.transfer(rounds) for history in histories]
@@ -237,7 +282,7 @@ class RoundsScheme(StudyScheme):
             [each.seconds for each in transfers],
         )
         return result, [
-            [trained_elsewhere(history.params[rounds - 1], each.seconds)]
+            [trained_by_sites(history.params[rounds - 1], each.seconds)]
             for history, each in zip(histories, transfers, strict=True)
         ]
 
@@ -261,32 +306,32 @@ class RoundsScheme(StudyScheme):
         return max(known, key=lambda lr: known[lr]) if known else grid[len(grid) // 2]
 
     async def history(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
-        """Return a network from its initial weights through all rounds; rounds of an earlier run are found again.
+        """Return the history of a network through all rounds, resumed from the rounds of an earlier run.
 
-        Points of a sweep that have it in common go through it once.
+        Points of a sweep that share a history compute it once.
         """
         key = key_of({**self._detail(ctx, run_key), "rounds": self.settings_in(ctx).rounds[-1]})
-        return await ctx.once_per_run(key, lambda: self._history(ctx, run_key))
+        return await ctx.once_per_run(key, lambda: self._run_rounds(ctx, run_key))
 
-    def drawn(self, ctx: StudyContext, run_key: RunKey, number: int) -> list[str]:
-        """Return the sites of a round, in their order. The draw names no step size: pilots meet the same sites."""
+    def draw_sites(self, ctx: StudyContext, run_key: RunKey, number: int) -> list[str]:
+        """Draw the sites of a round, in the federation's order; the same for every step size."""
         count = max(1, round(self.settings_in(ctx).fraction * len(ctx.sites)))
         named = run_key.partition, run_key.seed, run_key.network, number
         chance = rng(ctx.simulation.seed, "sites of a round", *named)
         return [ctx.sites[i] for i in sorted(chance.choice(len(ctx.sites), count, replace=False))]
 
-    async def _history(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
+    async def _run_rounds(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
         simulation, settings = ctx.simulation, self.settings_in(ctx)
         network, request = ctx.trainer.network(run_key.model), self.round_request(ctx, run_key)
         named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
         checkpoint = KeptCheckpoints(ctx.store)(self._detail(ctx, run_key))
         strategy = self.strategy(settings)
-        params, notes = _resumed(checkpoint.load(), network.names, strategy)
+        params, notes = _resume(checkpoint.load(), network.names, strategy)
         condition = Condition(run_key.partition, self.name, None, run_key.seed, run_key.model, "common")
         start = generator(network_seed(simulation, condition, run_key.network), "init")
         now = params[-1] if params else network.init(start)
         for number in range(len(params) + 1, settings.rounds[-1] + 1):
-            drawn = self.drawn(ctx, run_key, number)
+            drawn = self.draw_sites(ctx, run_key, number)
             seed = spawn(simulation.seed, self.name, *named, "round", number)
             result = await train_round(
                 ctx.coordinator,
@@ -305,12 +350,12 @@ class RoundsScheme(StudyScheme):
             now = result.params
             params.append(now)
             notes.append({"sites": result.sites, "up": result.up, "down": result.down, "seconds": result.seconds})
-            tensors = dict(zip(network.names, _stacked(params), strict=True))
+            tensors = dict(zip(network.names, _stack(params), strict=True))
             checkpoint.save({**tensors, **strategy.state()}, {"rounds": notes})
-        return RoundHistory(run_key, params, notes, await self._validated(ctx, run_key, params))
+        return RoundHistory(run_key, params, notes, await self._validate(ctx, run_key, params))
 
     def _detail(self, ctx: StudyContext, run_key: RunKey) -> Mapping[str, Any]:
-        """Return all that determines a network's rounds."""
+        """Return everything that determines a network's rounds."""
         simulation, holdings, settings = ctx.simulation, ctx.holdings[run_key.partition], self.settings_in(ctx)
         sites = [
             [
@@ -332,25 +377,25 @@ class RoundsScheme(StudyScheme):
             **self.strategy(settings).detail(),
         }
 
-    async def _validated(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
-        """Return AUC and balanced accuracy on the sites' validation images by round; NaN of a private scheme."""
+    async def _validate(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
+        """Return AUC and balanced accuracy on the sites' validation images after each round; NaN if private."""
         if self.private:
             return [(math.nan, math.nan)] * len(params)
         names = ctx.trainer.network(run_key.model).names
-        stacked = dict(zip(names, _stacked(params), strict=True))
+        stacked = dict(zip(names, _stack(params), strict=True))
         name = f"validation {run_key.name}"
-        totals = await tallied(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
+        totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
         return [(total.auc, total.balanced_accuracy) for total in totals]
 
-    async def _tested(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
-        """Return probabilities on the official test split after each round, float32 (rounds, N, K); note the curve."""
+    async def _test(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
+        """Return test probabilities after each round, float32 (rounds, N, K), and record the curve."""
         run_key = history.run_key
 
         async def tested() -> np.ndarray:
-            networks = [trained_elsewhere(params, 0.0) for params in history.params]
+            networks = [trained_by_sites(params, 0.0) for params in history.params]
             named = run_key.partition, self.name, None, run_key.seed, run_key.model, "common", len(networks)
             probabilities = await ctx.trainer.test(Condition(*named), networks)
-            ctx.curves.extend(_curve(ctx, history, probabilities))
+            ctx.curves.extend(_curve_rows(ctx, history, probabilities))
             return probabilities
 
         return await ctx.once(("tested", run_key), tested)
@@ -364,7 +409,7 @@ class RoundsScheme(StudyScheme):
     # ------------------------------------------------------------------ forecast
 
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
-        """Yield every network's way through all rounds, at the sites drawn, and its scoring."""
+        """Yield the local training of all networks in all rounds, by site, and their scoring."""
         simulation = forecast.simulation
         settings = self.read(simulation.settings(self.name))
         training = self.training(settings)
@@ -372,7 +417,7 @@ class RoundsScheme(StudyScheme):
         pilots = min(simulation.recipe.pilots, simulation.networks)
         runs = simulation.networks + (lrs - 1) * pilots
         rounds = max(settings.rounds)
-        asked = 0 if training else runs * rounds  # nothing of private training is chosen by validation images
+        evaluated = 0 if training else runs * rounds  # a private scheme makes no choice on validation images
         key = (self.name, condition.seed, condition.model)
         for site, share in zip(simulation.federation.sites, forecast.holdings.shares, strict=True):
             n = len(share.train)
@@ -391,26 +436,26 @@ class RoundsScheme(StudyScheme):
                     private=training,
                 ),
             )
-        scored = rounds * simulation.networks * forecast.test + asked * forecast.validated
+        scored = rounds * simulation.networks * forecast.test + evaluated * forecast.validated
         yield (*key, "scored"), Training(condition.model, 1, 0.0, runs, scored)
 
     # ------------------------------------------------------------------ audit
 
     def check_audit(self, target: AuditTarget, site: str, ctx: StudyContext) -> None:
-        """Raise SettingError where the site takes part in no round, and would send nothing."""
+        """Raise SettingError if the site takes part in no round, and so sends nothing."""
         if not any(site in sites for drawn in self._turns(target, site, ctx).drawn for sites in drawn):
             raise SettingError(
                 f"There is nothing to attack: {site!r} takes part in none of the rounds of {target.name!r}.",
-                expected="a site that is drawn at least once",
+                expected="a site that takes part in at least one round",
                 found=f"fraction = {ctx.simulation.settings(self.name).get('fraction')}",
-                mend=f"attack another site (audit.site), raise fraction or rounds of [scheme.{self.name}], or leave it "
-                "out of audit.schemes",
+                mend=f"attack another site (audit.site), raise fraction or rounds of [scheme.{self.name}], or remove "
+                "the scheme from audit.schemes",
             )
 
     async def shadow(self, target: AuditTarget, site: str, data: AuditData, ctx: StudyContext) -> ShadowSpec:
-        """Return how a shadow goes through the rounds, once the step size of the target's own condition is chosen.
+        """Return the specification of shadows that go through all rounds, at the step size of the target's condition.
 
-        The condition attacked is that of the largest number of rounds: what an epsilon of private averaging is for.
+        The audit attacks the condition with the largest number of rounds, which spends the whole epsilon.
         """
         simulation, settings = ctx.simulation, self.settings_in(ctx)
         condition = self._condition(target, ctx)
@@ -424,28 +469,29 @@ class RoundsScheme(StudyScheme):
             for name, share in shares.items()
             if name != site
         }
-        held = [[name, images.fingerprint()] for name, images in others.items()]
+        beside = [[name, images.fingerprint()] for name, images in others.items()]
         about = {
-            **about_shadows(simulation, data, method=None, network=network, recipe=request.recipe, seeds=seeds),
+            **shadow_detail(simulation, data, method=None, network=network, recipe=request.recipe, seeds=seeds),
             "turns": asdict(turns),
-            "others": held,
+            "others": beside,
             "private": None if training is None else asdict(training),
             "version": [ROUNDS_VERSION, DPSGD_VERSION if training else 0, FIT_VERSION, VERSION],
             **self.strategy(settings).detail(),
         }
         maker = RoundsShadow(network, request, seeds, turns, self.strategy(settings))
-        return ShadowSpec(maker, settings, others, key_of({"sites beside": held}), about, task_of(simulation, None))
+        return ShadowSpec(
+            maker, settings, others, key_of({"sites beside": beside}), about, task_arguments(simulation, None)
+        )
 
     def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
-        """Yield the training of one shadow's rounds, the attacked site's on half of its images."""
+        """Yield the training of one shadow's rounds, with half of the attacked site's images."""
         simulation, audit = forecast.simulation, forecast.simulation.audit
         assert audit is not None
         settings = self.read(simulation.settings(self.name))
         training = self.training(settings)
         networks = 1 if training else audit.networks
         for name, share in zip(simulation.federation.sites, forecast.holdings.shares, strict=True):
-            held = (len(share.train) + 1) // 2 if name == site else len(share.train)
-            n = max(1, held)
+            n = max(1, (len(share.train) + 1) // 2 if name == site else len(share.train))
             each = self.local_steps(settings, n, min(simulation.recipe.batch, n))
             visits = networks * (target.rounds or 1) * settings.fraction
             yield Training(
@@ -456,13 +502,13 @@ class RoundsScheme(StudyScheme):
         return Condition(0, self.name, None, 0, ctx.simulation.models[0], "common", rounds=target.rounds)
 
     def _turns(self, target: AuditTarget, site: str, ctx: StudyContext) -> "Turns":
-        """Return who takes part: the sites that the server draws; of private training, in one network."""
+        """Return who takes part in each round of each network; private training has one network."""
         simulation, condition = ctx.simulation, self._condition(target, ctx)
         assert simulation.audit is not None and target.rounds is not None
         networks = 1 if self.private else simulation.audit.networks
-        run_keys = [self.run_key(condition, index, lr=0.0) for index in range(networks)]  # no draw looks at the step
+        run_keys = [self.run_key(condition, index, lr=0.0) for index in range(networks)]  # draws do not depend on lr
         numbers = range(1, target.rounds + 1)
-        drawn = tuple(tuple(tuple(self.drawn(ctx, run_key, n)) for n in numbers) for run_key in run_keys)
+        drawn = tuple(tuple(tuple(self.draw_sites(ctx, run_key, n)) for n in numbers) for run_key in run_keys)
         return Turns(site, drawn, {name: simulation.federation.policy_of(name).share_counts for name in ctx.sites})
 
 
@@ -470,7 +516,7 @@ class FedProxScheme(RoundsScheme):
     """Federated averaging with a proximal term in the sites' loss."""
 
     def strategy(self, settings: Any) -> ServerStrategy:
-        """Return Flower's FedProx, which sends the term's weight with every round."""
+        """Return Flower's FedProx, which sends the proximal weight with every round."""
         return ServerStrategy("FedProx", {"proximal_mu": self.mu(settings)}, named=False)
 
     def mu(self, settings: Any) -> float:
@@ -482,17 +528,17 @@ class PrivateRoundsScheme(RoundsScheme):
     """Federated averaging whose local steps are differentially private."""
 
     def training(self, settings: Any) -> DPSGD:
-        """Return the settings of DP-SGD, whose budget is for all rounds."""
+        """Return the settings of DP-SGD for all rounds."""
         return settings.private
 
     def local_steps(self, settings: Any, images: int, batch: int) -> int:
-        """Return the DP-SGD steps that a site takes in a round."""
+        """Return the number of DP-SGD steps of a site in a round."""
         return settings.local_steps
 
-    def round_request(self, ctx: StudyContext, run_key: RunKey) -> Round:
-        """Return what sites are asked to do in every round, but for its seed."""
+    def round_request(self, ctx: StudyContext, run_key: RunKey) -> RoundSettings:
+        """Return the settings of every round, except its seed."""
         settings = self.settings_in(ctx)
-        return Round(
+        return RoundSettings(
             scheme=self.name,
             model=run_key.model,
             width=ctx.simulation.width,
@@ -507,25 +553,24 @@ class PrivateRoundsScheme(RoundsScheme):
         )
 
     def step_sizes(self, ctx: StudyContext) -> tuple[float, ...]:
-        """Return the one of its settings."""
+        """Return the only candidate, that of the settings."""
         return (self.settings_in(ctx).lr,)
 
 
 def curve_table(curves: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rounds.csv, in order whatever was finished first."""
+    """Return rounds.csv, a row for each network and round, sorted."""
     keys = ["partition", "scheme", "model", "seed", "network", "lr", "round"]
     return pd.DataFrame(curves).sort_values(keys, ignore_index=True)
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Who takes part in which round, and what they weigh.
+    """The participants of every round, and how they are weighted.
 
     Args:
-        site: the attacked one.
-        drawn: of each network, the sites of every round, in the federation's order.
-        counts: what each site tells of how many images it holds (see `fedistill.privacy.policy.disclosure`): its
-            weight.
+        site: the attacked site.
+        drawn: for each network, the sites of every round, in the federation's order.
+        counts: how each site discloses its number of images, its weight (see `fedistill.privacy.policy.disclosure`).
         mu: weight of FedProx's proximal term; 0 for none.
     """
 
@@ -537,38 +582,38 @@ class Turns:
 
 @dataclass(frozen=True, eq=False)
 class RoundsShadow:
-    """A shadow of all rounds, in which the attacked site holds what this shadow deals it.
+    """A shadow of all rounds, in which the attacked site holds the shadow's images.
 
-    The attacker is the server: it sends the global network out, sees what every site sends back, and folds that by its
-    own strategy. It knows the initial weights, who takes part in which round, the local steps and their recipe; of the
-    site's order of images, augmentation and noise it does not know the seed. All that is drawn anew for every shadow,
-    at the other sites too.
+    The attacker is the server: it sends out the global network, sees every site's network, and aggregates them by its
+    own strategy. It knows the initial weights, who takes part in which round, the local steps and their recipe, but not
+    the seed of the site's order of images, augmentation and noise: these are drawn anew for every shadow, at the other
+    sites too.
 
-    It is granted one thing more than the attacker of a site's Releases: all that the other sites hold. A real server
-    sees only their networks; but with them it knows what the attacked site was sent, round for round, up to the others'
-    chance.
+    Beyond the attacker of a site's Releases, it knows the other sites' images. A real server sees only their networks,
+    which tell it the same: what the attacked site received in each round, up to the others' randomness.
 
     Args:
-        network: what is trained; request: of every round, but for its seed.
-        seeds: of the networks; initial weights come from them. Each spends its epsilon anew.
-        turns: who takes part; strategy: by which the server folds.
+        network: what is trained.
+        request: settings of every round, except its seed.
+        seeds: of the networks' initial weights; each network spends its epsilon.
+        turns: who takes part.
+        strategy: of the server.
     """
 
     network: Network
-    request: Round
+    request: RoundSettings
     seeds: tuple[int, ...]
     turns: Turns
     strategy: ServerStrategy = field(default_factory=lambda: ServerStrategy("FedAvg"))
 
     def make(self, task: Task, others: Mapping[str, ImageSet]) -> tuple[None, list[Params]]:
-        """Return no images, and the networks that the site sends, of every round it takes part in.
+        """Return no images, and the networks that the site sends in the rounds that it takes part in.
 
-        Args:
-            others: what every other site holds.
+        ``others`` are the images of every other site.
         """
-        # All rounds, not the last alone: 80 images of phantom:breast, width 8, 6 rounds, 16 shadows, AUC of the
-        # strongest attack by the last round's networks and by all: 62 and 63 % (1 local epoch), 71 and 73 (5), 70 and
-        # 75 (5, lr 0.1). After 20 rounds of 1 epoch the last alone tells as much (67 and 66, intervals of 12 points).
+        # All rounds, not only the last: 80 images of phantom:breast, width 8, 6 rounds, 16 shadows, AUC of the
+        # strongest attack on the last round's networks and on all: 62 and 63 % (1 local epoch), 71 and 73 (5), 70 and
+        # 75 (5, lr 0.1). After 20 rounds of 1 epoch there is no difference (67 and 66, intervals of 12 points).
         total, done = sum(self._last(drawn) for drawn in self.turns.drawn), 0
         sent: list[Params] = []
         for number, seed in enumerate(self.seeds):
@@ -593,35 +638,39 @@ class RoundsShadow:
         *,
         seed: int,
     ) -> tuple[Params, Params | None]:
-        """Return the global network after a round, and what the attacked site sent in it; None where it took no part.
+        """Return the global network after a round, and the attacked site's network, None if it takes no part.
 
         Args:
-            task: with the images that the attacked site holds.
-            number: of the round, from 1; start: the global network before it; sites: who takes part.
-            seed: of the round; every site's own is spawned from it by its name.
+            task: with the attacked site's images.
+            others: images of the other sites, by name.
+            strategy: the server's, in its state before the round.
+            number: of the round, from 1.
+            start: the global network before the round.
+            sites: the participants.
+            seed: of the round, from which every site's seed is spawned by its name.
         """
         replies: list[tuple[int, Params]] = []
         own = None
         for name in sites:
             images = task.images if name == self.turns.site else others[name]
             if not len(images):
-                continue  # it cannot answer, and the others go on
+                continue  # a site without images sends nothing
             params = train_locally(
                 self.request, self.network, start, images, seed=spawn(seed, name), device=torch.device(task.device)
             )
-            replies.append((told(len(images), self.turns.counts[name]), params))
+            replies.append((disclosed_count(len(images), self.turns.counts[name]), params))
             own = params if name == self.turns.site else own
         if not replies:
             return start, own
         return strategy.fold(number, self.network, start, replies), own
 
     def _last(self, drawn: tuple[tuple[str, ...], ...]) -> int:
-        """Return the last round that the attacked site takes part in, from 1: those after it tell nothing new."""
+        """Return the last round, from 1, that the attacked site takes part in; later rounds reveal nothing new."""
         return max((i + 1 for i, sites in enumerate(drawn) if self.turns.site in sites), default=0)
 
 
-def _resumed(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tuple[list[Params], list[dict[str, Any]]]:
-    """Return the rounds of a checkpoint, and put the strategy in the state it had after them."""
+def _resume(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tuple[list[Params], list[dict[str, Any]]]:
+    """Return parameters and notes of a checkpoint's rounds, and restore the strategy's state after them."""
     if kept is None:
         return [], []
     tensors, note = kept
@@ -630,7 +679,7 @@ def _resumed(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tup
     return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
 
 
-def _curve(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+def _curve_rows(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield the rows of rounds.csv of one network."""
     for i, (auc, balanced) in enumerate(history.validation):
         transfer = history.transfer(i + 1)
@@ -648,12 +697,12 @@ def _curve(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) 
 
 
 def _without_small(ctx: StudyContext, site: str, share: Share) -> ImageSet:
-    """Return what a site trains on in the open: classes that are too small by its policy stay out."""
+    """Return a site's training images without the classes that are too small by its policy."""
     least = ctx.simulation.federation.policy_of(site).min_class_size
     return without(share.train, too_small(share.train, least))
 
 
-def _stacked(params: list[Params]) -> list[Tensor]:
+def _stack(params: list[Params]) -> list[Tensor]:
     return [torch.stack(parts) for parts in zip(*params, strict=True)]
 
 

@@ -1,14 +1,14 @@
-"""One study, from conditions to results: all of them at once, each a short line of awaits in its own scheme.
+"""One study: all conditions run concurrently, each in its own scheme; then the audit.
 
-Only when a condition has its networks are they scored on the official test split, once, and where sites set images
-aside, on those. The audit comes last.
+A condition's networks are scored once on the official test split, and at the sites on the images that they hold out.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from fedistill.config import Holdings, Job, Simulation
+from fedistill.config import Holdings, Job, Plan, Simulation
 from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.core.events import OnEvent
 from fedistill.core.store import Store
@@ -16,12 +16,12 @@ from fedistill.data import ImageSet
 from fedistill.errors import RunError
 from fedistill.release.release import Release
 from fedistill.schemes.base import NoNetwork, study_scheme
-from fedistill.schemes.server.at_sites import SiteScore, score_at_sites
 from fedistill.schemes.server.condition import Condition, Result
 from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.federated_eval import SiteScore, score_at_sites
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.trainer import Trainer
-from fedistill.study.audit.auditing import Auditing
+from fedistill.study.audit.auditing import Auditing, shadow_jobs
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
@@ -42,21 +42,36 @@ def conditions(simulation: Simulation) -> Iterator[Condition]:
 
 
 def release_jobs(simulation: Simulation) -> Iterator[tuple[Job, str]]:
-    """Yield the jobs by which sites make Releases, and their schemes."""
+    """Yield the jobs that make Releases at sites, with their schemes."""
     for name in simulation.scheme:
         for job in study_scheme(name).jobs(simulation):
             yield job, name
 
 
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return plan.json: for every point its label, its jobs and its conditions, by the names in events.
+
+    Points of a sweep run a shared job once, under the label of any of them.
+    """
+    points = []
+    for point in plan.points:
+        jobs = {job.name: scheme for job, scheme in release_jobs(point.simulation)}
+        jobs |= shadow_jobs(point.simulation)
+        arms = {condition.name: condition.scheme for condition in conditions(point.simulation)}
+        points.append({"point": point.label if plan.sweep else "", "jobs": jobs, "arms": arms})
+    return {"name": plan.name, "points": points}
+
+
 class Study:
-    """Runs a simulation's conditions on a Coordinator.
+    """A simulation's conditions and their audit, run on a Coordinator.
 
     Args:
-        folder: where Releases and tracebacks are kept; store: where networks are.
-        test: the official test split, the server's alone.
-        holdings: who holds what, a redraw after another.
-        val: the official validation split, where recipes are chosen on the coordinator's own.
-        on_event: told when a site fails.
+        folder: of Releases and tracebacks.
+        store: of networks.
+        test: the official test split, which only the server holds.
+        holdings: the sites' data, one for each redraw of the partition.
+        val: the official validation split, if the coordinator chooses recipes on it.
+        on_event: receives every event of the study.
     """
 
     def __init__(
@@ -81,40 +96,42 @@ class Study:
 
     @property
     def site_rows(self) -> list[SiteRow]:
+        """Rows of sites.csv."""
         return self.ctx.site_rows
 
     @property
     def computed(self) -> int:
-        """Distillations, networks and shadows that this run computed, and (`found`) that it found in the store."""
-        return self.trainer.computed + sum(not row.found for row in self._distilled()) + self.audit.computed
+        """Number of distillations, networks and shadows that this run computed."""
+        return self.trainer.computed + sum(not row.stored for row in self._distilled()) + self.audit.computed
 
     @property
     def found(self) -> int:
-        return self.trainer.found + sum(row.found for row in self._distilled()) + self.audit.found
+        """Number of distillations, networks and shadows that were in the store."""
+        return self.trainer.found + sum(row.stored for row in self._distilled()) + self.audit.found
 
     def _distilled(self) -> list[SiteRow]:
         return [row for row in self.site_rows if row.status == "shared" and not scheme_named(row.scheme).real]
 
     def releases(self) -> list[Release]:
-        """Return the Releases that the server accepted, in the simulation's order whatever came first."""
+        """Return the accepted Releases, in the order of the simulation's file."""
         schemes, sites = list(self.simulation.scheme), [*self.simulation.federation.sites, EVERYONE]
         ordered = sorted(
             self.ctx.releases,
-            key=lambda kept: (schemes.index(kept[0]), kept[1].partition, kept[1].seed, sites.index(kept[1].site)),
+            key=lambda pair: (schemes.index(pair[0]), pair[1].partition, pair[1].seed, sites.index(pair[1].site)),
         )
         return [release for _, release in ordered]
 
     async def run(self) -> list[Result]:
-        """Run all conditions; then the audit, where the simulation has one.
+        """Run all conditions, then the audit if there is one.
 
         Raises:
-            RunError: fewer sites answered than ``min_sites`` wants, or the server's own work failed.
+            RunError: fewer sites answered than ``min_sites`` requires, or the server's own work failed.
         """
         every = list(conditions(self.simulation))
         tasks = [asyncio.ensure_future(self._run(condition)) for condition in every]
         begun = self.ctx.begun
         try:
-            # The first failure ends the run: what is finished is in the store.
+            # The first failure ends the run; finished work is in the store.
             results = await asyncio.gather(*tasks)
             self._require_sites(every, results)
             await self.audit.run()
@@ -127,7 +144,7 @@ class Study:
         return [result for result in results if result is not None]
 
     async def _run(self, condition: Condition) -> Result | None:
-        """Return a condition's result; None where its one site trained no network."""
+        """Return a condition's result; None if its only site trained no network."""
         try:
             result, networks = await study_scheme(condition.scheme).run(condition, self.ctx)
         except NoNetwork:
@@ -138,7 +155,7 @@ class Study:
         return result
 
     def _require_sites(self, every: Sequence[Condition], results: Sequence[Result | None]) -> None:
-        """Raise RunError where too few sites trained a network of their own."""
+        """Raise RunError if too few sites trained a network of their own."""
         lines: dict[Condition, list[bool]] = {}
         for condition, result in zip(every, results, strict=True):
             if condition.site:

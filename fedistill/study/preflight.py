@@ -1,4 +1,4 @@
-"""What every point of a plan needs of its data, tried before any work."""
+"""The data of every point of a plan, loaded and checked before any work."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from fedistill.errors import DataError
 from fedistill.training.metrics import without_auc
 
 
-class Source(NamedTuple):
-    """A set that a test split is joined of.
+class SourceSet(NamedTuple):
+    """One of the sets that a test split consists of.
 
     Args:
-        name: as the tables call it.
-        images: it has in the test split.
-        licence: of its data; empty where nobody said.
+        name: in the tables.
+        images: number of its images in the test split.
+        licence: of its data; empty if unknown.
     """
 
     name: str
@@ -28,27 +28,27 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
-    """One point's data.
+class PointData:
+    """The data of one point.
 
     Args:
         test: the official test split.
-        divided: who holds what, a redraw after another.
-        sources: what the test split is joined of, in this order.
-        val: the official validation split as a whole, where recipes are chosen on the coordinator's own.
+        holdings: the sites' data, one for each redraw of the partition.
+        sources: the sets that the test split consists of, in order.
+        val: the whole official validation split, if the coordinator chooses recipes on it.
     """
 
     test: ImageSet
-    divided: list[Holdings]
-    sources: tuple[Source, ...]
+    holdings: list[Holdings]
+    sources: tuple[SourceSet, ...]
     val: ImageSet | None = None
 
     def notes(self) -> list[str]:
-        """What people should know of these data before they wait for results, a line each."""
-        return [*_of_auc(self.test), *_of_absent(self.test, self.divided)]
+        """Return warnings about the data, one line each."""
+        return [*_undefined_auc(self.test), *_absent_classes(self.test, self.holdings)]
 
 
-def _of_auc(test: ImageSet) -> list[str]:
+def _undefined_auc(test: ImageSet) -> list[str]:
     without = without_auc(test.labels, test.n_classes)
     if not without:
         return []
@@ -58,40 +58,46 @@ def _of_auc(test: ImageSet) -> list[str]:
             f"AUC is not defined on these {len(test):,} test images: no class has both images of it and images of "
             "others among them. It is shown as undefined; accuracy is measured."
         ]
-    return [f"AUC is the mean over the other classes, as all test images or none are of {_listed(names)}."]
+    return [f"AUC is the mean over the other classes, as all test images or none are of {_list_names(names)}."]
 
 
-def _of_absent(test: ImageSet, divided: Sequence[Holdings]) -> list[str]:
-    """Classes that no split has: a label that was mistyped makes more of them than there are."""
-    if not divided or not divided[0].shares:
-        return []  # deployed: what the sites hold is not known here
+def _absent_classes(test: ImageSet, redraws: Sequence[Holdings]) -> list[str]:
+    """Return a warning about classes without any image, which a mistyped label adds."""
+    if not redraws or not redraws[0].shares:
+        return []  # deployed: the sites' data are unknown here
     counts = test.counts()
-    for share in divided[0].shares:
+    for share in redraws[0].shares:
         counts = counts + share.train.counts() + share.val.counts() + share.held_out.counts()
-    if divided[0].unheld != (0, 0):
-        return []  # images that nobody holds may be of any class
+    if redraws[0].unheld != (0, 0):
+        return []  # images that no site holds may be of any class
     names = [test.class_names[k] for k in range(test.n_classes) if not counts[k]]
-    return [f"No split has an image of {_listed(names)}: a class that is none?"] if names else []
+    return [f"No split has an image of {_list_names(names)}: is the label mistyped?"] if names else []
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Some names in words.
+def _list_names(names: Sequence[str]) -> str:
+    """Return the first names as text.
 
-    >>> _listed(["a"]), _listed([f"class {k}" for k in range(9)])
+    >>> _list_names(["a"]), _list_names([f"class {k}" for k in range(9)])
     ("'a'", "'class 0', 'class 1', 'class 2', 'class 3', 'class 4' and 4 more")
     """
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(map(repr, names[:5])) + more
 
 
-def made_ready(
+def prepare_data(
     plan: Plan, data_root: str | None, *, deployed: bool = False
-) -> tuple[list[Ready], list[tuple[str, Any, Tensors]]]:
-    """Every point's test split and every redraw of who holds what, for a rule that fails should do so before any work.
+) -> tuple[list[PointData], list[tuple[str, Any, Tensors]]]:
+    """Load every point's test split and draw every partition, so that an invalid rule fails before any work.
 
-    Also what was drawn, to be kept. Points with the same data share them. Only the first division keeps its images, but
-    where there is an audit, whose shadows are made of them. Of sites that are ``deployed`` nobody here knows what they
-    hold: they have no shares.
+    Points with equal data share them. Only the first partition keeps its images, unless there is an audit, whose
+    shadows need them. ``deployed`` sites have no shares, because their data are unknown here.
+
+    Returns:
+        The data of each point; and kind, detail and tensors of each partition drawn, for the store.
+
+    Raises:
+        DataError: the data cannot be loaded, a partition rule does not fit them, or a split that is needed is empty.
+        PlanError: a scanner shifts the stain of grey images.
     """
     audited = any(point.simulation.audit is not None for point in plan.points)
     drawn: list[tuple[str, Any, Tensors]] = []
@@ -100,33 +106,34 @@ def made_ready(
         drawn.append((kind, detail, make()))
         return drawn[-1][2]
 
-    tests: dict[Any, tuple[ImageSet, tuple[Source, ...]]] = {}
-    divided: dict[Any, Holdings] = {}
+    tests: dict[Any, tuple[ImageSet, tuple[SourceSet, ...]]] = {}
+    by_redraw: dict[Any, Holdings] = {}
     ready = []
     for point in plan.points:
         federation = point.simulation.federation
         pictures = (federation.size, federation.images, federation.data_seed)
-        about = (tuple(federation.datasets()), federation.combine, *pictures)
-        if about not in tests:
+        key_of_test = (tuple(federation.datasets()), federation.combine, *pictures)
+        if key_of_test not in tests:
             parts = test_sets(federation, data_root)
             names = [Path(name).name for name in federation.datasets()]
-            sources = tuple(Source(name, len(x), x.licence) for name, x in zip(names, parts, strict=True))
-            tests[about] = concatenate(parts), sources
-            if len(tests[about][0]) == 0:
-                raise DataError("The test split is empty: there is nothing to compare on.")
+            sources = tuple(SourceSet(name, len(x), x.licence) for name, x in zip(names, parts, strict=True))
+            tests[key_of_test] = concatenate(parts), sources
+            if len(tests[key_of_test][0]) == 0:
+                raise DataError("The test split is empty: there are no images to compare on.")
         keys = [(federation.model_dump_json(), redraw) for redraw in range(point.simulation.partitions)]
         for key in keys:
             if deployed:
-                divided[key] = Holdings((), (0, 0))
-            elif key not in divided:
-                held = holdings(federation, key[1], data_root, note)
-                divided[key] = census(held) if divided and not audited else held
-        test, sources = tests[about]
+                by_redraw[key] = Holdings((), (0, 0))
+            elif key not in by_redraw:
+                drawn_holdings = holdings(federation, key[1], data_root, note)
+                by_redraw[key] = census(drawn_holdings) if by_redraw and not audited else drawn_holdings
+        test, sources = tests[key_of_test]
         own = point.simulation.recipe.chosen_on == "coordinator"
         val = val_set(federation, data_root) if own else None
         if val is not None and not len(val):
             raise DataError(
-                'recipe.chosen_on = "coordinator", and the validation split is empty.', mend='chosen_on = "pool"'
+                'recipe.chosen_on = "coordinator" needs a validation split, and it is empty.',
+                mend='set chosen_on = "pool"',
             )
-        ready.append(Ready(test, [divided[key] for key in keys], sources, val))
+        ready.append(PointData(test, [by_redraw[key] for key in keys], sources, val))
     return ready, drawn

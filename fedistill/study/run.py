@@ -1,4 +1,4 @@
-"""Runs a plan: everything checked before any work, then its studies on one runtime, then the folder's tables."""
+"""The run of a plan: checks before any work, then all studies on one runtime, then the folder's tables."""
 
 import asyncio
 import time
@@ -13,11 +13,10 @@ from fedistill.core.events import Event, OnEvent, ignore, now
 from fedistill.core.files import require_folder
 from fedistill.core.store import Store, key_of
 from fedistill.errors import RunError
-from fedistill.study.folder.environment import environment
-from fedistill.study.folder.run_folder import RunFolder, opened
-from fedistill.study.orchestrator import Study
-from fedistill.study.planned import planned
-from fedistill.study.preflight import Ready, made_ready
+from fedistill.study.folder.environment import describe_environment
+from fedistill.study.folder.run_folder import RunFolder, open_run_folder
+from fedistill.study.orchestrator import Study, plan_record
+from fedistill.study.preflight import PointData, prepare_data
 from fedistill.study.tables.grids import shows_real, write_grids
 from fedistill.study.tables.holdings_table import licences
 from fedistill.study.tables.screening import write_screens
@@ -29,12 +28,13 @@ from fedistill.transport.server.launch import Launched, engine_here, launch, req
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """What a run leaves in memory: the folder has it all on disk.
+    """The results of a run, which its folder holds on disk.
 
     Args:
-        holdings: who holds what, in the first partition of the first point.
-        seconds: from the beginning to the tables.
-        timing: what the time went to; None where nobody knows, as on Flower's own runtime.
+        holdings: the sites' data in the first partition of the first point.
+        seconds: from the beginning until the tables were written.
+        computed, found: distillations, networks and shadows that were computed, and that were in the store.
+        timing: of sites and server; None if unknown, as on Flower's own runtime.
     """
 
     plan: Plan
@@ -50,7 +50,7 @@ class Finished:
 
     @property
     def simulation(self) -> Simulation:
-        """The only simulation, or the first point's."""
+        """The simulation; of a sweep, the first point's."""
         return self.plan.first
 
 
@@ -66,22 +66,23 @@ def run(
     on_event: OnEvent = ignore,
     began: float | None = None,
 ) -> Finished:
-    """Run a simulation, or all points of a sweep, to its rows.
+    """Run a simulation, or all points of a sweep, and write the run folder.
 
     Args:
-        out: the run folder. An earlier run of the same simulation there is resumed.
+        simulation: or a plan of several.
+        out: the run folder; an earlier run of the same simulation there is resumed.
         engine: ``local`` (Ray on this machine), ``inline`` (this process) or HOST:PORT of a Ray cluster; default
             ``$RAY_ADDRESS``, else ``local``.
         data_root: folder of MedMNIST files.
-        cache: a store to share with other runs, instead of the run folder's own.
+        cache: a store shared with other runs, instead of the run folder's own.
         fresh: set an earlier run aside first.
-        workers: CPUs of a local Ray; default all.
-        on_event: told of every event, on its way to events.jsonl.
-        began: ``time.perf_counter()`` when the user's command began, for its imports count as well; default now.
+        workers: number of CPUs of a local Ray; default all.
+        on_event: receives every event that goes to events.jsonl.
+        began: ``time.perf_counter()`` when the user's command began, so that imports count; default now.
 
     Raises:
-        UserError: something in the simulation, the data or the folder cannot be; nothing was done.
-        RunError: the run could not be finished; what was finished is kept.
+        UserError: the simulation, the data or the folder is invalid; nothing was done.
+        RunError: the run could not be finished; finished work is kept.
     """
     plan = simulation if isinstance(simulation, Plan) else Plan.of(simulation)
     require_folder(out, "--out")
@@ -90,70 +91,69 @@ def run(
     engine = engine or engine_here()
     for point in plan.points:
         require_engine(engine, point.simulation, workers)
-    # Workers on this machine have a folder of their own to start from.
+    # Absolute, because workers start in another folder.
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
-    def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> Launched:
+    def work(folder: RunFolder, store: Store, ready: Sequence[PointData]) -> Launched:
         def listen(event: Event) -> None:
             folder.event(event)
             on_event(event)
 
         def conduct(coordinators: Sequence[Coordinator]) -> list[Study]:
-            return _conducted(plan, coordinators, folder, store, ready, on_event=listen)
+            return _run_studies(plan, coordinators, folder, store, ready, on_event=listen)
 
         return launch(
             plan, conduct, engine=engine, store=store.root, data_root=data_root, workers=workers, on_event=listen
         )
 
-    return _framed(plan, work, out, engine, data_root, cache, fresh, workers, began)
+    return _check_run_write(plan, work, out, engine, data_root, cache, fresh, workers, began)
 
 
 def run_on(
     simulation: Simulation, coordinator: Coordinator, *, out: Path, data_root: str | None = None, deployed: bool = False
 ) -> Finished:
-    """`run` of a single simulation on a grid that somebody else opened, such as Flower's own.
+    """Run a single simulation on an open grid, such as Flower's own; for the rest see `run`.
 
-    Args:
-        deployed: whether the sites hold data of their own, which the coordinator knows nothing of.
+    ``deployed`` sites hold data of their own, unknown to the coordinator.
     """
     plan = Plan.of(simulation)
 
-    def work(folder: RunFolder, store: Store, ready: Sequence[Ready]) -> list[Study]:
-        return _conducted(plan, [coordinator], folder, store, ready, on_event=folder.event)
+    def work(folder: RunFolder, store: Store, ready: Sequence[PointData]) -> list[Study]:
+        return _run_studies(plan, [coordinator], folder, store, ready, on_event=folder.event)
 
     engine = "superlink" if deployed else "flower"
-    return _framed(plan, work, out, engine, data_root, None, False, None, None, deployed=deployed)
+    return _check_run_write(plan, work, out, engine, data_root, None, False, None, None, deployed=deployed)
 
 
-def _conducted(
+def _run_studies(
     plan: Plan,
     coordinators: Sequence[Coordinator],
     folder: RunFolder,
     store: Store,
-    ready: Sequence[Ready],
+    ready: Sequence[PointData],
     *,
     on_event: OnEvent,
 ) -> list[Study]:
-    """The points' studies, all at once, to their ends."""
+    """Run the studies of all points concurrently, and return them."""
     for note in dict.fromkeys(note for data in ready for note in data.notes()):
         on_event(now("note", message=note))
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
-        here, label = folder.of_point(number), point.label if plan.sweep else ""
+        point_folder, label = folder.of_point(number), point.label if plan.sweep else ""
 
         def listen(event: Event, label: str = label) -> None:
             on_event(replace(event, point=label))
 
         study = Study(
-            point.simulation, coordinator, here, store, data.test, data.divided, val=data.val, on_event=listen
+            point.simulation, coordinator, point_folder, store, data.test, data.holdings, val=data.val, on_event=listen
         )
         studies.append(study)
 
-    plans = planned(plan)
+    plans = plan_record(plan)
     folder.json("plan", plans)
     on_event(now("planned", plan=plans))
 
-    async def one(study: Study, label: str) -> None:
+    async def run_point(study: Study, label: str) -> None:
         try:
             study.scored = await study.run()
         except RunError as error:
@@ -161,22 +161,22 @@ def _conducted(
                 raise
             raise RunError(f"At {label}: {error}") from error
 
-    async def everything() -> None:
-        tasks = [asyncio.ensure_future(one(s, p.label)) for s, p in zip(studies, plan.points, strict=True)]
+    async def run_all() -> None:
+        tasks = [asyncio.ensure_future(run_point(s, p.label)) for s, p in zip(studies, plan.points, strict=True)]
         try:
-            await asyncio.gather(*tasks)  # the first failure ends the run: what is finished is in the store
+            await asyncio.gather(*tasks)  # the first failure ends the run; finished work is in the store
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    coordinators[0].conduct(everything())
+    coordinators[0].conduct(run_all())
     return studies
 
 
-def _framed(
+def _check_run_write(
     plan: Plan,
-    work: Callable[[RunFolder, Store, Sequence[Ready]], Launched | list[Study]],
+    work: Callable[[RunFolder, Store, Sequence[PointData]], Launched | list[Study]],
     out: Path,
     engine: str,
     data_root: str | None,
@@ -187,27 +187,27 @@ def _framed(
     *,
     deployed: bool = False,
 ) -> Finished:
-    """Checks before, tables after."""
+    """Check and load the data, run ``work``, and write the tables."""
     start = time.perf_counter() if began is None else began
-    ready, drawn = made_ready(plan, data_root, deployed=deployed)
-    with opened(out, plan, fresh=fresh) as folder:
+    ready, drawn = prepare_data(plan, data_root, deployed=deployed)
+    with open_run_folder(out, plan, fresh=fresh) as folder:
         store = Store(
             (cache or folder.work).resolve(),
             on_damage=lambda words: folder.event(now("damaged file", message=words)),
         )
-        for kind, detail, made in drawn:  # found there by the workers, which spares each the partitioners' import
-            store.put(kind, key_of(detail), made)
-        about = environment(plan, data_root, engine=engine, workers=workers)
+        for kind, detail, tensors in drawn:  # for the workers, which need not import the partitioners
+            store.put(kind, key_of(detail), tensors)
+        about = describe_environment(plan, data_root, engine=engine, workers=workers)
         folder.json("environment", {**about, "licences": licences(s for data in ready for s in data.sources)})
-        done = work(folder, store, ready)
-        studies: list[Study] = done.result if isinstance(done, Launched) else done
+        outcome = work(folder, store, ready)
+        studies: list[Study] = outcome.result if isinstance(outcome, Launched) else outcome
         rows, compared, by_site = write_tables(plan, studies, ready, folder)
         write_grids(folder, studies[0].releases(), ready[0].test, real=shows_real(plan.first))
         write_screens(plan, studies, folder)
         seconds, timing = time.perf_counter() - start, None
-        if isinstance(done, Launched):
-            worked = done.busy.sites_seconds, done.busy.server_seconds
-            timing = Timing(done.workers, seconds, done.start_seconds, *worked, began=start)
+        if isinstance(outcome, Launched):
+            compute = outcome.busy.sites_seconds, outcome.busy.server_seconds
+            timing = Timing(outcome.workers, seconds, outcome.start_seconds, *compute, began=start)
             timing.write(folder.root)
         return Finished(
             plan,
@@ -215,7 +215,7 @@ def _framed(
             rows,
             compared,
             by_site,
-            ready[0].divided[0],
+            ready[0].holdings[0],
             seconds,
             sum(study.computed for study in studies),
             sum(study.found for study in studies),

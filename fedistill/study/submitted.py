@@ -1,4 +1,4 @@
-"""A simulation handed to a SuperLink: the server's app runs it on connected sites; its progress is followed here."""
+"""A simulation submitted to a SuperLink, whose app runs it on connected sites; this file follows its progress."""
 
 import json
 import time
@@ -22,10 +22,11 @@ LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Followed:
-    """What a run on connected sites has left.
+    """The outcome of a run on connected sites.
 
     Args:
-        root: the run folder; missing: what sites did not share, and why, a line each.
+        root: the run folder.
+        missing: what sites did not share and why, one line each.
     """
 
     root: Path
@@ -44,16 +45,21 @@ def run_submitted(
     on_event: OnEvent,
     tell: Callable[[str], None],
 ) -> Followed:
-    """Submit, follow until the end, and end as the run does.
+    """Submit a simulation, follow it to its end, and raise its error if it fails.
 
     Args:
-        plan: as ``name``, ``phantom`` and ``changes`` say; the server reads them again.
+        plan: loaded from ``name``, ``phantom`` and ``changes``, which the server reads again.
+        name: of the simulation, or a path.
         where: of ``--engine superlink:WHERE``.
         out: the run folder, on this machine, which is the server's.
-        on_event: told of every event of the run; tell: in a line what happens.
+        data_root: folder of MedMNIST files.
+        phantom: replace every data set by its phantom.
+        changes: ``"key=value"`` with dotted keys of the TOML.
+        on_event: receives every event of the run.
+        tell: receives a line on what happens.
 
     Raises:
-        UserError: something cannot be; nothing was done.
+        UserError: the plan, the folder or the connection is invalid; nothing was done.
         RunError: the run could not be finished.
     """
     require_deployable(plan)
@@ -75,7 +81,7 @@ def run_submitted(
             events.hand_on(on_event)
             time.sleep(LOOK_SECONDS)
     except BaseException:
-        control.stop(run_id)  # nobody follows it any more: what the sites have finished is in their stores
+        control.stop(run_id)  # nobody follows it any more; finished work is in the sites' stores
         raise
     events.hand_on(on_event)
     if not ended.well:
@@ -84,29 +90,29 @@ def run_submitted(
 
 
 def require_plain(**given: object) -> None:
-    """Refuse options that only engines on this machine know.
+    """Refuse options that only engines on this machine have.
 
     Raises:
-        SettingError: one is given.
+        SettingError: one of them is set.
     """
     for name, value in given.items():
         if value:
-            raise SettingError(f"--{name} means nothing to connected sites.", mend="leave it out")
+            raise SettingError(f"--{name} has no effect on connected sites.", mend="omit it")
 
 
 class Tail:
-    """The events that a run's folder gets from now on."""
+    """The events that are added to a run folder from now on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = path.stat().st_size if path.is_file() else 0
 
     def hand_on(self, on_event: OnEvent) -> None:
-        """Tell those that are new; a line that is not whole yet is left for the next time."""
+        """Pass on new events; an incomplete line is left for the next call."""
         if not self._path.is_file():
             return
         if self._path.stat().st_size < self._read:
-            self._read = 0  # an earlier run's was moved aside, and another is begun
+            self._read = 0  # an earlier run's file was moved aside
         with self._path.open("rb") as file:
             file.seek(self._read)
             for line in file:
@@ -116,8 +122,8 @@ class Tail:
                 try:
                     event = read_event(parse(line))
                 except ValueError:
-                    continue  # cut or damaged: the report and `fedistill status` count such lines
-                if event.kind != "planned":  # which says how much there is to do: that is in plan.json
+                    continue  # damaged: the report and `fedistill status` count such lines
+                if event.kind != "planned":  # the plan is in plan.json as well
                     on_event(event)
 
 

@@ -1,4 +1,4 @@
-"""Where a run's time went: the sites' work, the server's, and everything else."""
+"""A run's time, divided into the sites' work, the server's, and everything else."""
 
 import json
 import time
@@ -11,13 +11,13 @@ from fedistill.core.files import write_atomic
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a run.
+    """The seconds of a run.
 
     Args:
-        workers: CPUs that it had.
+        workers: number of CPUs.
         wall_seconds: from its beginning until its tables, or its report, were written.
-        start_seconds: of these, until Ray was up.
-        sites_seconds: in which the sites computed, all CPUs added up; server_seconds: likewise of the server.
+        start_seconds: of these, until Ray was ready.
+        sites_seconds, server_seconds: compute time of the sites and of the server, summed over CPUs.
         began: ``time.perf_counter()`` at its beginning.
 
     >>> timing = Timing(workers=2, wall_seconds=612, start_seconds=5, sites_seconds=746.6, server_seconds=403.9)
@@ -33,7 +33,7 @@ class Timing:
     began: float = 0.0
 
     def until_now(self) -> "Timing":
-        """The same work, and a later end: what was written since belongs to the run."""
+        """Return the timing with its end moved to now, to include what was written since."""
         return replace(self, wall_seconds=time.perf_counter() - self.began)
 
     @property
@@ -43,16 +43,16 @@ class Timing:
 
     @property
     def server(self) -> float:
-        """The server's, likewise."""
+        """The server's share of the workers' time, 0 to 1."""
         return self.server_seconds / (self.workers * self.wall_seconds)
 
     @property
     def rest(self) -> float:
-        """What is left, likewise."""
+        """The remaining share of the workers' time, 0 to 1."""
         return 1 - self.sites - self.server
 
     def line(self) -> str:
-        """For people. The shares are rounded so that they add up."""
+        """Return the timing as text; its rounded shares add up to 100 %."""
         sites, server = round(100 * self.sites), round(100 * self.server)
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         shares = f"sites {sites} %, server {server} %, everything else {100 - sites - server} %"
@@ -63,7 +63,7 @@ class Timing:
         write_atomic(folder / "timing.json", json.dumps(self.record(), indent=2, sort_keys=True) + "\n")
 
     def record(self) -> dict[str, Any]:
-        """What timing.json says."""
+        """Return the content of timing.json."""
         seconds = {name: round(value, 3) for name, value in asdict(self).items() if name.endswith("_seconds")}
         shares = {"sites": self.sites, "server": self.server, "everything_else": self.rest}
         return {"workers": self.workers, **seconds, "shares": {name: round(value, 4) for name, value in shares.items()}}

@@ -14,7 +14,7 @@ def test_flowers_own_runtime_refuses_a_sweep(tmp_path):
     simulation, _ = _prepare({"simulation": path})
     assert simulation.name == "tiny"
     (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + SWEEP)
-    with pytest.raises(PlanError, match=r"sweeps over width: `flwr run` carries out one[\s\S]*fedistill run"):
+    with pytest.raises(PlanError, match=r"sweeps over width: `flwr run` runs a single[\s\S]*fedistill run"):
         _prepare({"simulation": path})
 
 

@@ -96,7 +96,7 @@ def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
             "did you mean 'iid'",
         ),
         (["run", "quickstart", "--engine", "locla"], "did you mean 'local'"),
-        (["run", "quickstart", "--set", "federation.site.north.cpus=4000"], "asks for more CPUs"),
+        (["run", "quickstart", "--set", "federation.site.north.cpus=4000"], "needs more CPUs"),
         (["sites", "fuor"], "did you mean 'four'"),
         (["distill", "phantom:blood", "--method", "dcc", "--out", "x"], "did you mean 'dc'"),
         (["distill", "phantom:blood", "--ipc", "0", "--out", "x"], "ipc"),
@@ -114,7 +114,7 @@ def test_a_mistake_ends_with_two_before_any_work(typed, tmp_path, words, message
 def test_the_engine_is_the_cluster_of_the_environment_unless_said(typed, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     code, text = typed("run", "quickstart", width=200)
-    assert code == 2 and "the environment has it as RAY_ADDRESS" in text
+    assert code == 2 and "it comes from RAY_ADDRESS in the environment" in text
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     code, text = typed("run", write_tiny(tmp_path), "--out", "out", width=200)
     assert code == 1 and "no Ray cluster answers at 127.0.0.1:9" in text
@@ -167,7 +167,7 @@ def test_one_hospital_alone(typed, tmp_path):
     rows = fd.evaluate(tmp_path / "x.safetensors", fd.load_dataset(tmp_path / "mine.npz", "test"), width=4, seeds=1)
     assert rows["accuracy"].between(0, 1).all()
     code, text = typed(*words, width=200)
-    assert code == 2 and "nothing of yours is overwritten" in text
+    assert code == 2 and "existing files are never overwritten" in text
 
 
 def test_a_killed_distillation_goes_on_where_it_was(tmp_path):

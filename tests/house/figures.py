@@ -20,7 +20,7 @@ api
 study.feasibility
 study
 study.forecast study.tables
-study.orchestrator study.planned
+study.orchestrator
 study.audit
 study.preflight study.folder study.timing
 schemes

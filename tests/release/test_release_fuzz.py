@@ -15,8 +15,8 @@ from fedistill.errors import FedistillError, ReleaseError
 from fedistill.methods import privacy_statement, settings_for
 from fedistill.release.header import LARGEST_HEADER
 from fedistill.release.release import Packed, Release
-from fedistill.schemes.server.pool import pooled
-from fedistill.transport.server.release_validation import Expected, inspect
+from fedistill.schemes.server.pool import build_pool
+from fedistill.transport.server.release_validation import Expected, validate_release
 
 JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, "float32", 1)
 EXPECTED = Expected(channels=1, size=8, classes=3, multilabel=False)
@@ -50,11 +50,11 @@ def told(**changes: object) -> bytes:
 def taken_or_refused(data: bytes) -> bool:
     """Whether it was taken; then it is pooled and written again as any other is."""
     try:
-        release = inspect(data, JOB, EXPECTED)
+        release = validate_release(data, JOB, EXPECTED)
     except FedistillError as error:
         str(error).encode()
         return False
-    assert torch.isfinite(pooled([release], 2, {}, classes=3).images).all()
+    assert torch.isfinite(build_pool([release], 2, {}, classes=3).images).all()
     (release.privacy + json.dumps(dict(release.provenance), allow_nan=False)).encode()
     return True
 
@@ -165,4 +165,4 @@ def test_a_header_of_any_length_takes_no_memory(length):
 def test_more_bytes_than_were_asked_for_are_not_read():
     sent = bytes(2 << 20)
     with memory_within(1 << 16), pytest.raises(ReleaseError, match="too large"):
-        inspect(sent, JOB, EXPECTED)
+        validate_release(sent, JOB, EXPECTED)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedistill.config import load_simulation
-from fedistill.schemes.server.pooling import MOST, chosen
+from fedistill.schemes.server.pooling import MOST, pool_positions
 from fedistill.study import run
 
 LABELS = torch.tensor([0, 0, 0, 1, 0, 1, 2])
@@ -16,35 +16,35 @@ def counts(at, of):
 
 
 def test_concat_takes_each_once():
-    assert chosen("concat", LABELS, SITES, None, ()).tolist() == list(range(7))
+    assert pool_positions("concat", LABELS, SITES, None, ()).tolist() == list(range(7))
 
 
 def test_balanced_classes_are_equal_and_nothing_is_lost():
-    at = chosen("balanced", LABELS, SITES, None, ())
+    at = pool_positions("balanced", LABELS, SITES, None, ())
     assert counts(at, LABELS) == [4, 4, 4] and set(at.tolist()) == set(range(7))
     assert sorted(at[LABELS[at] == 1].tolist()) == [3, 3, 5, 5]  # each as often as the others of its class
 
 
 def test_weighted_sites_are_as_their_real_images():
-    at = chosen("weighted", LABELS, SITES, None, (100, 600))
+    at = pool_positions("weighted", LABELS, SITES, None, (100, 600))
     # Four images stand for 100, three for 600: eight times as many each.
     assert counts(at, SITES) == [4, 24] and counts(at, torch.arange(7)) == [1, 1, 1, 1, 8, 8, 8]
 
 
 def test_a_tiny_site_does_not_fill_the_memory():
-    at = chosen("weighted", LABELS, SITES, None, (1, 1_000_000))
+    at = pool_positions("weighted", LABELS, SITES, None, (1, 1_000_000))
     assert counts(at, SITES) == [4, 3 * MOST]
 
 
 def test_each_draw_is_weighed_by_itself():
     draw = torch.tensor([0, 1, 0, 1, 0, 1, 0])
-    at = chosen("balanced", LABELS, SITES, draw, ())
+    at = pool_positions("balanced", LABELS, SITES, draw, ())
     assert counts(at[draw[at] == 0], LABELS) == [3, 0, 3] and counts(at[draw[at] == 1], LABELS) == [2, 2]
 
 
 def test_several_labels_cannot_be_balanced():
     several = torch.eye(7)
-    assert chosen("balanced", several, SITES, None, ()).tolist() == list(range(7))
+    assert pool_positions("balanced", several, SITES, None, ()).tolist() == list(range(7))
 
 
 @pytest.mark.parametrize("pooling", ["balanced", "weighted"])

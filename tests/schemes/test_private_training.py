@@ -15,10 +15,10 @@ from fedistill.report.run_data import read_recorded
 from fedistill.schemes.rounds import DPFedAvgSettings
 from fedistill.schemes.site import training as site_training
 from fedistill.schemes.site.private_training import Private
-from fedistill.schemes.site.training import train_alone
+from fedistill.schemes.site.training import train_to_end
 from fedistill.study import run
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.training_messages import Alone, pack_alone, unpack_alone
+from fedistill.transport.protocol.training_messages import LocalTrainRequest, pack_alone, unpack_alone
 from fedistill.transport.site.context import SiteContext
 
 FILE = """
@@ -182,10 +182,10 @@ def test_a_refused_charge_draws_no_noise(tmp_path, monkeypatch):
     )
     chosen = DPFedAvgSettings(rounds=(1,), accountant="rdp").private
     grid = Grid(chosen.recipe(), (chosen.lr,))
-    asked = Alone("a it", "a", "dpsgd-local", "convnet", 4, 0, grid, 1, seeds=(1,), private=chosen)
+    asked = LocalTrainRequest("a it", "a", "dpsgd-local", "convnet", 4, 0, grid, 1, seeds=(1,), private=chosen)
     assert unpack_alone(pack_alone(asked)) == asked
     with pytest.raises(Refused):
-        train_alone(asked, here.share(0), here.store, Private(here, told.append, refuse), gpus=0, on_event=told.append)
+        train_to_end(asked, here.share(0), here.store, Private(here, told.append, refuse), gpus=0, on_event=told.append)
     assert not told
 
 

@@ -16,7 +16,7 @@ from fedistill.models import build
 from fedistill.schemes import rounds as rounds_scheme
 from fedistill.schemes.site import training as site_training
 from fedistill.study import run
-from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.protocol.training_messages import RoundSettings
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site import app as site_app
@@ -68,7 +68,7 @@ def finished(simulation, tmp_path_factory):
 
 def asked(**changes):
     settings = {"local_epochs": 2, "batch": 8, "lr": 0.05, "augment": False, "seed": 7, **changes}
-    return Round("fedavg", "convnet", 4, 0, **settings)
+    return RoundSettings("fedavg", "convnet", 4, 0, **settings)
 
 
 def one_round(simulation, tmp_path, request, sites=("a", "b", "c")):
@@ -286,7 +286,7 @@ def test_the_site_itself_refuses_to_send_networks(simulation, tmp_path):
         ("scheme.fedprox.mu=-1.0", "mu"),
         ("scheme.fedsgd={}", "there is no scheme 'fedsgd'"),
         ("scheme.local.rounds=1", "nothing to set"),
-        ("scheme.join.of='full'", "joins Releases of 'full'"),
+        ("scheme.join.of='full'", "cannot join Releases of 'full'"),
         ("leave_out=['fedavg']", "leave_out"),
         ("pooling='voting'", "pooling"),
         ("federation.policy.allow_weights=false", "allow_weights = true"),

@@ -17,7 +17,7 @@ from fedistill.privacy.attacks.shadow_design import halves
 from fedistill.schemes.rounds import DPFedAvgSettings, RoundsShadow, Turns
 from fedistill.study.audit.shadow_task import shadow
 from fedistill.training.dpsgd import begin
-from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.protocol.training_messages import RoundSettings
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 
@@ -39,7 +39,7 @@ PRIVATE = DPFedAvgSettings(rounds=(2,), local_steps=2, epsilon=5.0, rate=0.5, ac
 
 
 def request(**changes):
-    return Round("fedavg", "convnet", 4, 0, local_epochs=2, batch=8, lr=0.05, augment=True, seed=0, **changes)
+    return RoundSettings("fedavg", "convnet", 4, 0, local_epochs=2, batch=8, lr=0.05, augment=True, seed=0, **changes)
 
 
 def strategy_of(asked):
@@ -131,7 +131,7 @@ def attacked(asked, *, rounds):
 
 
 def test_a_site_that_learns_by_heart_is_found_out():
-    heart = Round("fedavg", "convnet", 8, 0, local_epochs=10, batch=15, lr=0.1, augment=False, seed=0)
+    heart = RoundSettings("fedavg", "convnet", 8, 0, local_epochs=10, batch=15, lr=0.1, augment=False, seed=0)
     found = attacked(heart, rounds=3)
     assert set(found) == {"lira", "lira-offline", "rmia", "rmia-offline"}
     assert found["lira"].auc.low > 0.6 and found["rmia"].auc.low > 0.6

@@ -11,11 +11,11 @@ from fedistill.config import holdings, load_plan
 from fedistill.methods import METHODS, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.report.terminal.cost import print_cost
-from fedistill.schemes.server.work import grown, weight
+from fedistill.schemes.server.work import expected_steps, iteration_images
 from fedistill.study import run
 from fedistill.study.forecast import benchmark as meter
-from fedistill.study.forecast.benchmark import Clock, distilling, run_until_enough
-from fedistill.study.forecast.estimate import Cost, Work, cost
+from fedistill.study.forecast.benchmark import Clock, run_until_enough, time_distillation
+from fedistill.study.forecast.estimate import PlanCost, Work, cost
 
 ALL = """
 [scheme.local]
@@ -40,7 +40,7 @@ def found(plan):
     told = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(meter, "ENOUGH_SECONDS", 0.02)
-        made = cost(plan, told=told.append)
+        made = cost(plan, on_measure=told.append)
     assert len(told) == len(set(told)), "each kind is measured once"
     assert {"full", "dc ipc 1", "mtt ipc 2", "central-dc ipc 4"} <= set(told)
     return made
@@ -67,17 +67,17 @@ def test_tasks_are_those_of_the_run(plan, found, tmp_path):
 
 def test_steps_of_a_pool(plan):
     simulation = plan.first  # 4 steps, at most 8; step sizes 0.01 and 0.03, one pilot each, two networks
-    assert grown(simulation, grows=False, chooses=True) == (3 * 4, 2)  # two pilots, one of them kept, and one more
-    assert grown(simulation, grows=False, chooses=False) == (2 * 4, 0)
+    assert expected_steps(simulation, grows=False, chooses=True) == (3 * 4, 2)  # two pilots, one kept, and one more
+    assert expected_steps(simulation, grows=False, chooses=False) == (2 * 4, 0)
     # Without a budget both are tried at 8 as well; the one more has 4 steps or 8.
-    assert grown(simulation, grows=True, chooses=True) == (((2 * 12 + 4) + (2 * 12 + 8)) / 2, 4)
+    assert expected_steps(simulation, grows=True, chooses=True) == (((2 * 12 + 4) + (2 * 12 + 8)) / 2, 4)
 
 
 def test_weight_counts_what_an_iteration_looks_at(plan):
     share = holdings(plan.first.federation, 0, None).shares[0]
     counts = share.train.counts()
-    assert weight(share.train, 3, None) == 3 * (counts > 0).sum()
-    assert weight(share.train, 3, 5) == 3 * (counts > 0).sum() + sum(min(5, n) for n in counts)
+    assert iteration_images(share.train, 3, None) == 3 * (counts > 0).sum()
+    assert iteration_images(share.train, 3, 5) == 3 * (counts > 0).sum() + sum(min(5, n) for n in counts)
 
 
 def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):
@@ -85,8 +85,8 @@ def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):
     share = holdings(plan.first.federation, 0, None).shares[0]
     task = Task(share.train, 1, width=4, val=share.val)
     few, many = (settings_for("dm", {"iterations": n, "looks": 0, "preset": "published"}) for n in (10, 10_000_000))
-    short = distilling(task, "dm", few, 1)["iterations"]
-    long = distilling(task, "dm", many, 1)["iterations"]
+    short = time_distillation(task, "dm", few, 1)["iterations"]
+    long = time_distillation(task, "dm", many, 1)["iterations"]
     assert long / short == pytest.approx(1_000_000, rel=0.9)
     assert METHODS["dm"].run(task, few) is not None
 
@@ -100,7 +100,7 @@ def test_the_clock_takes_no_start_for_a_step():
 
 
 def test_walls_and_memory():
-    made = Cost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), 1, 1, 0, 0)
+    made = PlanCost((Work("dc", 4, 400.0, 100.0, True), Work("networks", 10, 100.0, 10.0, False)), 1, 1, 0, 0)
     start = made.wall(10**9) - 110
     assert made.wall(1) - start == pytest.approx(500.7) and made.wall(2) - start == pytest.approx(500.7 / 1.6)
 

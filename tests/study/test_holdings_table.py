@@ -11,9 +11,9 @@ from fedistill.config import Holdings, load_simulation
 from fedistill.config.holdings import Share
 from fedistill.data import ImageSet
 from fedistill.study import run
-from fedistill.study.preflight import Source
+from fedistill.study.preflight import SourceSet
 from fedistill.study.tables.grids import shows_real
-from fedistill.study.tables.holdings_table import divided, licences
+from fedistill.study.tables.holdings_table import holdings_table, licences
 
 ONE = ["ipc=[1, 2]", "networks=2", "recipe.lr=0.01"]
 
@@ -32,7 +32,7 @@ def shares():
 
 def test_every_class_of_every_site_has_a_row(tmp_path):
     federation = load_simulation(write_tiny(tmp_path)).federation
-    frame = divided(federation, [shares()])
+    frame = holdings_table(federation, [shares()])
     assert list(frame.columns) == ["partition", "site", "split", "class", "images", "site_images"]
     train = frame[frame["split"] == "train"]
     at = {(line["site"], line["class"]): line["images"] for line in train.to_dict("records")}
@@ -42,12 +42,12 @@ def test_every_class_of_every_site_has_a_row(tmp_path):
 
 
 def test_what_nobody_holds_is_told_only_where_there_is_some(tmp_path):
-    frame = divided(load_simulation(write_tiny(tmp_path)).federation, [shares()])
+    frame = holdings_table(load_simulation(write_tiny(tmp_path)).federation, [shares()])
     assert frame.loc[frame["site"] == "", ["split", "images"]].to_numpy().tolist() == [["train", 5]]
 
 
 def test_licences_are_those_that_the_data_give():
-    assert licences([Source("own.npz", 3, "by agreement")]) == {"own.npz": "by agreement"}
+    assert licences([SourceSet("own.npz", 3, "by agreement")]) == {"own.npz": "by agreement"}
 
 
 @pytest.fixture(scope="module")

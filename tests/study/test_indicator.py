@@ -16,7 +16,7 @@ from fedistill.study.feasibility.indicator import (
     pearson,
     spearman,
 )
-from fedistill.study.tables.dd_ranking import with_gains
+from fedistill.study.tables.dd_ranking import add_gains
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -162,7 +162,7 @@ def test_schemes_budgets_and_kinds_stay_apart():
 def test_phantoms_and_real_sets_are_not_mixed():
     given = points([0.5, 0.6, 0.7], [0.6, 0.7, 0.8], phantom=[True, False, False])
     with pytest.raises(
-        SettingError, match=r"do not belong in one line[\s\S]*phantoms set-0; real set-1, set-2"
+        SettingError, match=r"cannot share a regression line[\s\S]*phantoms set-0; real set-1, set-2"
     ) as raised:
         indicator(given)
     assert raised.value.exit_code == 2
@@ -199,7 +199,7 @@ def test_gap_and_gain():
     ]
     frame = pd.DataFrame(lines).assign(accuracy=lambda table: table["auc"] / 2)
     frame["ipc"] = frame["ipc"].astype("Int64")
-    found = with_gains(frame)
+    found = add_gains(frame)
     blank = float("nan")
     gap = [blank, blank, 0.3, 0.2, 0.25, 0.1, 0.15, 0.22, blank, 0.05, blank]
     gain = [blank, 0.2, blank, blank, 0.05, 0.1, 0.05, -0.02, blank, 0.15, blank]

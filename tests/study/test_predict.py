@@ -11,7 +11,7 @@ from rich.console import Console
 from fedistill.cli import options
 from fedistill.cli.main import main
 from fedistill.errors import DataError, RunFolderError, SettingError
-from fedistill.study.feasibility.predict import foretold
+from fedistill.study.feasibility.predict import prediction_table
 from fedistill.study.feasibility.reference_runs import find_basis
 
 
@@ -73,9 +73,9 @@ def test_end_to_end(typed, here):
         ([], r"found: 4 \(blood, derma, oct, path\) by dc in runs on phantoms of 28 pixels"),
         ([], r"1 more of one kind are missing: `fedistill run per-dataset --phantom`"),
         ([], r"for one: `fedistill run runs/blood/simulation.toml --set federation.dataset=phantom:\w+ --out runs/"),
-        (["--ipc", 10], r"found: none of them; other budgets, which do not count: ipc 2"),
+        (["--ipc", 10], r"found: none of them; other budgets, which cannot be used: ipc 2"),
         (["--method", "mtt"], r"measured with random subsets and by mtt in runs of one kind"),
-        (["--method", "random"], r"'random' is no scheme that distils"),
+        (["--method", "random"], r"'random' is not a scheme that distils"),
         (["--method", "dcc"], r"did you mean 'dc'"),
         (["--from", "runs/blood"], r"found: 1 \(blood\)[\s\S]*4 more of one kind"),
         (["--from", "blood", "--from", "oct"], r"found: 2 \(blood, oct\)"),
@@ -185,7 +185,7 @@ def test_a_broken_run_is_passed_over_unless_it_is_named(here):
     broken = fabricate(here / "broken", "phantom:retina", {("random", 2): 0.5})
     (broken / "simulation.toml").write_text("widht = 3")
     basis = find_basis("phantom:breast", ipc=2)
-    assert len(basis.notes) == 1 and "broken is passed over" in basis.notes[0]
+    assert len(basis.notes) == 1 and "broken is skipped" in basis.notes[0]
     with pytest.raises(Exception, match="no federation") as raised:
         find_basis("phantom:breast", ipc=2, sources=[broken])
     assert raised.value.exit_code == 2
@@ -197,12 +197,12 @@ def test_a_prediction_by_hand():
     sets = {"dataset": list("abcde"), "random": [0.5, 0.6, 0.7, 0.8, 0.9], "distilled": [0.6, 0.65, 0.8, 0.8, 0.9]}
     given = pd.DataFrame(sets).assign(scheme="dc", metric="auc")
     rows = pd.DataFrame({"scheme": "random", "auc": [0.4, 0.5]})
-    [line] = foretold(given, rows).to_dict("records")
+    [line] = prediction_table(given, rows).to_dict("records")
     assert line["random"] == 0.45 and line["predicted"] == pytest.approx(0.75 - 0.25 * 0.75) and line["beyond"] is True
     # residuals 0, -0.025, 0.05, -0.025, 0; t with three degrees of freedom
     half = 3.182446 * np.sqrt(0.00375 / 3) * np.sqrt(1 + 1 / 5 + 0.25**2 / 0.1)
     assert line["high"] - line["predicted"] == pytest.approx(half, rel=1e-6)
-    [few] = foretold(given[:4], rows).to_dict("records")
+    [few] = prediction_table(given[:4], rows).to_dict("records")
     assert few["n_sets"] == 4 and np.isnan(few["predicted"])
-    [diverged] = foretold(given, rows.assign(auc=[0.4, np.nan])).to_dict("records")
+    [diverged] = prediction_table(given, rows.assign(auc=[0.4, np.nan])).to_dict("records")
     assert np.isnan(diverged["predicted"])

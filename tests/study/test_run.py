@@ -167,7 +167,7 @@ def wrong_label(made):
     [
         (raises, "ValueError: the scanner is on fire"),
         (not_a_number, "pixels that are not numbers"),
-        (too_many, "refused by the server: The number of images"),
+        (too_many, "refused by the server: Invalid number of images"),
         (wrong_label, "refused by the server: A label"),
     ],
 )
@@ -247,7 +247,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     monkeypatch.setattr(scoring, "tally", doubled)
     run(simulation, out=tmp_path / "out", engine="inline")
     told = (tmp_path / "out" / "events.jsonl").read_text()
-    assert "its counts are not counts" in told
+    assert "its counts are not valid counts" in told
 
 
 def test_evaluate_reads_a_release(finished):
@@ -260,5 +260,5 @@ def test_evaluate_reads_a_release(finished):
     path = next((finished.root / "releases" / "a").glob("dc-seed0.safetensors"))
     with pytest.raises(DataError, match="several budgets"):
         evaluate(path, test)
-    with pytest.raises(DataError, match="not shaped"):
+    with pytest.raises(DataError, match="different shapes"):
         evaluate(distill(images, method="random", ipc=2), fd.load_dataset("phantom:blood", "test", images=60))

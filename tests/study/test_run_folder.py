@@ -10,7 +10,7 @@ import pytest
 from fedistill.config import Plan, load_plan, load_simulation
 from fedistill.core.events import Event
 from fedistill.errors import RunFolderError
-from fedistill.study.folder.run_folder import described, opened
+from fedistill.study.folder.run_folder import described, open_run_folder
 
 
 @pytest.fixture
@@ -47,30 +47,30 @@ def test_a_sweep_is_described_whole_and_in_its_order(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, plan):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(RunFolderError, match="no run of FeDistill"), opened(tmp_path, plan, fresh=False):
+    with pytest.raises(RunFolderError, match="no run of FeDistill"), open_run_folder(tmp_path, plan, fresh=False):
         pass
-    with pytest.raises(RunFolderError, match="no run of FeDistill"), opened(tmp_path, plan, fresh=True):
+    with pytest.raises(RunFolderError, match="no run of FeDistill"), open_run_folder(tmp_path, plan, fresh=True):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_another_simulations_folder_is_refused(tmp_path, plan):
-    with opened(tmp_path / "run", plan, fresh=False):
+    with open_run_folder(tmp_path / "run", plan, fresh=False):
         pass
     other = with_changes(plan, name="other")
     with pytest.raises(RunFolderError, match="belongs to another simulation") as raised:
-        opened(tmp_path / "run", other, fresh=False).__enter__()
+        open_run_folder(tmp_path / "run", other, fresh=False).__enter__()
     assert raised.value.exit_code == 2
 
 
 def test_other_settings_set_the_results_aside_and_keep_the_work(tmp_path, plan):
     root = tmp_path / "run"
-    with opened(root, plan, fresh=False) as folder:
+    with open_run_folder(root, plan, fresh=False) as folder:
         (root / "results.csv").write_text("first")
         folder.release("north", "dc", 0, 0, b"bytes", keep=True, name="x")
         (root / "work" / "network").mkdir(parents=True)
     changed = with_changes(plan, networks=2)
-    with opened(root, changed, fresh=False):
+    with open_run_folder(root, changed, fresh=False):
         assert not (root / "results.csv").exists()
     assert (root / "earlier" / "1" / "results.csv").read_text() == "first"
     assert (root / "earlier" / "1" / "simulation.toml").read_text() == described(plan)
@@ -81,7 +81,7 @@ def test_other_settings_set_the_results_aside_and_keep_the_work(tmp_path, plan):
 def test_fresh_renames(tmp_path, plan):
     root = tmp_path / "run"
     for n in range(3):
-        with opened(root, plan, fresh=True):
+        with open_run_folder(root, plan, fresh=True):
             (root / "results.csv").write_text(str(n))
     found = {p.name: (p / "results.csv").read_text() for p in tmp_path.iterdir()}
     assert found == {"run.old-1": "0", "run.old-2": "1", "run": "2"}
@@ -90,24 +90,24 @@ def test_fresh_renames(tmp_path, plan):
 def test_a_second_process_is_kept_out(tmp_path, plan):
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom fedistill.config import load_plan\n"
-        "from fedistill.study.folder.run_folder import opened\n"
-        "with opened(Path(sys.argv[1]), load_plan('quickstart'), fresh=False):\n"
+        "from fedistill.study.folder.run_folder import open_run_folder\n"
+        "with open_run_folder(Path(sys.argv[1]), load_plan('quickstart'), fresh=False):\n"
         "    print('in', flush=True)\n    time.sleep(60)\n"
     )
     root = tmp_path / "run"
     with subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "in\n"
         with pytest.raises(RunFolderError, match=f"in use[\\s\\S]*process {other.pid}"):
-            opened(root, plan, fresh=True).__enter__()
+            open_run_folder(root, plan, fresh=True).__enter__()
         other.kill()
         other.wait()
     time.sleep(0)
-    with opened(root, plan, fresh=False):  # the lock went with the process
+    with open_run_folder(root, plan, fresh=False):  # the lock went with the process
         pass
 
 
 def test_real_releases_leave_their_hash(tmp_path, plan):
-    with opened(tmp_path / "run", plan, fresh=False) as folder:
+    with open_run_folder(tmp_path / "run", plan, fresh=False) as folder:
         folder.release("north", "full", 0, 0, b"patients", keep=False, name="abc")
         [kept] = (folder.root / "releases" / "north").iterdir()
     assert kept.name == "full-seed0.sha256" and kept.read_text() == "abc  full-seed0.safetensors\n"
@@ -115,7 +115,7 @@ def test_real_releases_leave_their_hash(tmp_path, plan):
 
 def test_points_keep_their_files_apart(tmp_path):
     swept = load_plan("quickstart", changes=["sweep.width=[8, 16]"])
-    with opened(tmp_path / "run", swept, fresh=False) as folder:
+    with open_run_folder(tmp_path / "run", swept, fresh=False) as folder:
         for number in (0, 1):
             here = folder.of_point(number)
             here.release("north", "dc", 0, 0, bytes([number]), keep=True, name="x")

@@ -8,7 +8,7 @@ from tiny import write_tiny
 
 from fedistill.config import load_plan, load_simulation
 from fedistill.errors import RunFolderError
-from fedistill.study.feasibility.comparability import kind_of, set_named
+from fedistill.study.feasibility.comparability import canonical_name, kind_of
 from fedistill.study.feasibility.run_metrics import POINTS, distils, finished_runs, points, read_runs
 from fedistill.study.folder.run_folder import described
 
@@ -135,11 +135,11 @@ def test_folders_that_cannot_be_read(tmp_path):
     assert raised.value.exit_code == 2
     notes: list[str] = []
     assert len(read_runs(finished_runs(tmp_path), notes=notes)) == 1
-    assert len(notes) == 1 and "later is passed over" in notes[0]
+    assert len(notes) == 1 and "later is skipped" in notes[0]
 
 
 def test_names_of_sets_and_schemes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert set_named("a.npz") == set_named(str(tmp_path / "a.npz"))
+    assert canonical_name("a.npz") == canonical_name(str(tmp_path / "a.npz"))
     schemes = ["full", "random", "herding", "dc", "central-mtt", "fedavg", "local", "join"]
     assert [scheme for scheme in schemes if distils(scheme)] == ["dc", "central-mtt"]

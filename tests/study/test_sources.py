@@ -9,8 +9,8 @@ import pytest
 from fedistill.config import load_plan
 from fedistill.schemes.server.condition import Condition, Result, Transfer
 from fedistill.study import run
-from fedistill.study.preflight import Source
-from fedistill.study.tables.sources import KEYS, by_source, of_source
+from fedistill.study.preflight import SourceSet
+from fedistill.study.tables.sources import KEYS, score_source, score_sources
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
 
@@ -20,40 +20,40 @@ GIVEN = np.array([*OF_A, [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.4, 0.1, 0.5]])
 
 
 def test_a_source_is_scored_on_its_own_images_among_all_classes():
-    found = of_source(LABELS, GIVEN, slice(0, 4))
+    found = score_source(LABELS, GIVEN, slice(0, 4))
     assert found["accuracy"] == 0.5 and found["balanced_accuracy"] == 0.5
     # Class 0: 0.8 and 0.3 against 0.5, 0.1, 0.2, 0.4 of any source's others: 4 and 2 of 4. Class 1: 0.4 and 0.7 against
     # 0.1, 0.6, 0.2, 0.1: 3 and 4 of 4.
     assert found["auc"] == pytest.approx((6 / 8 + 7 / 8) / 2)
-    rest = of_source(LABELS, GIVEN, slice(4, 7))
+    rest = score_source(LABELS, GIVEN, slice(4, 7))
     assert rest["accuracy"] == pytest.approx(2 / 3) and rest["balanced_accuracy"] == pytest.approx(2 / 3)
 
 
 def test_one_source_is_the_whole():
-    whole, known = of_source(LABELS, GIVEN, slice(0, 7)), score(LABELS, GIVEN)
+    whole, known = score_source(LABELS, GIVEN, slice(0, 7)), score(LABELS, GIVEN)
     assert whole == {name: pytest.approx(known[name]) for name in whole}
     findings = np.array([[0, 1], [1, 1], [1, 0], [0, 0]])
     given = np.array([[0.2, 0.9], [0.7, 0.4], [0.6, 0.5], [0.1, 0.1]])
-    assert of_source(findings, given, slice(0, 4)) == {name: score(findings, given)[name] for name in whole}
+    assert score_source(findings, given, slice(0, 4)) == {name: score(findings, given)[name] for name in whole}
 
 
 def test_a_source_of_one_class_has_its_recall_and_an_auc():
-    found = of_source(LABELS, GIVEN, slice(6, 7))
+    found = score_source(LABELS, GIVEN, slice(6, 7))
     assert found == {"accuracy": 1.0, "balanced_accuracy": 1.0, "auc": pytest.approx(5 / 6)}
 
 
 def test_what_cannot_be_scored_is_blank():
     broken = GIVEN.copy()
     broken[5, 0] = np.nan
-    for found in (of_source(LABELS, broken, slice(0, 4)), of_source(LABELS, GIVEN, slice(3, 3))):
+    for found in (score_source(LABELS, broken, slice(0, 4)), score_source(LABELS, GIVEN, slice(3, 3))):
         assert np.isnan(list(found.values())).all()
-    assert np.isnan(of_source(LABELS[:2], GIVEN[:2], slice(0, 2))["auc"])  # no image of another class
+    assert np.isnan(score_source(LABELS[:2], GIVEN[:2], slice(0, 2))["auc"])  # no image of another class
 
 
 def test_a_row_an_arm_network_and_source():
     condition = Condition(0, "full", None, 0, "convnet", "common")
     scored = Result(condition, [Transfer(())] * 2, [Recipe()] * 2, [1, 1], np.stack([GIVEN, GIVEN[::-1]]), [0.0, 0.0])
-    frame = by_source(LABELS, (Source("a", 4, ""), Source("b", 3, "")), [scored])
+    frame = score_sources(LABELS, (SourceSet("a", 4, ""), SourceSet("b", 3, "")), [scored])
     rows = frame[["network", "source", "test_images"]].to_numpy().tolist()
     assert rows == [[0, "a", 4], [0, "b", 3], [1, "a", 4], [1, "b", 3]]
     assert list(frame.columns[: len(KEYS)]) == KEYS and frame["ipc"].isna().all()

@@ -10,7 +10,7 @@ from fedistill.data import ImageSet
 from fedistill.report.html.page import rebuild
 from fedistill.report.terminal.table import metric_of
 from fedistill.study import run
-from fedistill.study.preflight import Ready
+from fedistill.study.preflight import PointData
 from fedistill.training.metrics import score, without_auc
 
 PLAN = """
@@ -31,7 +31,7 @@ def images(labels, classes=2):
 def notes(test, *trains):
     empty = images([], test.n_classes)
     shares = tuple(Share(train, empty, empty) for train in trains)
-    return Ready(test, [Holdings(shares, (0, 0))], ()).notes()
+    return PointData(test, [Holdings(shares, (0, 0))], ()).notes()
 
 
 @pytest.mark.parametrize("labels", [[1, 1, 1], [0]], ids=str)
@@ -49,7 +49,7 @@ def test_labels_that_nobody_or_everybody_has_are_told():
 
 def test_a_class_that_no_split_has_is_told():
     found = notes(images([0, 1], 3), images([0, 0, 1], 3))
-    assert found[-1] == "No split has an image of 'c': a class that is none?"
+    assert found[-1] == "No split has an image of 'c': is the label mistyped?"
     assert not any("No split" in note for note in notes(images([0, 1], 3), images([0, 0], 3), images([2, 2], 3)))
 
 

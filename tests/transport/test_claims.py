@@ -10,7 +10,7 @@ from fedistill.methods import METHODS, privacy_statement, settings_for
 from fedistill.methods.presets import table
 from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
-from fedistill.schemes.server.pooling import believed
+from fedistill.schemes.server.pooling import cap_counts
 from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked, require_counts
 from fedistill.transport.protocol.messages import Outcome, pack_outcomes, unpack_outcomes
 
@@ -174,8 +174,8 @@ def test_an_outcome_with_such_figures_is_not_read(more, message):
 
 def test_nobody_that_cannot_be_checked_takes_the_pool():
     honest = [546, 300, 273]
-    assert believed(honest) == honest
+    assert cap_counts(honest) == honest
     for lie in (10**4, 10**7, 10**9):
-        counted = believed([*honest, lie])
+        counted = cap_counts([*honest, lie])
         assert counted[:3] == honest and counted[3] == sum(honest)
-    assert believed([1, 10**7]) == [1, 1] and believed([0, 5]) == [0, 0] and believed([]) == []
+    assert cap_counts([1, 10**7]) == [1, 1] and cap_counts([0, 5]) == [0, 0] and cap_counts([]) == []

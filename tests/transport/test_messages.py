@@ -46,7 +46,7 @@ def test_the_reason_of_a_reply_that_is_an_error_is_one_printable_line(reason, wh
     async def answer(message):
         return Message(Error(code=2, reason=reason), reply_to=asked), False
 
-    coordinator.__dict__ |= {"traffic": Traffic(), "_answer": answer}
+    coordinator.__dict__ |= {"traffic": Traffic(), "_request": answer}
     came = asyncio.run(coordinator.exchange("a", asked, purpose="dc"))
     assert (came.why, came.trace) == (why, trace)
 
@@ -60,7 +60,7 @@ def test_what_makes_a_reply_unreadable_is_shown_in_one_line():
     async def answer(message):
         return Message(RecordDict({"tallies": ConfigRecord(values)}), reply_to=asked), False
 
-    coordinator.__dict__ |= {"traffic": Traffic(), "_answer": answer, "_nodes": {"a": 1}}
+    coordinator.__dict__ |= {"traffic": Traffic(), "_request": answer, "_nodes": {"a": 1}}
     coordinator._with_networks = asyncio.Semaphore(1)
     question = SimpleNamespace(name="q", model="convnet", width=4, partition=0, split="val", members=1, params={})
     words = asyncio.run(coordinator.score("a", question))

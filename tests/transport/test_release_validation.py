@@ -9,7 +9,7 @@ from fedistill.config import Job
 from fedistill.errors import ReleaseError
 from fedistill.methods import METHODS, privacy_statement, settings_for
 from fedistill.release.release import Packed, Release
-from fedistill.transport.server.release_validation import Expected, inspect, size_limit
+from fedistill.transport.server.release_validation import Expected, size_limit, validate_release
 
 JOB = Job("north", "dc", 0, 0, (1, 2), {}, 1, "convnet", 8, "float32", 1)
 EXPECTED = Expected(channels=1, size=8, classes=3, multilabel=False)
@@ -43,11 +43,11 @@ def release(one=None, **more):
 
 
 def test_a_good_one_is_taken():
-    assert set(inspect(release().to_bytes(), JOB, EXPECTED).sets) == {1, 2}
+    assert set(validate_release(release().to_bytes(), JOB, EXPECTED).sets) == {1, 2}
 
 
 def test_a_site_without_some_class_is_fine():
-    assert len(inspect(release(packed(2)).to_bytes(), JOB, EXPECTED).sets[1]) == 2
+    assert len(validate_release(release(packed(2)).to_bytes(), JOB, EXPECTED).sets[1]) == 2
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_site_without_some_class_is_fine():
 )
 def test_what_is_refused(made, message):
     with pytest.raises(ReleaseError, match=message):
-        inspect(made.to_bytes(), JOB, EXPECTED)
+        validate_release(made.to_bytes(), JOB, EXPECTED)
 
 
 def test_too_large_is_refused_before_it_is_read():
     with pytest.raises(ReleaseError, match="too large"):
-        inspect(b"\0" * (size_limit(JOB, EXPECTED) + 1), JOB, EXPECTED)
+        validate_release(b"\0" * (size_limit(JOB, EXPECTED) + 1), JOB, EXPECTED)
 
 
 PIXELS = torch.linspace(-9, 9, 3 * 64).view(3, 1, 8, 8)
@@ -98,10 +98,10 @@ def test_only_the_encoding_asked_for_is_taken(asked, sent):
     made = release(sets={ipc: packed(3, images=PIXELS.to(getattr(torch, sent))) for ipc in (1, 2)}).to_bytes()
     job = replace(JOB, encoding=asked)
     if asked == sent:
-        assert inspect(made, job, EXPECTED).sets[1].images.dtype == getattr(torch, asked)
+        assert validate_release(made, job, EXPECTED).sets[1].images.dtype == getattr(torch, asked)
     else:
         with pytest.raises(ReleaseError, match=f"images of ipc 1 cannot be so[\\s\\S]*{asked}[\\s\\S]*{sent}"):
-            inspect(made, job, EXPECTED)
+            validate_release(made, job, EXPECTED)
 
 
 @pytest.mark.parametrize("encoding", ["float16", "float32"])
@@ -118,13 +118,13 @@ def test_only_the_encoding_asked_for_is_taken(asked, sent):
 def test_what_is_refused_of_floats(encoding, more, message):
     one = packed(3, **{**more, "images": more["images"].to(getattr(torch, encoding))})
     with pytest.raises(ReleaseError, match=message):
-        inspect(release(one).to_bytes(), replace(JOB, encoding=encoding), EXPECTED)
+        validate_release(release(one).to_bytes(), replace(JOB, encoding=encoding), EXPECTED)
 
 
 def test_a_float_far_out_of_range():
     made = release(packed(3, images=PIXELS * 1e9))
     with pytest.raises(ReleaseError, match="pixel range"):
-        inspect(made.to_bytes(), replace(JOB, encoding="float32"), EXPECTED)
+        validate_release(made.to_bytes(), replace(JOB, encoding="float32"), EXPECTED)
 
 
 def test_a_wider_pixel_may_take_its_bytes_and_no_more():
@@ -138,28 +138,28 @@ def test_a_wider_pixel_may_take_its_bytes_and_no_more():
 def test_real_images_are_eight_bits_whatever_is_asked_for():
     job = replace(JOB, scheme="random", encoding="float32", ipcs=(1,))
     made = release(scheme="random", real=True, sets={1: packed(3)})
-    assert inspect(made.to_bytes(), job, EXPECTED).real
+    assert validate_release(made.to_bytes(), job, EXPECTED).real
     floats = release(scheme="random", real=True, sets={1: packed(3, images=PIXELS)})
     with pytest.raises(ReleaseError, match="images of ipc 1"):
-        inspect(floats.to_bytes(), job, EXPECTED)
+        validate_release(floats.to_bytes(), job, EXPECTED)
 
 
 def test_draws_of_random():
     job = replace(JOB, scheme="random", draws=2, ipcs=(1,))
     draw = torch.tensor([0, 0, 0, 1, 1, 1])
     good = release(scheme="random", real=True, sets={1: packed(6, draw=draw)})
-    assert len(inspect(good.to_bytes(), job, EXPECTED).sets[1]) == 6
+    assert len(validate_release(good.to_bytes(), job, EXPECTED).sets[1]) == 6
     for missing in (None, torch.tensor([0, 0, 0, 1, 1, 2])):
         with pytest.raises(ReleaseError, match="draw"):
             made = release(scheme="random", real=True, sets={1: packed(6, draw=missing)})
-            inspect(made.to_bytes(), job, EXPECTED)
+            validate_release(made.to_bytes(), job, EXPECTED)
     lopsided = release(scheme="random", real=True, sets={1: packed(6, draw=torch.zeros(6, dtype=torch.int64))})
     with pytest.raises(ReleaseError, match="too many images"):
-        inspect(lopsided.to_bytes(), job, EXPECTED)
+        validate_release(lopsided.to_bytes(), job, EXPECTED)
 
 
 def test_multilabel():
     expected = replace(EXPECTED, multilabel=True)
     labels = torch.tensor([[0.0, 1.0, 1.0]] * 3)
     made = release(packed(3, labels=labels), sets={1: packed(3, labels=labels), 2: packed(3, labels=labels)})
-    assert len(inspect(made.to_bytes(), JOB, expected).sets[1]) == 3
+    assert len(validate_release(made.to_bytes(), JOB, expected).sets[1]) == 3

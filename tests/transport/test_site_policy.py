@@ -16,7 +16,7 @@ from fedistill.release.release import Release
 from fedistill.schemes.site.release import carry_out
 from fedistill.training import noise
 from fedistill.transport.site.context import SiteContext
-from fedistill.transport.site.ledger import account
+from fedistill.transport.site.ledger import open_account
 
 BREAST = {"name": "one", "dataset": "phantom:breast", "images": 60, "sites": ("a",)}
 DM = {"iterations": 1, "looks": 0, "early_networks": 0, "batch_real": 8}
@@ -125,7 +125,7 @@ def test_a_job_that_breaks_a_rule_is_refused_by_its_name(tmp_path, policy, job, 
 
 
 def test_seeded_noise_keeps_to_no_budget(tmp_path):
-    with pytest.raises(PolicyError, match=r"can be taken off again[\s\S]*entropy = \"system\""):
+    with pytest.raises(PolicyError, match=r"can be subtracted[\s\S]*entropy = \"system\""):
         done(asked(), site(tmp_path, Policy(epsilon_max=9.0), ledger=tmp_path / "ledger.jsonl"))
 
 
@@ -153,7 +153,7 @@ def test_every_release_of_a_real_site_is_entered_and_of_a_simulation_s_the_priva
 def test_networks_that_leave_a_real_site_are_entered_by_their_numbers(tmp_path):
     params = (torch.arange(3.0), torch.ones(2, 2))
     for here, entered in ((real_site(tmp_path), 1), (site(tmp_path), 0)):
-        account(here, "fedavg", "a fedavg", here.whole(0).train).leaves(params)
+        open_account(here, "fedavg", "a fedavg", here.whole(0).train).leaves(params)
         assert len(Ledger(here.ledger_path).entries()) == entered
     [entry] = Ledger(real_site(tmp_path).ledger).entries()
     assert entry.sha256 == hashlib.sha256(b"".join(each.numpy().tobytes() for each in params)).hexdigest()
@@ -164,11 +164,11 @@ def test_all_rounds_and_networks_of_a_real_site_add_up_and_a_simulation_s_networ
     policy = Policy(allow_weights=True, epsilon_max=4.0)
     real = site(tmp_path, policy, entropy="system", ledger=tmp_path / "ledger.jsonl")
     for here, apart in ((real, True), (site(tmp_path, policy), False)):
-        mine = account(here, "dpsgd-local", "it", here.whole(0).train, each_apart=apart)
+        mine = open_account(here, "dpsgd-local", "it", here.whole(0).train, each_apart=apart)
         mine.charge({"images": "x", "seed": 1}, cost)
         with pytest.raises(PolicyError, match="epsilon_max"):
             mine.charge({"images": "x", "seed": 2}, cost)
-    mine = account(site(tmp_path, policy), "dpsgd-local", "other", real.whole(0).train, each_apart=True)
+    mine = open_account(site(tmp_path, policy), "dpsgd-local", "other", real.whole(0).train, each_apart=True)
     for seed in (1, 2):
         mine.charge({"images": "x", "seed": seed}, cost)
     assert len(Ledger(site(tmp_path).ledger_path).charges()) == 3

@@ -5,10 +5,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedistill.study.forecast.estimate import Cost
+from fedistill.study.forecast.estimate import PlanCost
 
 
-def print_cost(cost: Cost, console: Console, *, here: int, workers: int | None) -> None:
+def print_cost(cost: PlanCost, console: Console, *, here: int, workers: int | None) -> None:
     """The kinds of work, the longest first; then time, memory and bytes, here and on a cluster.
 
     Args:

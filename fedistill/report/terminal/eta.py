@@ -53,7 +53,7 @@ class Tally:
     """Told of every event of a run, it knows how far it is.
 
     Args:
-        plan: of plan.json; see `fedistill.study.planned`.
+        plan: of plan.json; see `fedistill.study.orchestrator.plan_record`.
     """
 
     def __init__(self, plan: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""What schemes have in common on the server: pools, networks, recipes, scores."""
+"""The parts that schemes share on the server: pools, networks, recipes, scores."""

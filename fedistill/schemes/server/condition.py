@@ -1,4 +1,4 @@
-"""A condition of the comparison: its name, the recipe chosen for it, what was shared for it, its result."""
+"""A condition of the comparison, the recipe chosen for it, what was shared for it, and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from fedistill.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Condition:
-    """One line of the comparison.
+    """One condition of the comparison.
 
     Args:
         rounds: of federated averaging; None for other schemes.
-        site: whose network it is, where each site has its own; else empty.
-        left_out: the site whose Release is kept out of the pool; else empty.
+        site: the network's site if each site has its own; else empty.
+        left_out: the site whose Release is left out of the pool; else empty.
     """
 
     partition: int
@@ -32,7 +32,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """For people and progress."""
+        """Label for people, and the condition's name in events."""
         budget = "" if self.ipc is None else f" ipc {self.ipc}"
         rounds = "" if self.rounds is None else f" {self.rounds} round{'s' * (self.rounds > 1)}"
         redraw = f" partition {self.partition}" if self.partition else ""
@@ -42,13 +42,13 @@ class Condition:
 
 
 def network_seed(simulation: Simulation, condition: Condition, index: int) -> int:
-    """Return the seed of a condition's network. It names no scheme: all are compared on equal initial networks."""
+    """Return the seed of a condition's network, the same for all schemes so that they start from equal networks."""
     return spawn(simulation.seed, "network", condition.partition, condition.seed, condition.model, index)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipe that is used, and the quality of every (step size, steps) tried; see `choose`."""
+    """The chosen recipe, and the quality of every candidate (step size, steps); see `choose`."""
 
     recipe: Recipe
     tried: dict[tuple[float, int | None], float]
@@ -56,14 +56,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What crossed the sites' boundaries for one network of a condition.
+    """Data that crossed the sites' boundaries for one network of a condition.
 
     Args:
-        sites: whose part is in it; missing: why the others' is not, by name.
-        images: synthetic or real images; ipc: the same per class, in all; None where weights are shared.
-        release_bytes: of Release files, or of networks on their way to the server.
-        up, down: bytes from and to the sites, of the encoded messages.
-        seconds: the sites' own work, all of them together.
+        sites: that contributed.
+        missing: why the other sites did not, by name.
+        images: shared synthetic or real images, of all sites; None if weights are shared.
+        ipc: the same per class.
+        release_bytes: size of the Release files, or of the networks sent to the server.
+        up, down: size in bytes of the encoded messages from and to the sites.
+        seconds: of the sites' own work, summed over sites.
     """
 
     sites: tuple[str, ...]
@@ -78,12 +80,13 @@ class Transfer:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A condition's networks on the official test split.
+    """The outcome of a condition on the official test split.
 
     Args:
+        shared: transfer of each network.
+        recipes, steps: recipe and SGD steps of each network.
         probabilities: float32 (networks, N, K).
-        choices: the recipe of each network, and its SGD steps; shared: likewise, of each network.
-        train_seconds: of each network, where the server trained it or a site did for itself.
+        train_seconds: of each network, at the server or at the site that trained it.
     """
 
     condition: Condition

@@ -1,4 +1,4 @@
-"""The study's context: what every condition works with, whatever its scheme."""
+"""The study's context, shared by the conditions of all schemes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,31 +21,32 @@ T = TypeVar("T")
 
 
 class Archive(Protocol):
-    """Where a study keeps what sites sent, and what went wrong."""
+    """The place where a study stores Releases and tracebacks."""
 
     root: Path
 
     def failure(self, name: str, text: str) -> Path:
-        """Keep a traceback."""
+        """Store a traceback."""
 
     def release(self, site: str, scheme: str, seed: int, partition: int, data: bytes, *, keep: bool, name: str) -> None:
-        """Keep a Release, or of real images its SHA-256 alone."""
+        """Store a Release; of real images (``keep`` false) only its SHA-256."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudyContext:
-    """One simulation's study while it runs.
+    """The state of one simulation's study while it runs.
 
     Args:
-        trainer: of the server's own networks.
-        folder: where Releases and tracebacks are kept; store: where networks are.
-        expected: shape and label space of what sites send.
-        holdings: who holds what, a redraw after another.
+        trainer: of the server's networks.
+        store: of networks.
+        folder: of Releases and tracebacks.
+        expected: image shape and label space of the sites' Releases.
+        holdings: the sites' data, one for each redraw of the partition.
         on_event: receives every event of the study.
-        begun: work that several conditions wait for, by its key.
+        begun: shared work of several conditions, by its key.
 
     Attributes:
-        releases: every Release the server accepted, with its scheme.
+        releases: every Release that the server accepted, with its scheme.
         site_rows: lines of sites.csv.
         curves: lines of rounds.csv.
     """
@@ -65,18 +66,19 @@ class StudyContext:
 
     @property
     def sites(self) -> tuple[str, ...]:
+        """Names of all sites, in the federation's order."""
         return self.simulation.federation.sites
 
     async def once(self, key: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of work that several conditions wait for, begun by the first of them."""
+        """Return the result of work that several conditions share; the first of them begins it."""
         return await single_flight(self.begun, key, begin)
 
     async def once_per_run(self, key: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of work that several points of a sweep wait for; the key names all it depends on."""
+        """Return the result of work that points of a sweep share; the key names everything it depends on."""
         return await single_flight(self.coordinator.begun, key, begin)
 
     def report_failure(self, site: str, job: str, why: str, trace: str = "") -> None:
-        """Report a failure where people look: in the progress, in events.jsonl, and in a file of its own."""
+        """Report a failure as an event, and store its traceback in a file."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
         self.on_event(now("failed", job=job, site=site, message=why))
 
@@ -85,10 +87,9 @@ class StudyContext:
         self.on_event(now(kind, job=job, message=message, seconds=seconds))
 
     def require_sites(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
-        """Raise RunError where fewer sites answered than ``min_sites`` wants.
+        """Raise RunError if fewer sites answered than ``min_sites`` requires.
 
-        Args:
-            of: how many were asked; fewer than all where a round draws some.
+        ``of`` is the number of sites that received a request: in a round, only those drawn.
         """
         needed = min(self.simulation.sites_needed, of)
         if answered < needed:

@@ -1,4 +1,4 @@
-"""Pool: the releases the server accepted for one (scheme, ipc, seed), as one training set."""
+"""The pool: the Releases that the server accepted for one (scheme, ipc, seed), as one training set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,24 @@ from torch import Tensor
 
 from fedistill.core.store import key_of
 from fedistill.release.release import Release, sha256, unpack
-from fedistill.schemes.server.pooling import chosen
+from fedistill.schemes.server.pooling import pool_positions
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What global networks are trained on.
+    """The training set of global networks.
 
     Args:
-        images: float32 (N, C, H, W); labels: int64 (N,) or float32 (N, L).
-        draw: int64 (N,), which draw an image belongs to, where each network trains on its own; else None.
-        lr: the learned step size, the sites' geometric mean; else None.
-        classes: of the label space.
+        images: float32 (N, C, H, W).
+        labels: int64 (N,) or float32 (N, L).
+        draw: int64 (N,), number of each image's draw if every network trains on its own draw; else None.
+        lr: geometric mean of the sites' learned step sizes; else None.
+        classes: number of classes in the label space.
         sites: names, in the federation's order.
-        missing: why the other sites are not in it, by name.
-        name: SHA-256 of everything in it.
-        bytes_shared: of the sites' Releases with this budget alone, encoded; one draw of it where there are several.
-        images_shared: likewise.
+        missing: why the other sites are absent, by name.
+        name: SHA-256 of the whole content.
+        bytes_shared: size of the encoded Releases of this budget; with several draws, of one.
+        images_shared: number of images, likewise.
     """
 
     images: Tensor
@@ -41,25 +42,25 @@ class Pool:
 
     @property
     def ipc(self) -> float:
-        """Images per class in the pool: four sites at ipc 10 are not one at ipc 10."""
+        """Images per class in the whole pool: with four sites at ipc 10, up to 40."""
         return self.images_shared / self.classes
 
     def of_network(self, index: int) -> tuple[Tensor, Tensor]:
-        """The images and labels that network number ``index`` trains on."""
+        """Return the images and labels that network number ``index`` trains on."""
         if self.draw is None:
             return self.images, self.labels
-        mine = self.draw == index
-        return self.images[mine], self.labels[mine]
+        own = self.draw == index
+        return self.images[own], self.labels[own]
 
     def of_networks(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """What networks train on side by side: the same, (N, ...), or each its own draw, (networks, N, ...)."""
+        """Return the training set of several networks: shared, (N, ...), or one draw for each, (networks, N, ...)."""
         if self.draw is None:
             return self.images, self.labels
         images, labels = zip(*[self.of_network(index) for index in indices], strict=True)
         return torch.stack(images), torch.stack(labels)  # every draw has as many images
 
 
-def pooled(
+def build_pool(
     releases: Sequence[Release],
     ipc: int | None,
     missing: dict[str, str],
@@ -68,17 +69,21 @@ def pooled(
     by: str = "concat",
     examples: Sequence[int] = (),
 ) -> Pool:
-    """Join one budget of several sites' Releases, in the order given.
+    """Join one budget of several sites' Releases, in the given order, into a pool.
 
     Args:
-        by: ``concat``, ``balanced`` or ``weighted``, as `fedistill.schemes.server.pooling` has it.
-        examples: real images that each Release was made of, for ``weighted``.
+        releases: one for each site.
+        ipc: the budget.
+        missing: why other sites are absent, by name.
+        classes: number of classes in the label space.
+        by: ``concat``, ``balanced`` or ``weighted`` (see `fedistill.schemes.server.pooling`).
+        examples: number of real images behind each Release, for ``weighted``.
     """
     sets = [unpack(release.sets[ipc], ipc) for release in releases]
     draws = [s.draw for s in sets if s.draw is not None]
     rates = [s.lr for s in sets if s.lr is not None]
     alone = [release.only(ipc).to_bytes() for release in releases]
-    # What a site would send for a single network: one draw of a random subset, not one for each network.
+    # For a single network a site would send one draw of a random subset, not one for each network.
     single = [release.only(ipc, draw=0) for release in releases]
     draw = torch.cat(draws) if len(draws) == len(sets) else None
     images, labels, at = join([(s.images, s.labels) for s in sets], by=by, examples=examples, draw=draw)
@@ -99,13 +104,12 @@ def pooled(
 def join(
     sets: Sequence[tuple[Tensor, Tensor]], *, by: str, examples: Sequence[int], draw: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images, labels and their positions in the sets one after another.
+    """Return the images and labels of a pool, and their positions in the concatenated sets.
 
-    Args:
-        sets: images (N, C, H, W) and labels of every site, in the federation's order.
-        by, examples, draw: as `fedistill.schemes.server.pooling.chosen` has them.
+    ``sets`` are images float32 (N, C, H, W) and labels of every site, in the federation's order; for the rest see
+    `fedistill.schemes.server.pooling.pool_positions`.
     """
     labels = torch.cat([y for _, y in sets])
     site_of = torch.repeat_interleave(torch.tensor([len(y) for _, y in sets]))
-    at = chosen(by, labels, site_of, draw, examples)
+    at = pool_positions(by, labels, site_of, draw, examples)
     return torch.cat([x for x, _ in sets])[at], labels[at], at

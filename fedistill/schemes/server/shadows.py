@@ -1,7 +1,7 @@
-"""Shadows of an audit: what is attacked, who holds what in which shadow, and how one shadow is made.
+"""Shadows of an audit: the target, the images that each shadow holds, and the specification of a shadow.
 
-What a shadow goes through is the scheme's own (`fedistill.schemes.base.StudyScheme.shadow`); what attacks read off it
-is `fedistill.privacy.attacks`.
+Each scheme defines what its shadows train (`fedistill.schemes.base.StudyScheme.shadow`); `fedistill.privacy.attacks`
+defines what attacks read from them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ Images = tuple[Tensor, Tensor]
 """Images float32 (N, C, H, W) and labels, of one site's Release."""
 
 POPULATION = 1000
-"""Images of the test split that RMIA holds records against, at most."""
+"""Most images of the test split that RMIA compares records with."""
 
 
 @dataclass(frozen=True)
 class AuditTarget:
-    """What is attacked: what one scheme has sites send for one budget.
+    """The target of attacks: what sites send for one scheme and budget.
 
     Args:
         records: ``halves`` of all records, or ``canaries``.
-        rounds: the largest number of rounds, where the scheme has rounds.
+        rounds: the largest number of rounds, if the scheme has rounds.
     """
 
     scheme: str
@@ -47,7 +47,7 @@ class AuditTarget:
 
     @property
     def name(self) -> str:
-        """For people.
+        """Label for people.
 
         >>> AuditTarget("dc", 10, "canaries").name, AuditTarget("fedavg", None, "halves", 5).name
         ('dc ipc 10 canaries', 'fedavg 5 rounds')
@@ -62,10 +62,10 @@ class AuditTarget:
 
 
 class Dealing(Protocol):
-    """Says which records are attacked and who is in which shadow: `Halves` or `Canaries` (`privacy.attacks`)."""
+    """The records under attack and their assignment to shadows: `Halves` or `Canaries` (`privacy.attacks`)."""
 
     def records(self, images: ImageSet) -> ImageSet:
-        """Return the records that attacks look at."""
+        """Return the records under attack."""
 
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
         """Return the images that a shadow holds."""
@@ -73,11 +73,12 @@ class Dealing(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What all shadows of an audit have in common, large enough to be handed over once.
+    """The data that all shadows of an audit share, handed to the workers once.
 
     Args:
-        images: the attacked site's; val: its validation images, by which its method stops.
-        dealing: who is in which shadow.
+        images: the attacked site's training images.
+        val: its validation images, used for early stopping.
+        dealing: the assignment of records to shadows.
         population: images that no shadow holds.
     """
 
@@ -89,11 +90,11 @@ class Attacked:
 
 @dataclass(frozen=True, eq=False)
 class AuditData:
-    """The records of one audit and who holds them, before anything is made of them.
+    """The records of one audit and their assignment to shadows.
 
     Args:
-        name: key of everything in it.
-        design: which shadow holds which record.
+        name: key of the whole content.
+        design: membership of records in shadows.
     """
 
     attacked: Attacked
@@ -101,21 +102,26 @@ class AuditData:
     design: Design
 
     @cached_property
-    def held(self) -> list[str]:
-        """Fingerprint of the images that each shadow holds."""
+    def fingerprints(self) -> list[str]:
+        """Fingerprint of each shadow's images."""
         a = self.attacked
         return [a.dealing.shadow(a.images, n).fingerprint() for n in range(self.design.shadows)]
 
 
 def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val: ImageSet, test: ImageSet) -> AuditData:
-    """Deal out a site's images to shadows; the same for all schemes and all points of a sweep.
+    """Assign a site's images to shadows, the same for all schemes and all points of a sweep.
 
     Args:
+        simulation: with an audit.
+        site: the attacked site.
         records: ``halves`` or ``canaries``.
-        images, val: the site's; test: the official test split, the server's.
+        images: the site's training images.
+        val: the site's validation images.
+        test: the official test split, which the server holds.
 
     Raises:
-        SettingError, DataError: the site holds too few images.
+        SettingError: the site holds fewer than two records or patients.
+        DataError: it holds too few records, or a single class, for canaries.
     """
     assert simulation.audit is not None
     seed, shadows = spawn(simulation.seed, "audit", site), simulation.audit.shadows
@@ -133,29 +139,31 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
 
 
 class ShadowMaker(Protocol):
-    """What one shadow goes through, on a worker."""
+    """The training of one shadow, on a worker."""
 
     @property
     def network(self) -> Network:
         """The network that attacks query."""
 
     def make(self, task: Task, others: Any) -> tuple[SyntheticSet | None, list[Params]]:
-        """Return what the site would send, where that is images, and the networks that the server would have.
+        """Return the site's images, if it sends any, and the networks that the server would have.
 
         Args:
-            task: with the images that the shadow holds, and a seed that is its own.
-            others: what the other sites add, as `ShadowSpec` has it.
+            task: with the shadow's images and its own seed.
+            others: the other sites' contribution, of `ShadowSpec`.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class ShadowSpec:
-    """How every shadow of a target is made.
+    """The specification of a target's shadows.
 
     Args:
-        maker: what it goes through; settings: the scheme's, for tables.
-        others: what the other sites add, large enough to be handed over once; others_name: its key.
-        about: all that goes into a shadow's key beside what it holds and its seed.
+        maker: trains one shadow.
+        settings: the scheme's, for tables.
+        others: the other sites' contribution, handed to the workers once.
+        others_name: its key.
+        about: content of a shadow's key, except its images and its seed.
         task: arguments of its `Task`: ``ipc``, ``model``, ``width``, ``precision``.
     """
 
@@ -168,15 +176,15 @@ class ShadowSpec:
 
 
 def network_seeds(simulation: Simulation) -> tuple[int, ...]:
-    """Return the seeds of a shadow's networks, which are the same in every shadow."""
+    """Return the seeds of a shadow's networks, the same in every shadow."""
     assert simulation.audit is not None
     return tuple(spawn(simulation.seed, "audit", "network", i) for i in range(simulation.audit.networks))
 
 
-def about_shadows(
+def shadow_detail(
     simulation: Simulation, data: AuditData, *, method: str | None, network: Network, recipe: Recipe, seeds: Any
 ) -> dict[str, Any]:
-    """Return the part of a shadow's key that all schemes have."""
+    """Return the part of a shadow's key that all schemes share."""
     return {
         "dealt": data.name,
         "method": method,
@@ -188,7 +196,7 @@ def about_shadows(
     }
 
 
-def task_of(simulation: Simulation, ipc: int | None) -> dict[str, Any]:
+def task_arguments(simulation: Simulation, ipc: int | None) -> dict[str, Any]:
     """Return the arguments of a shadow's task."""
     return {
         "ipc": ipc,
@@ -198,7 +206,7 @@ def task_of(simulation: Simulation, ipc: int | None) -> dict[str, Any]:
     }
 
 
-def capped(simulation: Simulation, recipe: Recipe) -> Recipe:
+def cap_steps(simulation: Simulation, recipe: Recipe) -> Recipe:
     """Return the recipe with no more steps than the audit allows."""
     audit = simulation.audit
     assert audit is not None
@@ -207,7 +215,7 @@ def capped(simulation: Simulation, recipe: Recipe) -> Recipe:
     return replace(recipe, steps=min(recipe.steps or audit.steps, audit.steps))
 
 
-def shadow_networks(
+def train_shadow_networks(
     task: Task,
     network: Network,
     recipe: Recipe,
@@ -217,7 +225,7 @@ def shadow_networks(
     *,
     mirror: bool,
 ) -> list[Params]:
-    """Return networks trained on a shadow's images, on the processor."""
+    """Train networks on a shadow's images; return their parameters on the CPU."""
 
     def on_step(step: int, steps: int) -> None:
         task.on_event(Event("training", step=step, steps=steps))
@@ -229,7 +237,7 @@ def shadow_networks(
         recipe,
         seeds=seeds,
         mirror=mirror,
-        most=None if task.device != "cpu" else 1,  # on a processor networks take longer together
+        most=None if task.device != "cpu" else 1,  # on a CPU, training them together is slower
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in trained]

@@ -1,4 +1,4 @@
-"""One line of sites.csv: what a site gave for one budget, or why it gave nothing."""
+"""A row of sites.csv: what a site shared for one budget, or why it shared nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fedistill.transport.protocol.messages import Outcome
 
 @dataclass(frozen=True)
 class SiteRow:
-    """What one site gave for one budget, or why it gave nothing."""
+    """A row of sites.csv, and whether the site's store already had the images (``stored``)."""
 
     partition: int
     site: str
@@ -25,7 +25,7 @@ class SiteRow:
     classes_shared: int | None
     why: str
     distill_seconds: float | None
-    found: bool
+    stored: bool
 
     @classmethod
     def of(
@@ -37,16 +37,12 @@ class SiteRow:
         outcome: Outcome,
         why: str,
     ) -> "list[SiteRow]":
-        """A row for each of the job's budgets.
-
-        Args:
-            scheme: the simulation's; ipcs: its budgets, and those that the job has in their place.
-        """
+        """Return a row for each of the simulation's budgets; ``ipcs`` maps them to the job's."""
         status = "shared" if release is not None else "refused" if outcome.refused else "failed"
         rows = []
-        for i, (ipc, asked) in enumerate(ipcs.items()):
-            single = None if release is None else release.only(asked, draw=0)
-            packed = None if single is None else single.sets[asked]
+        for i, (ipc, own) in enumerate(ipcs.items()):
+            single = None if release is None else release.only(own, draw=0)
+            packed = None if single is None else single.sets[own]
             rows.append(
                 cls(
                     partition=job.partition,
@@ -60,7 +56,7 @@ class SiteRow:
                     classes_shared=None if packed is None else _classes(packed.labels.numpy()),
                     why=why,
                     distill_seconds=round(outcome.seconds[i], 3) if i < len(outcome.seconds) else None,
-                    found=i < outcome.found,
+                    stored=i < outcome.found,
                 )
             )
         return rows

@@ -1,6 +1,6 @@
 """The server's own work: train networks on a pool, and score them on the official test split.
 
-Module-level functions of plain values, because they run on Ray's workers.
+They are module-level functions of plain values, because they run on Ray's workers.
 """
 
 import time
@@ -25,10 +25,9 @@ TrainedOn = tuple[Tensor, Tensor]
 def train_networks(
     name: str, network: Network, data: TrainedOn, recipe: Recipe, seeds: Sequence[int], mirror: bool, gpus: float
 ) -> tuple[list[Params], float]:
-    """Networks, one a seed, trained together: (the parameters of each, on the processor; seconds of all).
+    """Train one network for each seed, together; return their parameters on the CPU, and the seconds of all.
 
-    Args:
-        data: as `fit_ensemble` takes them.
+    ``data`` are images and labels for `fedistill.training.ensemble.fit_ensemble`.
     """
     on_event = emitter(name)
     start = time.perf_counter()
@@ -36,17 +35,17 @@ def train_networks(
     images, labels = (part.to(device) for part in data)
     on_step = _reporting(on_event, start)
     trained = fit_ensemble(network, images, labels, recipe, seeds=seeds, mirror=mirror, on_step=on_step)
-    on_processor = [tuple(p.cpu() for p in params) for params in trained]
-    return on_processor, time.perf_counter() - start
+    on_cpu = [tuple(p.cpu() for p in params) for params in trained]
+    return on_cpu, time.perf_counter() - start
 
 
 def cross_validate(
     name: str, network: Network, pilots: Sequence[Pilot], recipe: Recipe, mirror: bool, gpus: float
 ) -> tuple[list[Tensor], float]:
-    """Train each pilot on all folds but one and score the images of that one, fold after fold.
+    """Train each pilot on all folds but one and score that one, fold after fold.
 
     Returns:
-        the probabilities of the images set aside, float32 (n, K) of each pilot's each fold; and the seconds it took.
+        The probabilities of the images set aside, float32 (n, K) for each pilot and fold; and the seconds it took.
     """
     on_event, start, device = emitter(name), time.perf_counter(), device_for(gpus)
     scores: list[Tensor] = []
@@ -71,7 +70,7 @@ def _reporting(on_event: OnEvent, start: float) -> Callable[[int, int], None]:
 def score_networks(
     network: Network, networks: Sequence[Params], images: np.ndarray, multilabel: bool, gpus: float
 ) -> Tensor:
-    """Probabilities, float32 (networks, N, K), of network input (N, C, H, W) as an array."""
+    """Return probabilities, float32 (networks, N, K), for network input float32 (N, C, H, W)."""
     device, x = device_for(gpus), torch.from_numpy(images)
     placed = [tuple(p.to(device) for p in params) for params in networks]
     return torch.stack([probabilities(predict(network, params, x), multilabel=multilabel) for params in placed])

@@ -1,4 +1,4 @@
-"""Global networks: trained on a pool and scored on the test split, each from the store where it was before."""
+"""Training on pools and scoring on the test split, computed only if the store does not have the result."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from fedistill.data import ImageSet
 from fedistill.models import Network, Params, build
 from fedistill.schemes.server.condition import Condition, network_seed
 from fedistill.schemes.server.cross_validation import VERSION as FOLDS_VERSION
-from fedistill.schemes.server.cross_validation import Cell, Pilot, cells, folds
+from fedistill.schemes.server.cross_validation import ClassAUC, Pilot, class_aucs, split_folds
 from fedistill.schemes.server.pool import Pool
 from fedistill.schemes.server.tasks import cross_validate, score_networks, train_networks
 from fedistill.training.fit import VERSION
@@ -27,11 +27,12 @@ from fedistill.transport.server.coordinator import Coordinator
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A global network.
+    """A trained global network.
 
     Args:
-        key: its name in the store, and in the key of what is made of it.
-        seconds: its training took, whenever that was; of networks trained together an equal share each.
+        key: of the network in the store, and part of the keys of its scores.
+        params: its parameters, on the CPU.
+        seconds: of its training, also of an earlier run; networks trained together share the time equally.
     """
 
     key: str
@@ -39,8 +40,8 @@ class Trained:
     seconds: float
 
 
-def trained_elsewhere(params: Params, seconds: float) -> Trained:
-    """A network that sites trained, by the name its parameters give it."""
+def trained_by_sites(params: Params, seconds: float) -> Trained:
+    """Return a network that sites trained; its key is the hash of its parameters."""
     digest = hashlib.sha256()
     for value in params:
         digest.update(value.contiguous().numpy().tobytes())
@@ -48,7 +49,7 @@ def trained_elsewhere(params: Params, seconds: float) -> Trained:
 
 
 class Trainer:
-    """Trains and tests the networks of a run's conditions; only what the store does not know is computed."""
+    """The training and testing of a study's networks, which computes only what the store does not have."""
 
     def __init__(
         self,
@@ -65,15 +66,15 @@ class Trainer:
         self._test_name = test.fingerprint()
         self._test_images = coordinator.share_once(self._test_name, lambda: test.pixels().numpy())
         self._device = "cuda" if simulation.gpus else "cpu"
-        self._begun = coordinator.begun  # keys are of content: points of a sweep train what they have in common once
+        self._begun = coordinator.begun  # by content, so that points of a sweep share work
         self.computed = self.found = 0
 
     def network(self, model: str) -> Network:
-        """The shape of a global network."""
+        """Return the architecture of a global network."""
         return build(model, **self._shape, width=self.simulation.width)
 
-    async def networks(self, condition: Condition, pool: Pool, recipe: Recipe, indices: Iterable[int]) -> list[Trained]:
-        """Networks by number: each a task of its own, spread over the workers; on a GPU all are one task, together."""
+    async def train(self, condition: Condition, pool: Pool, recipe: Recipe, indices: Iterable[int]) -> list[Trained]:
+        """Return the networks of these indices, trained in one task each on the CPU, all in one on a GPU."""
         keys = {index: self._key(condition, pool, recipe, index) for index in indices}
         new = {index: key for index, key in keys.items() if key not in self._begun}
         groups = [new] if self._device == "cuda" else [{index: key} for index, key in new.items()]
@@ -106,16 +107,16 @@ class Trainer:
     async def _train(
         self, condition: Condition, pool: Pool, recipe: Recipe, keys: dict[int, str]
     ) -> dict[str, Trained]:
-        """Networks by number and key: from the store, and in one task those it does not have."""
+        """Return networks by key, from the store or trained in one task."""
         network = self.network(condition.model)
         trained: dict[str, Trained] = {}
         missing: dict[int, str] = {}
         for index, key in keys.items():
-            found = self.store.get("network", key)
-            if found is None:
+            stored = self.store.get("network", key)
+            if stored is None:
                 missing[index] = key
             else:
-                tensors, note = found
+                tensors, note = stored
                 trained[key] = Trained(key, tuple(tensors[name] for name in network.names), float(note["seconds"]))
         self.found += len(trained)
         if not missing:
@@ -124,7 +125,7 @@ class Trainer:
         images = data[1].shape[0 if pool.draw is None else 1]
         numbers = ", ".join(str(index + 1) for index in missing)
         name = f"{condition.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
-        made, seconds = await self.coordinator.compute(
+        new, seconds = await self.coordinator.compute(
             f"{name} {next(iter(missing.values()))[:8]}",
             train_networks,
             name,
@@ -137,37 +138,37 @@ class Trainer:
             threads=self.simulation.threads,
             gpus=self.simulation.gpus,
         )
-        for key, params in zip(missing.values(), made, strict=True):
-            trained[key] = Trained(key, params, seconds / len(made))
+        for key, params in zip(missing.values(), new, strict=True):
+            trained[key] = Trained(key, params, seconds / len(new))
             tensors = dict(zip(network.names, params, strict=True))
             self.store.put("network", key, tensors, {"seconds": trained[key].seconds})
-        self.computed += len(made)
+        self.computed += len(new)
         return trained
 
-    async def cross_validated(
+    async def cross_validate(
         self, condition: Condition, pool: Pool, recipe: Recipe, pilots: Iterable[int]
-    ) -> list[Cell]:
-        """Return the AUCs of all folds, by cross-validation repeated for each pilot; none of too small a pool."""
-        made = []
+    ) -> list[ClassAUC]:
+        """Return the AUCs of all folds, cross-validated for each pilot; none if the pool is too small."""
+        folded = []
         for index in pilots:
             images, labels = pool.of_network(index)
             seed = self._seed(condition, index)
-            made.append(Pilot(images, labels, folds(labels, seed=seed), seed))
-        if not all(pilot.folds for pilot in made):
+            folded.append(Pilot(images, labels, split_folds(labels, seed=seed), seed))
+        if not all(pilot.folds for pilot in folded):
             return []
         keys = [self._key(condition, pool, recipe, index) for index in pilots]
-        key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in made], "version": FOLDS_VERSION})
-        scores = await single_flight(self._begun, key, lambda: self._cross_validated(condition, recipe, made, key))
-        truth = [pilot.labels[fold.aside] for pilot in made for fold in pilot.folds]
-        return [cell for fold, labels in zip(scores, truth, strict=True) for cell in cells(fold, labels)]
+        key = key_of({"networks": keys, "folds": [len(pilot.folds) for pilot in folded], "version": FOLDS_VERSION})
+        scores = await single_flight(self._begun, key, lambda: self._compute_folds(condition, recipe, folded, key))
+        truth = [pilot.labels[fold.aside] for pilot in folded for fold in pilot.folds]
+        return [auc for fold, labels in zip(scores, truth, strict=True) for auc in class_aucs(fold, labels)]
 
-    async def _cross_validated(
+    async def _compute_folds(
         self, condition: Condition, recipe: Recipe, pilots: Sequence[Pilot], key: str
     ) -> list[torch.Tensor]:
-        """Return the scores of all folds: from the store, or computed and kept."""
-        found = self.store.get("crossval", key)
-        if found is not None:
-            return [found[0][str(i)] for i in range(len(found[0]))]
+        """Return the scores of all folds, from the store or computed."""
+        stored = self.store.get("crossval", key)
+        if stored is not None:
+            return [stored[0][str(i)] for i in range(len(stored[0]))]
         name = f"{condition.name} lr {recipe.lr:g} cross-validation {key[:8]}"
         scores: list[torch.Tensor]
         scores, seconds = await self.coordinator.compute(
@@ -185,8 +186,8 @@ class Trainer:
         self.store.put("crossval", key, {str(i): fold for i, fold in enumerate(scores)}, {"seconds": seconds})
         return scores
 
-    async def validated(self, networks: Sequence[Trained], model: str) -> list[float]:
-        """Return the AUC of each network on the coordinator's own validation split; NaN where it has none."""
+    async def validate(self, networks: Sequence[Trained], model: str) -> list[float]:
+        """Return the AUC of each network on the coordinator's own validation split; NaN if it has none."""
         val = self._val
         if val is None or not len(val):
             return [float("nan")] * len(networks)
@@ -210,15 +211,15 @@ class Trainer:
         return [score(val.labels, each)["auc"] for each in scores.numpy()]
 
     async def test(self, condition: Condition, networks: Sequence[Trained]) -> np.ndarray:
-        """Probabilities on the official test split, float32 (networks, N, K)."""
+        """Return probabilities on the official test split, float32 (networks, N, K)."""
         detail = {"networks": [n.key for n in networks], "test": self._test_name, "threads": self.simulation.threads}
         key = key_of(detail)
-        return await single_flight(self._begun, key, lambda: self._tested(condition, key, networks))
+        return await single_flight(self._begun, key, lambda: self._compute_test(condition, key, networks))
 
-    async def _tested(self, condition: Condition, key: str, networks: Sequence[Trained]) -> np.ndarray:
-        found = self.store.get("test", key)
-        if found is not None:
-            return found[0]["probabilities"].numpy()
+    async def _compute_test(self, condition: Condition, key: str, networks: Sequence[Trained]) -> np.ndarray:
+        stored = self.store.get("test", key)
+        if stored is not None:
+            return stored[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
             f"{condition.name} on the test split {key[:8]}",
             score_networks,
@@ -234,10 +235,10 @@ class Trainer:
         return scores.numpy()
 
     def quality(self, probabilities: np.ndarray) -> dict[str, float]:
-        """The metrics of one network's probabilities (N, K) on the official test split."""
+        """Return the metrics of one network's probabilities (N, K) on the official test split."""
         return score(self.test_labels, probabilities)
 
     def stacked(self, networks: Sequence[Trained], model: str) -> dict[str, Any]:
-        """Parameters by name with a leading axis over the networks, as a question to sites carries them."""
+        """Return parameters by name, each with a leading axis over the networks."""
         named = zip(self.network(model).names, zip(*[n.params for n in networks], strict=True), strict=True)
         return {name: torch.stack(parts) for name, parts in named}

@@ -1,1 +1,1 @@
-"""What schemes have in common at a site: Releases made, networks trained."""
+"""The parts that schemes share at a site: making Releases, training networks."""

@@ -1,8 +1,8 @@
-"""A site that trains under differential privacy: DP-SGD on its own images, with its own noise.
+"""Training under differential privacy at a site: DP-SGD on its own images, with its own noise.
 
-In a simulation the noise follows from the seed, so that a run can be repeated; it protects nobody. Where the site's own
-configuration says ``entropy=system`` it is drawn once and kept nowhere: asked the same again, the site answers with the
-networks it keeps, for to draw other noise for the same steps would spend as much again.
+In a simulation the noise follows from the seed, so that a run can be repeated; it protects nobody. If the site's own
+configuration says ``entropy=system``, the noise is drawn once and never stored: the site answers a repeated request
+with the networks that it has stored, because new noise for the same steps would spend the budget again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from fedistill.training.dpsgd import DPSGD, VERSION, begin, fit_privately
 from fedistill.training.noise import source_for
 from fedistill.transport.site.context import SiteContext
 
-SIMULATED = "simulated: the noise follows from the seed, and whoever knows the seed can take it off again"
+SIMULATED = "simulated: the noise follows from the seed, and whoever knows the seed can subtract it"
 UNSEEDED = "noise from the operating system's entropy"
 
 
@@ -31,44 +31,46 @@ class Private:
     """Private training at one site.
 
     Args:
-        site: whose entropy, device and store they are.
-        on_event: told what is spent, how far it is, and how the gradients stand against their noise.
-        charge: asked before any noise is drawn, of every training and every round; where it raises, none is.
+        site: provides entropy, device and store.
+        on_event: receives the budget spent, the progress, and the ratio of gradients to noise.
+        charge: called before any noise is drawn, for every training and every round; if it raises, none is drawn.
     """
 
     site: SiteContext
     on_event: OnEvent
     charge: Charge = unpaid
 
-    def detail(self, asked: DPSGD) -> dict[str, Any]:
-        """What a key takes of it, beside the images and the network."""
-        own = {"private": asdict(asked), "private_version": VERSION, "entropy": self.site.entropy}
-        return {**own, "site": self.site.name}  # the noise of a seed is another at every site
+    def detail(self, settings: DPSGD) -> dict[str, Any]:
+        """Return the part of a store key that private training adds to images and network."""
+        own = {"private": asdict(settings), "private_version": VERSION, "entropy": self.site.entropy}
+        return {**own, "site": self.site.name}  # one seed gives different noise at every site
 
-    def network(self, asked: DPSGD, network: Network, train: ImageSet, *, seed: int) -> Params:
-        """One network, trained to the end, on the processor."""
+    def network(self, settings: DPSGD, network: Network, train: ImageSet, *, seed: int) -> Params:
+        """Train one network to the end; return its parameters on the CPU."""
         start = begin(network, seed)
-        about = self._about(asked, network, start, train, seed=seed, steps=asked.steps)
-        return self._fit(asked, network, start, train, about, seed=seed, steps=asked.steps)
+        about = self._about(settings, network, start, train, seed=seed, steps=settings.steps)
+        return self._fit(settings, network, start, train, about, seed=seed, steps=settings.steps)
 
-    def round(self, asked: DPSGD, network: Network, start: Params, train: ImageSet, *, seed: int, steps: int) -> Params:
-        """The parameters after some of the steps, on the processor."""
-        about = self._about(asked, network, start, train, seed=seed, steps=steps)
+    def round(
+        self, settings: DPSGD, network: Network, start: Params, train: ImageSet, *, seed: int, steps: int
+    ) -> Params:
+        """Train a round's network for ``steps`` steps; return its parameters on the CPU."""
+        about = self._about(settings, network, start, train, seed=seed, steps=steps)
         if self.site.entropy == "seeded":
-            return self._fit(asked, network, start, train, about, seed=seed, steps=steps)
+            return self._fit(settings, network, start, train, about, seed=seed, steps=steps)
         store, key = self.site.store, key_of(about)
         with store.making("round", key):
-            found = store.get("round", key)
-            if found is None:
-                made = self._fit(asked, network, start, train, about, seed=seed, steps=steps)
-                store.put("round", key, dict(zip(network.names, made, strict=True)), {})
-                return made
-        return tuple(found[0][name] for name in network.names)
+            stored = store.get("round", key)
+            if stored is None:
+                params = self._fit(settings, network, start, train, about, seed=seed, steps=steps)
+                store.put("round", key, dict(zip(network.names, params, strict=True)), {})
+                return params
+        return tuple(stored[0][name] for name in network.names)
 
     def _about(
-        self, asked: DPSGD, network: Network, start: Params, train: ImageSet, *, seed: int, steps: int
+        self, settings: DPSGD, network: Network, start: Params, train: ImageSet, *, seed: int, steps: int
     ) -> dict[str, Any]:
-        """All that determines a training, but for noise that no seed does."""
+        """Return everything that determines a training, except noise without a seed."""
         digest = hashlib.sha256()
         for tensor in start:
             digest.update(tensor.numpy().tobytes())
@@ -78,12 +80,12 @@ class Private:
             "start": digest.hexdigest(),
             "seed": seed,
             "steps": steps,
-            **self.detail(asked),
+            **self.detail(settings),
         }
 
     def _fit(
         self,
-        asked: DPSGD,
+        settings: DPSGD,
         network: Network,
         start: Params,
         train: ImageSet,
@@ -92,23 +94,23 @@ class Private:
         seed: int,
         steps: int,
     ) -> Params:
-        site, cost, n = self.site, asked.cost(steps), int(units(train).max()) + 1
+        site, cost, n = self.site, settings.cost(steps), int(units(train).max()) + 1
         self.charge(about, cost)
-        words = f"epsilon {cost.epsilon:.3g} at delta {asked.delta:g} is spent, of {asked.epsilon:g}: noise of "
+        words = f"epsilon {cost.epsilon:.3g} at delta {settings.delta:g} is spent, of {settings.epsilon:g}: noise of "
         words += f"{cost.mechanism.sigma:.3g} x clip; {UNSEEDED if site.entropy == 'system' else SIMULATED}"
         self.on_event(Event("noise", method="dpsgd", message=words, sigma=cost.mechanism.sigma))
-        if asked.delta > 1 / n:
-            words = f"delta {asked.delta:g} is above 1/{n}: to publish one image, drawn at random, would keep to it"
+        if settings.delta > 1 / n:
+            words = f"delta {settings.delta:g} is above 1/{n}: to publish one image, drawn at random, would keep to it"
             self.on_event(Event("warning", method="dpsgd", message=words))
 
         def on_step(step: int, steps: int, ratio: float) -> None:
             words = f"signal to noise {ratio:.3g}"
             self.on_event(Event("training", step=step, steps=steps, signal_to_noise=ratio, message=words))
 
-        made = fit_privately(
+        params = fit_privately(
             network,
             train,
-            asked,
+            settings,
             sigma=cost.mechanism.sigma,
             source=source_for(site.entropy, spawn(seed, site.name), "dpsgd"),
             start=start,
@@ -116,4 +118,4 @@ class Private:
             device=torch.device(site.device),
             on_step=on_step,
         )
-        return tuple(p.cpu() for p in made)
+        return tuple(p.cpu() for p in params)

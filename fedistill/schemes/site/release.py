@@ -1,4 +1,4 @@
-"""A site that makes a Release of its own images: distil, encode, check against its own policy, keep."""
+"""A Release of a site's own images: distil, encode, check against the site's policy, store."""
 
 import time
 from collections.abc import Sequence
@@ -10,29 +10,30 @@ from fedistill.core.events import Event, OnEvent
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.errors import PolicyError
 from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for
-from fedistill.methods.engine import loop as steady
+from fedistill.methods.engine import loop
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.privacy.policy.disclosure import told, unit
-from fedistill.privacy.policy.floors import told as told_method
+from fedistill.privacy.policy.disclosure import told as disclosed_count
+from fedistill.privacy.policy.disclosure import unit
+from fedistill.privacy.policy.floors import told as disclosed_method
 from fedistill.privacy.policy.release_check import check_release, rules_kept, screened
 from fedistill.privacy.policy.rules import Asked, check_request
 from fedistill.release.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_own
-from fedistill.transport.site.ledger import Answers, account_of
+from fedistill.transport.site.ledger import Answers, open_job_account
 
 
 def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
-    """One job: distil, pack, check against the site's own policy, keep.
+    """Carry out one job: distil, encode, check against the site's own policy, enter in the ledger.
 
     Raises:
         PolicyError: the site's policy forbids it.
     """
     method, policy = METHODS[job.scheme], site.policy
     require_own(site, job)
-    check_request(policy, _asked(job, site))  # before any data are touched
+    check_request(policy, _requested(job, site))  # before any data are touched
     require_encoding(job.encoding)
     private = is_private(job.scheme)
     share = site.whole(job.partition) if private else site.share(job.partition)
@@ -43,14 +44,14 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             f"{'min_class_size' if policy.smallest >= policy.smallest_batch else 'smallest_batch'})."
         )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
-    check_request(policy, _asked(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
+    check_request(policy, _requested(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
     waiting = Event("waiting", message="another job makes what this one needs")
     store = Store(
         site.store.root,
         on_wait=lambda: on_event(waiting),
         on_damage=lambda words: on_event(Event("damaged file", message=words)),
     )
-    account = account_of(job, site, train)
+    account = open_job_account(job, site, train)
     task = Task(
         train,
         None,
@@ -74,11 +75,11 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
     if not method.real and not private:
         screened(policy, sets, train, share.held_out, on_event)
-    told_privacy = privacy_statement(
+    statement = privacy_statement(
         job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
     )
     if site.secret is not None and not method.real and not private:
-        told_privacy += " Its random numbers follow from a secret of the site."
+        statement += " Its random numbers follow from a secret of the site."
     answer = Release(
         site=job.site,
         scheme=job.scheme,
@@ -94,36 +95,36 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             precision=job.precision,
             images=train,
         ),
-        privacy=told_privacy + rules_kept(policy, unit=unit(train), private=private, real=method.real),
+        privacy=statement + rules_kept(policy, unit=unit(train), private=private, real=method.real),
     )
     check_release(policy, answer, small=site.small(job.partition), apart=not site.deployed)
     data = answer.to_bytes()
     account.release(data, answers, item=item_of(job), per_class=_per_class(job, site))
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event(Event("done", seconds=sum(seconds), bytes=len(data)))
-    # Whether anybody has asked before is not for others to know.
-    found = 0 if site.deployed else sum(kept for _, _, kept in done.values())
-    examples = told(len(train), policy.share_counts)
-    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=examples, found=found)
+    # A deployed site does not reveal whether others have requested the same.
+    stored = 0 if site.deployed else sum(was_stored for _, _, was_stored in done.values())
+    examples = disclosed_count(len(train), policy.share_counts)
+    return Outcome(job.name, site.name, release=data, seconds=seconds, examples=examples, found=stored)
 
 
 def item_of(job: Job) -> str:
-    """Return the name of a job in the ledger: the same one is asked again, and no other, under the same name."""
+    """Return the name of a job in the ledger: the same for a repeated job, different for any other."""
     return key_of(asdict(job))
 
 
 def _per_class(job: Job, site: SiteContext) -> int | None:
-    """Return how many images of a class would leave at most; None: as many as there are.
+    """Return the largest number of images of a class that would leave; None for all of them.
 
-    At a deployed site all budgets and draws leave; of a simulation's, which are alternatives, a site would send one.
+    At a deployed site all budgets and draws leave; in a simulation they are alternatives, of which one would.
     """
     if not METHODS[job.scheme].budget:
         return None
     return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
 
 
-def _asked(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
-    """What the policy judges; the settings as far as they are known."""
+def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
+    """Return the request as the policy checks it, with the settings known so far."""
     private = is_private(job.scheme)
     return Asked(
         job.scheme,
@@ -133,54 +134,54 @@ def _asked(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out:
         private=private,
         costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
-        told=told_method(chosen, model=job.model, width=job.width, encoding=job.encoding),
+        told=disclosed_method(chosen, model=job.model, width=job.width, encoding=job.encoding),
     )
 
 
 def _answers(job: Job, task: Task, chosen: Sequence[PrivateSettings]) -> list[Answers]:
-    """The noisy answers that the budgets are made of, each once, and what they cost."""
-    found = {key_of(about): (about, each) for each in chosen if (about := about_answers(task, each, job.scheme))}
-    return [(about, each.cost()) for about, each in found.values()]
+    """Return the distinct noisy answers that the budgets need, with their costs."""
+    answers = {key_of(about): (about, each) for each in chosen if (about := about_answers(task, each, job.scheme))}
+    return [(about, each.cost()) for about, each in answers.values()]
 
 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
-    """One budget of a job, from the store where it was computed before: (images, seconds it took, whether found).
+    """Return one budget of a job: images, seconds of the distillation, and whether the store had it.
 
-    Kept are the images in full precision; they are encoded as the job asks only afterwards, so that another encoding
-    takes no distillation. Real images are not kept a second time: to draw them again takes no time.
+    The store keeps images in full precision, so that another encoding needs no distillation. It keeps no real images:
+    drawing them again takes no time.
     """
     method = METHODS[job.scheme]
     chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
-    version = [method.version, steady.VERSION]
+    version = [method.version, loop.VERSION]
     key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
     if method.real:
         start = time.perf_counter()
-        made = method.run(task, chosen)
-        return pack(made, real=True), time.perf_counter() - start, False
-    found = store.get("synthetic", key)
-    if found is None:
-        # Another job may be at it, such as one of a sweep that asks for another encoding or for more budgets.
+        subset = method.run(task, chosen)
+        return pack(subset, real=True), time.perf_counter() - start, False
+    stored = store.get("synthetic", key)
+    if stored is None:
+        # Another job, such as one of a sweep with another encoding or more budgets, may be computing it.
         with store.making("synthetic", key):
-            found = store.get("synthetic", key)
-            if found is None:
-                exact, seconds = _distilled(task, method, chosen, store, key)
-                return _encoded(exact, job, task.ipc), seconds, False
-    tensors, note = found
-    return _encoded(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
+            stored = store.get("synthetic", key)
+            if stored is None:
+                exact, seconds = _distil(task, method, chosen, store, key)
+                return _encode(exact, job, task.ipc), seconds, False
+    tensors, note = stored
+    return _encode(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
 
 
-def _distilled(task: Task, method: Method, settings: Any, store: Store, key: str) -> tuple[Packed, float]:
-    """One budget's images in full precision, and the seconds they took: computed, and kept."""
+def _distil(task: Task, method: Method, settings: Any, store: Store, key: str) -> tuple[Packed, float]:
+    """Distil one budget, store its images in full precision, and return them and the seconds it took."""
     checkpoints = KeptCheckpoints(store)
     start = time.perf_counter()
-    made = method.run(replace(task, checkpoints=checkpoints), settings)
-    seconds = made.seconds_before + time.perf_counter() - start
-    exact = pack(made, real=False, encoding="float32")
+    synthetic = method.run(replace(task, checkpoints=checkpoints), settings)
+    seconds = synthetic.seconds_before + time.perf_counter() - start
+    exact = pack(synthetic, real=False, encoding="float32")
     store.put("synthetic", key, exact.tensors(), {"seconds": seconds})
     checkpoints.drop()
     return exact, seconds
 
 
-def _encoded(exact: Packed, job: Job, ipc: int | None) -> Packed:
-    """Images as the store keeps them, encoded as the job asks."""
+def _encode(exact: Packed, job: Job, ipc: int | None) -> Packed:
+    """Return stored images in the job's encoding."""
     return pack(unpack(exact, ipc), real=False, encoding=job.encoding)

@@ -1,7 +1,7 @@
-"""A site that trains networks: one round of federated averaging, or alone to the end.
+"""Training at a site: one round of federated averaging, or networks of its own to the end.
 
-Its own validation images choose the recipe of training alone; what it sends is the networks, where its policy allows.
-Private training (`site_private`) looks at none of them.
+The site chooses the recipe of its own networks on its own validation images, and sends the networks if its policy
+allows it. Private training (`fedistill.schemes.site.private_training`) uses no validation image.
 """
 
 import time
@@ -18,7 +18,7 @@ from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import DataError
 from fedistill.models import Network, Params
-from fedistill.privacy.policy.disclosure import told
+from fedistill.privacy.policy.disclosure import told as disclosed_count
 from fedistill.privacy.policy.floors import Told
 from fedistill.privacy.policy.rules import check_weights
 from fedistill.release.release import Release, unpack
@@ -31,11 +31,17 @@ from fedistill.training.noise import source_for
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import settle
 from fedistill.transport.backend.events import emitter
-from fedistill.transport.protocol.training_messages import Alone, Learned, Round, RoundRequest, params_of
+from fedistill.transport.protocol.training_messages import (
+    LocalTrainReply,
+    LocalTrainRequest,
+    RoundRequest,
+    RoundSettings,
+    params_of,
+)
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
-from fedistill.transport.site.ledger import account
-from fedistill.transport.site.scoring import network_for
+from fedistill.transport.site.ledger import open_account
+from fedistill.transport.site.scoring import build_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,9 @@ class RoundReply:
     """A site's network after its part of a round.
 
     Args:
-        params: by name; examples: real images it was trained on, as far as the site tells; seconds: it took.
+        params: by name.
+        examples: number of real images it was trained on, as the site discloses it.
+        seconds: of the training.
     """
 
     params: Mapping[str, Tensor]
@@ -55,17 +63,18 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
     """Train the round's global network on the site's own images, by local epochs or by private steps.
 
     Raises:
-        PolicyError: the site's policy forbids it. ReleaseError: the network's parameters cannot be used.
+        PolicyError: the site's policy forbids it.
+        ReleaseError: the network's parameters are invalid.
         DataError: the site has nothing to train on.
     """
     start, settings = time.perf_counter(), request.settings
     share = _share(site, settings)
-    network = network_for(settings.model, settings.width, share)
+    network = build_network(settings.model, settings.width, share)
     on_event = emitter(request.name)
-    # All rounds' charges add up under one name.
-    entry = account(site, request.scheme, request.name.partition(" round ")[0], share.train)
+    # One name for all rounds, so that their charges add up.
+    entry = open_account(site, request.scheme, request.name.partition(" round ")[0], share.train)
     private = Private(site, on_event, entry.charge)
-    now, train = params_of(request.arrays, network), _some(share)
+    now, train = params_of(request.arrays, network), _require_images(share)
     if settings.private is not None:
         steps = settings.recipe.steps_for(len(train))
         params = private.round(settings.private, network, now, train, seed=settings.seed, steps=steps)
@@ -73,12 +82,12 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
         seed, device = spawn(settings.seed, site.name), device_for(site.gpus)
         params = train_locally(settings, network, now, train, seed=seed, device=device, on_step=_reporting(on_event))
     entry.leaves(params)
-    examples = told(len(train), site.policy.share_counts)
+    examples = disclosed_count(len(train), site.policy.share_counts)
     return RoundReply(dict(zip(network.names, params, strict=True)), examples, time.perf_counter() - start)
 
 
 def train_locally(
-    request: Round,
+    request: RoundSettings,
     network: Network,
     start: Params,
     images: ImageSet,
@@ -87,12 +96,10 @@ def train_locally(
     device: torch.device,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Params:
-    """Return the parameters after one site's local epochs, or its private steps, on the processor.
+    """Return the parameters after one site's local epochs, or its private steps, on the CPU.
 
-    Private noise follows from the seed here: for simulations and shadows. A site's own is `Private`.
-
-    Args:
-        start: the round's global parameters; seed: the site's own in this round.
+    Private noise follows from ``seed``, the site's own in this round, as simulations and shadows need; for a site's own
+    noise see `Private`. ``start`` are the round's global parameters.
     """
     if request.private is not None:
         params = fit_privately(
@@ -120,25 +127,26 @@ def train_locally(
     return tuple(p.cpu() for p in params)
 
 
-def answer_alone(request: Alone, site: SiteContext) -> Learned:
-    """Train networks to the end, on the site's own images and what others released.
+def answer_local_training(request: LocalTrainRequest, site: SiteContext) -> LocalTrainReply:
+    """Train networks to the end, on the site's own images and the others' Releases.
 
     Raises:
-        PolicyError: the site's policy forbids it. DataError: the site has nothing to train on.
+        PolicyError: the site's policy forbids it.
+        DataError: the site has nothing to train on.
     """
     on_event = emitter(request.name)
     share = _share(site, request)
-    entry = account(site, request.scheme, request.name, share.train, each_apart=True)
+    entry = open_account(site, request.scheme, request.name, share.train, each_apart=True)
     private = Private(site, on_event, entry.charge)
-    learned = train_alone(request, share, site.store, private, gpus=site.gpus, on_event=on_event)
-    learned = replace(learned, examples=told(learned.examples, site.policy.share_counts))
-    entry.leaves(tuple(learned.params.values()))
-    on_event(Event("done", seconds=learned.seconds))
-    return learned
+    reply = train_to_end(request, share, site.store, private, gpus=site.gpus, on_event=on_event)
+    reply = replace(reply, examples=disclosed_count(reply.examples, site.policy.share_counts))
+    entry.leaves(tuple(reply.params.values()))
+    on_event(Event("done", seconds=reply.seconds))
+    return reply
 
 
-def _share(site: SiteContext, request: Round | Alone) -> Share:
-    """Return what networks that leave the site are trained on, where its policy lets them."""
+def _share(site: SiteContext, request: RoundSettings | LocalTrainRequest) -> Share:
+    """Return the images for networks that leave the site; raise PolicyError if its policy forbids them."""
     private = request.private is not None
     require_bounded(site, partition=request.partition, private=private)
     check_weights(
@@ -147,21 +155,18 @@ def _share(site: SiteContext, request: Round | Alone) -> Share:
     return site.whole(request.partition) if private else site.share(request.partition)
 
 
-def train_alone(
-    request: Alone, share: Share, store: Store, private: Private, *, gpus: float, on_event: OnEvent
-) -> Learned:
-    """Networks trained on this site's images and what others released, by the recipe its own validation images choose.
+def train_to_end(
+    request: LocalTrainRequest, share: Share, store: Store, private: Private, *, gpus: float, on_event: OnEvent
+) -> LocalTrainReply:
+    """Train networks on a site's images and the others' Releases, by a recipe chosen on its validation images.
 
-    Found in the site's store where it was done before.
-
-    Args:
-        private: trains where the request is private.
+    The result is stored, and taken from the store if it is there. ``private`` trains if the request is private.
 
     Raises:
         DataError: the site has nothing to train on.
     """
-    train = _some(share)
-    network = network_for(request.model, request.width, share)
+    train = _require_images(share)
+    network = build_network(request.model, request.width, share)
     detail = {
         "seeds": request.seeds,
         "model": request.model,
@@ -177,19 +182,18 @@ def train_alone(
         **({} if request.private is None else private.detail(request.private)),
     }
     key = key_of(detail)
-    with store.making("alone", key):  # another point of a sweep may ask the same
-        found = store.get("alone", key)
-        if found is None:
-            learned = _learned(request, network, train, share, private, gpus=gpus, on_event=on_event)
-            made = {"recipe": asdict(learned.recipe), "seconds": learned.seconds}
-            store.put("alone", key, dict(learned.params), made)
-            return learned
-    tensors, note = found
-    return Learned(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
+    with store.making("alone", key):  # another point of a sweep may request the same
+        stored = store.get("alone", key)
+        if stored is None:
+            reply = _train_networks(request, network, train, share, private, gpus=gpus, on_event=on_event)
+            store.put("alone", key, dict(reply.params), {"recipe": asdict(reply.recipe), "seconds": reply.seconds})
+            return reply
+    tensors, note = stored
+    return LocalTrainReply(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
 
 
-def _learned(
-    request: Alone,
+def _train_networks(
+    request: LocalTrainRequest,
     network: Network,
     train: ImageSet,
     share: Share,
@@ -197,23 +201,30 @@ def _learned(
     *,
     gpus: float,
     on_event: OnEvent,
-) -> Learned:
-    """`train_alone` where nothing is found."""
+) -> LocalTrainReply:
+    """Train networks as `train_to_end` does, without the store."""
     start = time.perf_counter()
     if request.private is not None:
         recipe = request.private.recipe()
         params = stack([private.network(request.private, network, train, seed=seed) for seed in request.seeds])
     else:
-        images, labels = _joined(train.pixels(), train.targets(), request)
-        recipe, params = _trained(request, network, images, labels, share, gpus=gpus, on_event=on_event)
+        images, labels = _join_releases(train.pixels(), train.targets(), request)
+        recipe, params = _choose_and_train(request, network, images, labels, share, gpus=gpus, on_event=on_event)
     named = dict(zip(network.names, params, strict=True))
-    return Learned(named, recipe, time.perf_counter() - start, len(train))
+    return LocalTrainReply(named, recipe, time.perf_counter() - start, len(train))
 
 
-def _trained(
-    request: Alone, network: Network, images: Tensor, labels: Tensor, share: Share, *, gpus: float, on_event: OnEvent
+def _choose_and_train(
+    request: LocalTrainRequest,
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    share: Share,
+    *,
+    gpus: float,
+    on_event: OnEvent,
 ) -> tuple[Recipe, Params]:
-    """The chosen recipe and the networks' parameters, stacked; the pilots among them are not trained twice."""
+    """Return the chosen recipe and the networks' stacked parameters; pilots are not trained twice."""
     device, mirror, val = device_for(gpus), share.train.mirror, share.val
     x, y, v = images.to(device), labels.to(device), val.pixels()
     done: dict[tuple[Recipe, int], Params] = {}
@@ -221,8 +232,8 @@ def _trained(
     def trained(recipe: Recipe, seed: int) -> Params:
         if (recipe, seed) not in done:
             report = _reporting(on_event)
-            made = fit(network, x, y, recipe, seed=seed, mirror=mirror, on_step=report)
-            done[recipe, seed] = tuple(p.cpu() for p in made)
+            params = fit(network, x, y, recipe, seed=seed, mirror=mirror, on_step=report)
+            done[recipe, seed] = tuple(p.cpu() for p in params)
         return done[recipe, seed]
 
     def quality(recipe: Recipe) -> float:
@@ -236,8 +247,8 @@ def _trained(
     return recipe, stack([trained(recipe, seed) for seed in request.seeds])
 
 
-def _joined(images: Tensor, labels: Tensor, request: Alone) -> tuple[Tensor, Tensor]:
-    """Own images and the others', these repeated to their share."""
+def _join_releases(images: Tensor, labels: Tensor, request: LocalTrainRequest) -> tuple[Tensor, Tensor]:
+    """Return the site's images joined with the others', which are repeated to reach the request's share."""
     others = [unpack(packed, ipc) for data in request.releases for ipc, packed in Release.from_bytes(data).sets.items()]
     if not others:
         return images, labels
@@ -247,7 +258,7 @@ def _joined(images: Tensor, labels: Tensor, request: Alone) -> tuple[Tensor, Ten
     return torch.cat([images, x[again]]), torch.cat([labels, y[again]])
 
 
-def _some(share: Share) -> ImageSet:
+def _require_images(share: Share) -> ImageSet:
     if not len(share.train):
         raise DataError("The site has no images to train on.", expected="at least one", found=0)
     return share.train

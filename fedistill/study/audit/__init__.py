@@ -1,1 +1,1 @@
-"""Audits: shadows and what attacks find on them."""
+"""Audits: shadows, and the results of attacks on them."""

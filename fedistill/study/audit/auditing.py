@@ -1,7 +1,7 @@
-"""A simulation's audit: shadows of what the attacked site sends as jobs of the server, and what attacks find in them.
+"""A simulation's audit: the server makes shadows of what the attacked site sends, and attacks them.
 
-Every shadow is kept in the store by all that determines it, so an audit that was stopped goes on where it was, and
-points of a sweep that ask for the same shadows have them made once.
+The store keeps every shadow under everything that determines it, so that an interrupted audit resumes, and points of a
+sweep share equal shadows.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from fedistill.study.audit.shadow_task import run_shadow
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What attacks found out of one target.
+    """The results of the attacks on one target.
 
     Args:
-        settings: of the scheme; leaks: by attack.
+        settings: of the scheme.
+        leaks: by attack.
     """
 
     target: AuditTarget
@@ -37,14 +38,14 @@ class Verdict:
 
 
 class Auditing:
-    """The audit of one study; it does nothing where its simulation asks for none.
+    """The audit of one study, empty if its simulation has none.
 
     Args:
-        test: the official test split, of which the server takes its population.
+        test: the official test split, from which the server draws its population.
 
     Attributes:
-        computed, found: shadows that were made, and that were in the store.
-        verdicts: a line each, once `run` is done.
+        computed, found: number of shadows that were computed, and that were in the store.
+        verdicts: one for each target, after `run`.
 
     Raises:
         SettingError, DataError: the attacked site holds too few images, or takes part in no round; before any work.
@@ -71,7 +72,7 @@ class Auditing:
         """Make all shadows and attack them.
 
         Raises:
-            RunError: so many shadows of a target failed that fewer than six are left in pairs.
+            RunError: fewer than six shadows of a target are left in pairs, because the others failed.
         """
         tasks = [asyncio.ensure_future(self._verdict(target)) for target in self.targets]
         try:
@@ -82,7 +83,7 @@ class Auditing:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _verdict(self, target: AuditTarget) -> Verdict | None:
-        """Return what attacks found; None where the site itself failed, and there is nothing to attack."""
+        """Return the attacks' results; None if the site itself failed, so that there is nothing to attack."""
         data = self._data[target.records]
         spec = await study_scheme(target.scheme).shadow(target, self.site, data, self.ctx)
         if spec is None:
@@ -90,11 +91,11 @@ class Auditing:
         keys = [self._key(target, n, spec) for n in range(data.design.shadows)]
         signals = await asyncio.gather(*[self._shadow(target, n, key, spec) for n, key in enumerate(keys)])
 
-        async def judged() -> Mapping[str, Leak]:
+        async def attack() -> Mapping[str, Leak]:
             kept, left = whole_pairs(signals, data.design, what=f"{target.name} at {self.site}")
             return verdicts(kept, left, seed=self.ctx.simulation.seed)
 
-        leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys}), judged)
+        leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys}), attack)
         return Verdict(target, spec.settings, leaks)
 
     def _seed(self, target: AuditTarget, number: int) -> int:
@@ -102,28 +103,28 @@ class Auditing:
         return spawn(self.ctx.simulation.seed, "audit", self.site, target.scheme, target.records, number)
 
     def _key(self, target: AuditTarget, number: int, spec: ShadowSpec) -> str:
-        held = self._data[target.records].held[number]
-        return key_of({**spec.about, "held": held, "seed": self._seed(target, number)})
+        fingerprint = self._data[target.records].fingerprints[number]
+        return key_of({**spec.about, "held": fingerprint, "seed": self._seed(target, number)})
 
     async def _shadow(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> Signals | None:
-        """Return one shadow's signals, wherever they come from; None where it failed, which is reported."""
+        """Return one shadow's signals; None, after reporting it, if the shadow failed."""
         name = target.job(number)
         try:
-            signals, seconds = await self.ctx.once_per_run(key, lambda: self._computed(target, number, key, spec))
+            signals, seconds = await self.ctx.once_per_run(key, lambda: self._compute(target, number, key, spec))
         except RunError as error:
             trace = "\n".join(getattr(error, "__notes__", []))
-            self.ctx.report_failure(self.site, name, f"left out, and its partner with it: {error}", trace)
+            self.ctx.report_failure(self.site, name, f"left out together with its partner: {error}", trace)
             return None
         self.ctx.report(name, "done", seconds=seconds)
         return signals
 
-    async def _computed(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> tuple[Signals, float]:
-        """Return one shadow's signals, and the seconds it took, whenever that was."""
+    async def _compute(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> tuple[Signals, float]:
+        """Return one shadow's signals, computed or from the store, and the seconds it took."""
         coordinator, simulation = self.ctx.coordinator, self.ctx.simulation
-        kept = self.ctx.store.get("shadow", key)
-        if kept is not None:
+        stored = self.ctx.store.get("shadow", key)
+        if stored is not None:
             self.found += 1
-            return Signals.of(kept[0]), float(kept[1]["seconds"])
+            return Signals.of(stored[0]), float(stored[1]["seconds"])
         name, data = target.job(number), self._data[target.records]
         tensors, seconds = await coordinator.compute(
             f"{name} {key[:8]}",
@@ -145,7 +146,7 @@ class Auditing:
 
 
 def targets(simulation: Simulation) -> list[AuditTarget]:
-    """Return what a simulation's audit attacks, in the order of its file; nothing without an audit."""
+    """Return the targets of a simulation's audit, in the order of its file; none without an audit."""
     audit = simulation.audit
     if audit is None:
         return []
@@ -158,7 +159,7 @@ def targets(simulation: Simulation) -> list[AuditTarget]:
 
 
 def shadow_jobs(simulation: Simulation) -> dict[str, str]:
-    """Return every shadow by the name in its events, and what people call its kind."""
+    """Return for every shadow the name in its events, and a label of its kind."""
     shadows = 0 if simulation.audit is None else simulation.audit.shadows
     every = targets(simulation)
     return {target.job(n): f"shadows of {target.scheme}" for target in every for n in range(shadows)}

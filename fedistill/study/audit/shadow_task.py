@@ -28,11 +28,18 @@ def run_shadow(
     """Make one shadow, and return its signals as tensors and the seconds it took.
 
     Args:
-        name: in its events; number: of the shadow; seed: its own.
-        task: arguments of the shadow's `Task`; others: what the other sites add.
+        name: in its events.
+        number: of the shadow.
+        seed: of the shadow.
+        maker: trains the shadow.
+        task: arguments of its `Task`.
+        attacked: the data of the audit.
+        others: the other sites' contribution.
+        gpus: share of a GPU.
 
     Raises:
-        RunError: a network that diverged. ReleaseError: images that are not finite. Either tells nothing.
+        RunError: a network diverged.
+        ReleaseError: images are not finite.
     """
     start = time.perf_counter()
     of_shadow = Task(
@@ -50,11 +57,9 @@ def run_shadow(
 
 
 def shadow(task: Task, maker: ShadowMaker, others: Any, records: ImageSet, population: ImageSet) -> Signals:
-    """Make one shadow, and return what an attacker reads off it.
+    """Make one shadow, and return the signals that an attacker reads from it.
 
-    Args:
-        task: with the images the shadow holds, and a seed that is its own.
-        records: those attacked, labelled as they are where they are held.
+    ``task`` has the shadow's images and seed; ``records`` are under attack, with the labels that members have.
     """
     release, networks = maker.make(task, others)
     return signals(release, networks, maker.network, records, population)

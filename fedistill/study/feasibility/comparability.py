@@ -1,9 +1,8 @@
-"""Which runs may stand in one line: those of one kind, alike in all that moves results but for the data set.
+"""Comparability of runs: those of one kind agree in everything that affects results, except the data set.
 
-A kind is real images or phantoms, their pixels, how many sites there are and how the data are divided among them,
-model, width, recipe, pooling and encoding. Within it, a scheme's points have the same settings for the budget, as the
-simulation's file gives them (a preset that knows a data set is that set's own). What may differ is how often things
-were repeated, names, seeds, and what machines there were.
+A kind is real images or phantoms, their size, the number of sites and the partition rule, model, width, recipe, pooling
+and encoding. Within it, a scheme's points have the same settings for the budget, as the simulation's file gives them (a
+preset for a data set counts as the same settings). Repeats, names, seeds and machines may differ.
 """
 
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from fedistill.data.facts import SIZES
 
 @dataclass(frozen=True)
 class Kind:
-    """What runs that stand in one line have in common.
+    """The properties that comparable runs share.
 
     Args:
-        images: training images of phantoms, where the file gives a number.
-        division: the partition's rule without its seed, in words.
+        images: number of training images of phantoms, if the file gives it.
+        division: the partition rule without its seed, as text.
         matched_on: the model that distillation matches on.
     """
 
@@ -40,7 +39,7 @@ class Kind:
 
     @property
     def words(self) -> str:
-        """For people; everything that is not as usual is named."""
+        """Label for people, which names everything that differs from the defaults."""
         parts = [f"{'phantoms' if self.phantom else 'real images'} of {self.size} pixels"]
         parts += [f"{self.images} training images"] * (self.images is not None)
         parts += [f"1 site, {self.division}" if self.sites == 1 else f"{self.sites} sites, {self.division}"]
@@ -55,20 +54,20 @@ class Kind:
         return "; ".join(parts)
 
 
-def set_named(name: str) -> str:
-    """The one name of a data set, however it was written: a file's is its whole path.
+def canonical_name(name: str) -> str:
+    """Return the canonical name of a data set; a file's is its absolute path.
 
-    >>> set_named("phantom:bloodmnist"), set_named("bloodmnist")
+    >>> canonical_name("phantom:bloodmnist"), canonical_name("bloodmnist")
     ('phantom:blood', 'bloodmnist')
     """
     return parse_source(name).moved(Path.cwd()).name
 
 
 def kind_of(simulation: Simulation, model: str) -> Kind:
-    """The kind of a simulation whose sites divide one data set.
+    """Return the kind of a simulation whose sites divide one data set.
 
     Raises:
-        DataError: that set is a file that is not there any more: nobody knows its pixels.
+        DataError: the data set is a file that no longer exists, so that its image size is unknown.
     """
     federation = simulation.federation
     dataset = str(federation.dataset)

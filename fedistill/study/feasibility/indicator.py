@@ -1,10 +1,9 @@
-"""The indicator of the feasibility study (Li et al., arXiv 2407.14429): does the quality that a small random subset
-reaches foretell what distillation reaches?
+"""The indicator of the feasibility study (Li et al., arXiv 2407.14429): random subsets as a predictor of distillation.
 
-Per scheme and within an ipc, over data sets: how closely the two go together, with intervals bootstrapped by set; the
-line through them, its prediction band, and how far off it is for a set it has not seen. Budgets and kinds of runs are
-never mixed: more images raise both sides, and that alone would pass for a correlation. Sets count as independent,
-which views of the same patients (OrganA, C and S) are not: intervals are then too narrow.
+For each scheme and ipc, over data sets: the correlation of the two qualities, with intervals bootstrapped by set; the
+regression line, its prediction band, and its leave-one-out error. Budgets and kinds of runs are never mixed: more
+images raise both qualities, which alone would give a correlation. Sets count as independent, which views of the same
+patients (OrganA, C and S) are not: intervals are then too narrow.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from fedistill.errors import SettingError
 
 REPLICATES = 2000
 FEWEST = 3
-"""Sets below which nothing is said: a line goes through any two points."""
+"""Fewest sets for a statistic: a line goes through any two points."""
 
 KEYS = ["kind", "phantom", "scheme", "settings", "ipc", "metric"]
 
@@ -27,12 +26,12 @@ NORMALISED = "_normalised"
 
 @dataclass(frozen=True)
 class Line:
-    """Least squares through n points (x, y), and what it takes to say how sure a prediction is.
+    """A least-squares line through n points (x, y), and the statistics of its prediction band.
 
     Args:
         spread: standard deviation of the residuals, with n - 2 degrees of freedom; NaN with two points.
         x_mean, x_squares: mean of x, and sum of squared distances from it.
-        bounds: of y, which no prediction leaves.
+        bounds: of y, to which predictions are clipped.
     """
 
     slope: float
@@ -44,13 +43,11 @@ class Line:
     bounds: tuple[float, float]
 
     def at(self, x: np.ndarray | float) -> np.ndarray:
-        """The prediction, float64, shaped like x."""
+        """Return the prediction, float64, shaped like x."""
         return np.clip(self.intercept + self.slope * np.asarray(x, np.float64), *self.bounds)
 
     def band(self, x: np.ndarray | float, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """The interval (low, high) that one more point falls into with this probability, where residuals are normal;
-        NaN below three points.
-        """
+        """Return the prediction interval (low, high) of a new point, for normal residuals; NaN below three points."""
         from scipy.special import stdtrit
 
         x = np.asarray(x, np.float64)
@@ -63,7 +60,7 @@ class Line:
 
 
 def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> Line | None:
-    """The line through points, or None where no line is one: fewer than two, or all above one another.
+    """Return the least-squares line; None with fewer than two points, or if all x are equal.
 
     >>> line = fit_line(np.array([0.5, 0.6, 0.8]), np.array([0.6, 0.7, 0.9]))
     >>> round(line.slope, 6), round(line.intercept, 6), line.at(0.95).item()
@@ -81,20 +78,20 @@ def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlation along the last axis, float64 (...); NaN where a side is constant.
+    """Return Pearson's correlation along the last axis, float64 (...); NaN if a side is constant.
 
     >>> pearson(np.array([[1.0, 2, 3], [1, 1, 1]]), np.array([[2.0, 4, 6], [1, 2, 3]])).round(6).tolist()
     [1.0, nan]
     """
     dx, dy = (v - v.mean(-1, keepdims=True) for v in (x, y))
-    # Constants are told by their values: their distances from the mean may be the rounding of it.
+    # Compare values to detect constants: their distances from the mean may be rounding errors.
     varies = (x.max(-1) > x.min(-1)) & (y.max(-1) > y.min(-1))
     norm = np.sqrt((dx**2).sum(-1) * (dy**2).sum(-1))
     return np.where(varies, np.clip((dx * dy).sum(-1) / np.where(varies, norm, 1.0), -1, 1), np.nan)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlation of ranks along the last axis; values alike share their mean rank.
+    """Return Spearman's correlation along the last axis, float64 (...); equal values share their mean rank.
 
     >>> spearman(np.array([1.0, 2, 3, 10]), np.array([1.0, 4, 9, 10])).round(6).item()
     1.0
@@ -109,7 +106,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """How far off the line through all other points is at each, |error|, float64 (n,); NaN where there is no line.
+    """Return at each point the absolute error of the line through all others, float64 (n,); NaN without a line.
 
     >>> leave_one_out(np.array([0.5, 0.6, 0.7]), np.array([0.5, 0.6, 0.8])).round(3).tolist()
     [0.1, 0.05, 0.1]
@@ -123,10 +120,10 @@ def leave_one_out(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0
 
 
 def normalised(points: pd.DataFrame) -> pd.DataFrame:
-    """The points as shares of the way from chance to full data, (a - chance) / (full - chance).
+    """Return the points normalised from chance to full data, (a - chance) / (full - chance).
 
-    Metrics are then called ``auc_normalised`` and so on. Blank where full data do no better than chance. Both sides
-    have the same divisor, whose error moves them together: read it beside the plain metric, not in its place.
+    Metrics are then called ``auc_normalised`` and so on. They are blank if full data are no better than chance. Both
+    sides have the same divisor, whose error moves them together: use them beside the plain metric, not instead of it.
     """
     room = (points["full"] - points["chance"]).where(lambda value: value > 0)
     shares = {side: (points[side] - points["chance"]) / room for side in ("random", "distilled", "full")}
@@ -134,25 +131,25 @@ def normalised(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def bounds_of(metric: str) -> tuple[float, float]:
-    """What values a metric can have: shares of the way to full data may lie beyond either end of it."""
+    """Return the range of a metric, which is unbounded if it is normalised."""
     return (-np.inf, np.inf) if metric.endswith(NORMALISED) else (0.0, 1.0)
 
 
 def indicator(points: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """A row for each kind, scheme with its settings, ipc and metric, plain and normalised by chance.
+    """Return the indicator of each kind, scheme with its settings, ipc and metric, plain and normalised.
 
     Args:
         points: of `fedistill.study.feasibility.run_metrics.points`.
         seed: of the bootstrap.
 
     Returns:
-        the keys; ``n_sets``; ``pearson, pearson_low, pearson_high``, ``spearman`` likewise: 95 % intervals over
-        resampled sets, resamples in which a side is constant left out; ``slope, intercept, residual_sd`` of the line;
-        ``loo_error``, mean absolute error of the line without the set that it predicts, and ``loo_error_of_mean``,
-        that of the other sets' mean, which knows of no indicator. All blank with fewer than three sets.
+        The keys; ``n_sets``; ``pearson, pearson_low, pearson_high`` and ``spearman`` likewise, with 95 % intervals over
+        resampled sets, without the resamples in which a side is constant; ``slope, intercept, residual_sd`` of the
+        line; ``loo_error``, its mean leave-one-out error, and ``loo_error_of_mean``, that of the other sets' mean,
+        which uses no indicator. All are blank with fewer than three sets.
 
     Raises:
-        SettingError: phantoms and real sets, or one set twice, under one kind.
+        SettingError: one kind has phantoms and real sets, or one set twice.
     """
     everything = pd.concat([points, normalised(points)], ignore_index=True)
     lines = []
@@ -163,15 +160,15 @@ def indicator(points: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         kind, scheme, settings, ipc, metric = values
         keys = (kind, bool(group["phantom"].iloc[0]), scheme, settings, ipc, metric)
         generator = rng(seed, "indicator", str(scheme), str(ipc), str(metric))
-        lines.append(dict(zip(KEYS, keys, strict=True)) | _of_points(x, y, bounds_of(str(metric)), generator))
+        lines.append(dict(zip(KEYS, keys, strict=True)) | _statistics(x, y, bounds_of(str(metric)), generator))
     return pd.DataFrame(lines, columns=None if lines else [*KEYS, "n_sets"])
 
 
-def _of_points(
+def _statistics(
     x: np.ndarray, y: np.ndarray, bounds: tuple[float, float], generator: np.random.Generator
 ) -> dict[str, Any]:
     n, blank = len(x), float("nan")
-    found: dict[str, Any] = {"n_sets": n}
+    statistics: dict[str, Any] = {"n_sets": n}
     drawn = generator.integers(n, size=(REPLICATES, n)) if n >= FEWEST else None
     for name, function in (("pearson", pearson), ("spearman", spearman)):
         value, low, high = blank, blank, blank
@@ -181,25 +178,25 @@ def _of_points(
             replicates = replicates[~np.isnan(replicates)]
             if len(replicates):
                 low, high = (float(v) for v in np.quantile(replicates, [0.025, 0.975]))
-        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        statistics |= {name: value, f"{name}_low": low, f"{name}_high": high}
     line = fit_line(x, y, bounds) if n >= FEWEST else None
     parts = (blank, blank, blank) if line is None else (line.slope, line.intercept, line.spread)
-    found |= dict(zip(("slope", "intercept", "residual_sd"), parts, strict=True))
-    found["loo_error"] = float(leave_one_out(x, y, bounds).mean()) if line is not None else blank
-    found["loo_error_of_mean"] = float(np.abs(y - y.mean()).mean() * n / (n - 1)) if line is not None else blank
-    return found
+    statistics |= dict(zip(("slope", "intercept", "residual_sd"), parts, strict=True))
+    statistics["loo_error"] = float(leave_one_out(x, y, bounds).mean()) if line is not None else blank
+    statistics["loo_error_of_mean"] = float(np.abs(y - y.mean()).mean() * n / (n - 1)) if line is not None else blank
+    return statistics
 
 
 def require_one_kind(points: pd.DataFrame) -> None:
-    """Raise SettingError for points that do not belong in one line."""
+    """Raise SettingError for points that must not share a line: phantoms with real sets, or a set twice."""
     if points["phantom"].nunique() > 1:
         names = {flag: sorted(set(points.loc[points["phantom"] == flag, "dataset"])) for flag in (True, False)}
         raise SettingError(
-            "Phantoms and real data sets do not belong in one line: phantoms say nothing about medicine.",
+            "Phantoms and real data sets cannot share a regression line: phantoms say nothing about medicine.",
             expected="sets of one kind",
             found=f"phantoms {', '.join(names[True])}; real {', '.join(names[False])}",
-            mend="give the runs on phantoms and those on real sets apart",
+            mend="use the runs on phantoms and those on real sets separately",
         )
     twice = points.loc[points["dataset"].duplicated(), "dataset"]
     if len(twice):
-        raise SettingError(f"{twice.iloc[0]} stands twice in one line: sets are resampled, and each counts once.")
+        raise SettingError(f"{twice.iloc[0]} occurs twice in one regression line, where each set counts once.")

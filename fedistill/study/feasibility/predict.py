@@ -1,7 +1,7 @@
-"""What distillation is likely to reach on a data set, foretold from random subsets of it and from runs on other sets.
+"""Prediction of distillation's quality on a data set, from random subsets of it and runs on other sets.
 
-Networks are trained on random subsets alone, as the runs it rests on trained theirs; where they end up on the line of
-`fedistill.study.feasibility.indicator`, which is laid through the other sets, is the prediction.
+Networks are trained on random subsets only, by the recipe of the reference runs; their quality, put into the line of
+`fedistill.study.feasibility.indicator` through the other sets, gives the prediction.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ PREDICTION = ["scheme", "metric", "random", "predicted", "low", "high", "n_sets"
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What random subsets foretell.
+    """A prediction from random subsets.
 
     Args:
         finished: the run on random subsets.
-        table: see `foretold`.
+        table: see `prediction_table`.
     """
 
     basis: Basis
@@ -44,17 +44,14 @@ def predict(
     workers: int | None = None,
     on_event: OnEvent = ignore,
 ) -> Prediction:
-    """Train on random subsets, and foretell what distilled images reach.
+    """Train on random subsets, and predict the quality of distilled images.
 
-    The run folder gets, beside its usual tables, prediction.csv, and of what it rests on indicator.csv and
-    indicator_points.csv.
-
-    Args:
-        basis: of `find_basis`.
-        out: the run folder, default ``runs/NAME``; run again, it resumes. The rest as for `fedistill.study.run`.
+    The run folder gets prediction.csv beside its usual tables, and indicator.csv and indicator_points.csv of the
+    reference runs. ``basis`` is of `find_basis`; ``out`` is the run folder, default ``runs/NAME``, where the same call
+    resumes; for the rest see `fedistill.study.run`.
 
     Raises:
-        UserError: the data or the folder cannot be; nothing was done.
+        UserError: the data or the folder is invalid; nothing was done.
         RunError: the run could not be finished.
     """
     simulation = basis.simulation
@@ -66,24 +63,24 @@ def predict(
         workers=workers,
         on_event=on_event,
     )
-    table = foretold(basis.points, finished.rows)
+    table = prediction_table(basis.points, finished.rows)
     tables = {"prediction": table, "indicator": indicator(basis.points), "indicator_points": basis.points}
     for name, frame in tables.items():
         write_atomic(finished.root / f"{name}.csv", csv_text(frame))
     return Prediction(basis, finished, table)
 
 
-def foretold(points: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The prediction, a row for each scheme and metric.
+def prediction_table(points: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the prediction, a row for each scheme and metric.
 
     Args:
-        points: of one kind and ipc, by `evidence.points`, of other data sets.
-        rows: of results.csv, networks on random subsets of the data set.
+        points: of `fedistill.study.feasibility.run_metrics.points`, of one kind and ipc on other data sets.
+        rows: of results.csv, for networks on random subsets of the data set.
 
     Returns:
-        ``random``, mean over networks; ``predicted`` with the 95 % prediction interval ``low, high``; ``n_sets`` that
-        it rests on; ``loo_error``, mean absolute error on these when each is left out; ``beyond``, whether ``random``
-        lies outside what these sets span, where the line is no more than a guess. Blank with fewer than five sets.
+        ``random``, mean over networks; ``predicted`` with the 95 % prediction interval ``low, high``; ``n_sets``, the
+        number of other sets; ``loo_error``, the mean leave-one-out error; ``beyond``, whether ``random`` is outside
+        the range of the other sets, so that the line extrapolates. Blank with fewer than five sets.
     """
     lines = []
     for (scheme, metric), group in points.groupby(["scheme", "metric"], sort=False):

@@ -1,6 +1,4 @@
-"""What a prediction can rest on: other data sets, measured in runs of one kind; else a refusal that says what is
-missing.
-"""
+"""Reference runs of a prediction: other data sets, measured in runs of one kind."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +12,11 @@ from fedistill.config.scheme import scheme_names
 from fedistill.data import describe, parse_source, to_phantom
 from fedistill.data.facts import FACTS
 from fedistill.errors import RunFolderError, SettingError, nearest
-from fedistill.study.feasibility.comparability import Kind, set_named
+from fedistill.study.feasibility.comparability import Kind, canonical_name
 from fedistill.study.feasibility.run_metrics import Measured, distils, finished_runs, points, read_runs
 
 NEEDED = 5
-"""Other data sets that a prediction rests on, at least."""
+"""Fewest other data sets for a prediction."""
 
 Sets = dict[tuple[str, str, str], list[str]]
 """Data sets by kind of runs, scheme and its settings."""
@@ -26,14 +24,14 @@ Sets = dict[tuple[str, str, str], list[str]]
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What a prediction rests on.
+    """The reference runs of a prediction.
 
     Args:
-        dataset: whose quality is to be foretold; not among the sets.
+        dataset: whose quality is predicted; not among the reference sets.
         kind: of the runs.
-        points: of `evidence.points`, of the schemes that have enough sets.
-        simulation: random subsets of ``dataset``, divided and trained on as these runs did.
-        notes: for people: what was passed over, and what else there was.
+        points: of `fedistill.study.feasibility.run_metrics.points`, for the schemes with enough sets.
+        simulation: of random subsets of ``dataset``, with the partition and recipe of the runs.
+        notes: for people, on runs that were skipped or not used.
     """
 
     dataset: str
@@ -52,9 +50,9 @@ def find_basis(
     method: str | None = None,
     phantom: bool = False,
 ) -> Basis:
-    """What there is to rest a prediction on. No network is trained, and nothing downloaded.
+    """Find the reference runs for a prediction, without training or download.
 
-    Of several kinds of runs the one with the most sets is taken.
+    Of several kinds of runs, the one with the most sets is used.
 
     Args:
         dataset: a name or a path to an .npz.
@@ -70,21 +68,25 @@ def find_basis(
     """
     if method is not None and (method not in scheme_names() or not distils(method)):
         known = [name for name in scheme_names() if distils(name)]
-        raise SettingError(f"{method!r} is no scheme that distils.", mend=nearest(method, known))
-    name = set_named(to_phantom(dataset) if phantom else dataset)
+        raise SettingError(f"{method!r} is not a scheme that distils.", mend=nearest(method, known))
+    name = canonical_name(to_phantom(dataset) if phantom else dataset)
     card = describe(name)
     notes: list[str] = []
-    measured = _measured(sources, notes)
-    found = points(measured)
-    wanted = found[(found["phantom"] == parse_source(name).drawn) & (found["ipc"] == ipc) & (found["dataset"] != name)]
+    measured = _read_sources(sources, notes)
+    every_point = points(measured)
+    candidates = every_point[
+        (every_point["phantom"] == parse_source(name).drawn)
+        & (every_point["ipc"] == ipc)
+        & (every_point["dataset"] != name)
+    ]
     if parse_source(name).one_size:  # its pixels cannot be chosen
-        fitting = {each.kind.words for each in measured if (each.kind.size,) == card.on_disk}
-        wanted = wanted[wanted["kind"].isin(fitting)]
+        same_size = {each.kind.words for each in measured if (each.kind.size,) == card.on_disk}
+        candidates = candidates[candidates["kind"].isin(same_size)]
     if method is not None:
-        wanted = wanted[wanted["scheme"] == method]
-    sets = _sets(wanted)
+        candidates = candidates[candidates["scheme"] == method]
+    sets = _sets(candidates)
     if max(map(len, sets.values()), default=0) < NEEDED:
-        raise _refusal(name, ipc, method, sets, found, measured)
+        raise _too_few_sets(name, ipc, method, sets, every_point, measured)
     words = max(sets, key=lambda group: len(sets[group]))[0]
     others = dict.fromkeys(kind for (kind, *_), names in sets.items() if len(names) >= NEEDED and kind != words)
     notes += [f"Enough sets as well, not used: {kind}; choose runs with --from." for kind in others]
@@ -95,20 +97,22 @@ def find_basis(
             chosen[scheme] = settings
         else:
             notes.append(f"{scheme} is not predicted: {len(sets[kind, scheme, settings])} sets, {NEEDED} are needed.")
-    here = wanted[(wanted["kind"] == words) & (wanted["settings"] == wanted["scheme"].map(chosen))]
-    used = [each for each in measured if each.kind.words == words and each.dataset in set(here["dataset"])]
+    basis_points = candidates[
+        (candidates["kind"] == words) & (candidates["settings"] == candidates["scheme"].map(chosen))
+    ]
+    used = [each for each in measured if each.kind.words == words and each.dataset in set(basis_points["dataset"])]
     return Basis(
         dataset=name,
         ipc=ipc,
         kind=used[0].kind,
-        points=here.reset_index(drop=True),
+        points=basis_points.reset_index(drop=True),
         simulation=_random_alone(name, ipc, used),
         notes=tuple(notes),
     )
 
 
 def short(dataset: str) -> str:
-    """A data set's name for people.
+    """Return a data set's label for people.
 
     >>> short("phantom:blood"), short("bloodmnist"), short("/data/ours.npz")
     ('blood', 'blood', 'ours')
@@ -116,7 +120,7 @@ def short(dataset: str) -> str:
     return parse_source(dataset).short
 
 
-def _measured(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
+def _read_sources(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
     if sources is None:
         return read_runs(finished_runs(Path("runs")), notes=notes)
     folders = [path if path.exists() else Path("runs") / path for path in sources]
@@ -127,15 +131,15 @@ def _measured(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured
 
 
 def _sets(points: pd.DataFrame) -> Sets:
-    """The data sets of each group, the first found first; every set has an AUC."""
-    found: Sets = {}
+    """Return the data sets of each group, in the order of the points; every set has an AUC."""
+    sets: Sets = {}
     for line in points[points["metric"] == "auc"].to_dict("records"):
-        found.setdefault((line["kind"], line["scheme"], line["settings"]), []).append(line["dataset"])
-    return found
+        sets.setdefault((line["kind"], line["scheme"], line["settings"]), []).append(line["dataset"])
+    return sets
 
 
 def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
-    """Random subsets of a data set, repeated as often as by any of these runs; on whatever machine this is."""
+    """Return a simulation of random subsets with the most repeats of these runs, for this machine."""
     import torch
 
     used = [each for each in used if "random" in each.simulation.scheme]
@@ -160,38 +164,40 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
     )
 
 
-def _refusal(
-    name: str, ipc: int, method: str | None, sets: Sets, found: pd.DataFrame, measured: Sequence[Measured]
+def _too_few_sets(
+    name: str, ipc: int, method: str | None, sets: Sets, every_point: pd.DataFrame, measured: Sequence[Measured]
 ) -> SettingError:
-    """Which sets there are, how many are missing, and what to run."""
+    """Return the error for too few sets: the sets available, the number missing, and the command to run."""
     is_phantom = parse_source(name).drawn
     sort, other = ("phantoms", "real data sets") if is_phantom else ("real data sets", "phantoms")
     largest = sorted(sets.items(), key=lambda group: -len(group[1]))
-    there = [
+    available = [
         f"{len(names)} ({', '.join(map(short, names))}) by {scheme} in runs on {kind}"
         for (kind, scheme, _), names in largest[:3]
     ]
     if len(largest) > 3:
-        there.append(f"{len(largest) - 3} smaller groups")
-    if not there:
-        there.append("none of them" if measured else "no finished run")
-    strangers = list(dict.fromkeys(found.loc[found["phantom"] != is_phantom, "dataset"]))
-    if strangers:
-        there.append(f"{len(strangers)} {other} ({', '.join(map(short, strangers))}), which do not count for {sort}")
-    budgets = sorted(set(found.loc[found["phantom"] == is_phantom, "ipc"]) - {ipc})
+        available.append(f"{len(largest) - 3} smaller groups")
+    if not available:
+        available.append("none of them" if measured else "no finished run")
+    other_sort = list(dict.fromkeys(every_point.loc[every_point["phantom"] != is_phantom, "dataset"]))
+    if other_sort:
+        available.append(
+            f"{len(other_sort)} {other} ({', '.join(map(short, other_sort))}), which cannot predict {sort}"
+        )
+    budgets = sorted(set(every_point.loc[every_point["phantom"] == is_phantom, "ipc"]) - {ipc})
     if budgets:
-        there.append(f"other budgets, which do not count: ipc {', '.join(map(str, budgets))}")
+        available.append(f"other budgets, which cannot be used: ipc {', '.join(map(str, budgets))}")
     by = f"by {method}" if method else "by one method"
     return SettingError(
         f"Too few data sets are measured to predict {name} at ipc {ipc}.",
         expected=f"at least {NEEDED} other {sort}, measured with random subsets and {by} in runs of one kind",
-        found="; ".join(there),
-        mend=_mend(name, *(largest[0] if largest else (("", "", ""), [])), measured),
+        found="; ".join(available),
+        mend=_suggest_runs(name, *(largest[0] if largest else (("", "", ""), [])), measured),
     )
 
 
-def _mend(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
-    """What to run, after the largest group and the sets it has."""
+def _suggest_runs(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
+    """Return the runs that would complete the largest group."""
     is_phantom = parse_source(name).drawn
     words = f"{NEEDED - len(sets)} more of one kind are missing: "
     words += f"`fedistill run per-dataset{' --phantom' * is_phantom}` measures all"

@@ -1,4 +1,4 @@
-"""What finished runs measured with random subsets and with distilled images, data set by data set, kind by kind."""
+"""The metrics of finished runs with random subsets and with distilled images, by data set and kind of runs."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from fedistill.config import Simulation, load_plan
 from fedistill.config.scheme import scheme_named
 from fedistill.data import describe
 from fedistill.errors import RunFolderError, UserError
-from fedistill.study.feasibility.comparability import Kind, kind_of, set_named
+from fedistill.study.feasibility.comparability import Kind, canonical_name, kind_of
 from fedistill.study.folder.tables_on_disk import read_table
 
 METRICS = ("auc", "accuracy")
@@ -41,28 +41,27 @@ class Measured:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """Run folders in a folder whose tables are written."""
+    """Return the folders of finished runs in a folder."""
     return [p.parent for p in sorted(folder.glob("*/simulation.toml")) if (p.parent / "results.csv").is_file()]
 
 
 def read_runs(folders: Iterable[Path], *, notes: list[str] | None = None) -> list[Measured]:
-    """What finished runs measured.
+    """Read finished runs, one result for each data set and model of a run.
 
-    Args:
-        notes: where given, what cannot be used is noted there and passed over.
+    If ``notes`` is given, runs that cannot be used are noted there and skipped.
 
     Raises:
-        UserError: a folder that holds no finished run, or one that cannot be read, where ``notes`` is None.
+        UserError: a folder holds no readable finished run, and ``notes`` is None.
     """
-    found: list[Measured] = []
+    measured: list[Measured] = []
     for folder in folders:
         try:
-            found += _read_run(folder, [] if notes is None else notes)
+            measured += _read_run(folder, [] if notes is None else notes)
         except UserError as error:
             if notes is None:
                 raise
-            notes.append(f"{folder} is passed over: {error.what}")
-    return found
+            notes.append(f"{folder} is skipped: {error.what}")
+    return measured
 
 
 def _read_run(folder: Path, notes: list[str]) -> list[Measured]:
@@ -73,32 +72,32 @@ def _read_run(folder: Path, notes: list[str]) -> list[Measured]:
             mend="run the simulation to its end first, or name another folder",
         )
     plan = load_plan(str((folder / "simulation.toml").resolve()))
-    # As text, for what is swept is compared by its words: "1" may be a number or a list of one.
+    # Swept values are compared as text: "1" may be a number or a list of one.
     swept = {name for values in plan.columns() for name in values}
     rows = read_table(folder / "results.csv", words=swept)
-    found = []
+    measured = []
     for point, values in zip(plan.points, plan.columns(), strict=True):
         simulation = point.simulation
-        mine = _whole_pools(_of_point(rows, values), simulation)
+        own = _whole_pools(_of_point(rows, values), simulation)
         if simulation.federation.dataset is None:
-            notes.append(f"{folder} is passed over: its sites bring data sets of their own.")
+            notes.append(f"{folder} is skipped: its sites bring data sets of their own.")
             continue
         for model in simulation.models:
-            dataset, kind = set_named(simulation.federation.dataset), kind_of(simulation, model)
-            here = mine[mine["model"] == model]
-            found.append(Measured(kind, dataset, simulation, here, folder, swept=len(plan.points) > 1))
-    return found
+            dataset, kind = canonical_name(simulation.federation.dataset), kind_of(simulation, model)
+            of_model = own[own["model"] == model]
+            measured.append(Measured(kind, dataset, simulation, of_model, folder, swept=len(plan.points) > 1))
+    return measured
 
 
 def _of_point(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """A point's rows, by the columns that a sweep adds."""
+    """Return a point's rows, by the columns that a sweep adds."""
     for name, value in values.items():
-        rows = rows[[_same(text, value) for text in rows[name]]]
+        rows = rows[[_is_same(text, value) for text in rows[name]]]
     return rows
 
 
-def _same(text: Any, value: Any) -> bool:
-    """Whether a cell of a table is this value: a column of 1 and 2.5 has 1.0 in it."""
+def _is_same(text: Any, value: Any) -> bool:
+    """Return whether a cell of a table is this value: a column with 1 and 2.5 has 1.0 in it."""
     if str(text) == str(value):
         return True
     try:
@@ -108,7 +107,7 @@ def _same(text: Any, value: Any) -> bool:
 
 
 def _whole_pools(rows: pd.DataFrame, simulation: Simulation) -> pd.DataFrame:
-    """Rows of the common recipe that every site has its part in: a smaller pool is another budget."""
+    """Return the rows of the common recipe to which all sites contribute: a smaller pool is another budget."""
     rows = rows[rows["recipe"] == "common"]
     for column in ("site", "left_out"):
         if column in rows:
@@ -118,14 +117,14 @@ def _whole_pools(rows: pd.DataFrame, simulation: Simulation) -> pd.DataFrame:
 
 
 def points(measured: Sequence[Measured]) -> pd.DataFrame:
-    """A row for each kind, distilling scheme with its settings, ipc, metric and data set.
+    """Return a row for each kind, distilling scheme with its settings, ipc, metric and data set.
 
     Returns:
-        ``kind`` in words, ``phantom``, ``scheme, settings, ipc, metric, dataset``; ``random, distilled, full``: means
-        over all networks of a run and then over ``runs``, how many there were (``full`` blank where none trained on
-        it); ``chance``: what knows nothing reaches, 0.5 of AUC and 1 / classes of accuracy. Networks are trained on as
-        many images of each class: one that learns nothing names every class as often, however common it is in the test
-        split. Multi-label sets have no accuracy here: most findings are absent, and theirs is another quantity.
+        ``kind`` as text, ``phantom``, ``scheme, settings, ipc, metric, dataset``; ``random, distilled, full``: means
+        over all networks of a run and then over the number of ``runs`` (``full`` is blank if none trained on it);
+        ``chance``: 0.5 for AUC and 1 / classes for accuracy, because networks are trained on equally many images of
+        each class, and an untrained one predicts each class equally often. Multi-label sets have no accuracy here:
+        most findings are absent, which makes it another quantity.
     """
     lines: list[dict[str, Any]] = []
     for each in measured:
@@ -152,19 +151,19 @@ def points(measured: Sequence[Measured]) -> pd.DataFrame:
 
 
 def distils(scheme: str) -> bool:
-    """Whether a scheme's images are synthetic, a number of them for each class."""
+    """Return whether a scheme's images are synthetic, with a budget for each class."""
     known = scheme_named(scheme)
     return known.method is not None and known.has_budget and not known.real
 
 
 def _mean(rows: pd.DataFrame, scheme: str, ipc: int | None, metric: str) -> float:
-    """Over networks; NaN where there are none, or one of them diverged."""
-    mine = rows[(rows["scheme"] == scheme) & (rows["ipc"].isna() if ipc is None else rows["ipc"] == ipc)]
-    return float(mine[metric].mean(skipna=False)) if len(mine) else float("nan")
+    """Return the mean over networks; NaN if there are none, or one diverged."""
+    values = rows[(rows["scheme"] == scheme) & (rows["ipc"].isna() if ipc is None else rows["ipc"] == ipc)]
+    return float(values[metric].mean(skipna=False)) if len(values) else float("nan")
 
 
 def _settings(simulation: Simulation, scheme: str, ipc: int) -> str:
-    """A scheme's settings for one budget, as the file gives them."""
+    """Return a scheme's settings for one budget, as the file gives them, as JSON."""
     given = dict(simulation.settings(scheme))
     tables = given.pop("ipc", {})
     return json.dumps({**given, **tables.get(str(ipc), {})}, sort_keys=True)

@@ -1,1 +1,1 @@
-"""The folder of a run: its tables, its events, and what it ran on."""
+"""The folder of a run: its tables, events and environment."""

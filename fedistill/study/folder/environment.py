@@ -1,4 +1,4 @@
-"""environment.json: what a run ran on, as far as it can matter to who repeats it."""
+"""environment.json: software, machine, seeds and data of a run, for whoever repeats it."""
 
 import os
 import platform
@@ -14,10 +14,10 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def environment(plan: Plan, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
-    """Versions, machine, seeds, precision, and what the data are; ``workers`` is null where all cores were used.
+def describe_environment(plan: Plan, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
+    """Return versions, machine, seeds, precision and data; ``workers`` is null if all cores were used.
 
-    Where a sweep's points differ in one of these, it is a list, and their data are all here.
+    A value that differs between the points of a sweep is a list; the data are those of all points.
     """
     import torch
 
@@ -50,7 +50,7 @@ def environment(plan: Plan, data_root: str | None, *, engine: str, workers: int 
 
 
 def _one_or_all(values: list[Any]) -> Any:
-    """What all have in common, or each in turn."""
+    """Return the common value if all are equal, else all values."""
     return values[0] if all(value == values[0] for value in values) else values
 
 
@@ -59,12 +59,12 @@ def _kind(gpus: float) -> str:
 
 
 def _gpus(plan: Plan) -> list[str]:
-    """Names of this machine's GPUs, where anything is to compute on one; to ask for them starts the driver."""
+    """Return the names of this machine's GPUs if the plan uses any; asking for them starts the driver."""
     import torch
 
-    asked = [point.simulation.gpus for point in plan.points]
-    asked += [f.of(name).gpus for f in (point.simulation.federation for point in plan.points) for name in f.sites]
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if any(asked) else []
+    gpus = [point.simulation.gpus for point in plan.points]
+    gpus += [f.of(name).gpus for f in (point.simulation.federation for point in plan.points) for name in f.sites]
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if any(gpus) else []
 
 
 def _version(package: str) -> str | None:
@@ -75,7 +75,7 @@ def _version(package: str) -> str | None:
 
 
 def _data(federation: Federation, data_root: str | None) -> dict[str, str]:
-    """The MD5 of every data file; of phantoms the words that draw them again."""
+    """Return the MD5 of every data file, and for phantoms the parameters that draw them."""
     options: dict[str, int | None] = {
         "size": federation.size,
         "images": federation.images,

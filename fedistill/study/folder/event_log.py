@@ -95,7 +95,7 @@ def _of_older_version(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unread_words(count: int) -> str:
-    """Say how many lines were passed over; empty for none.
+    """Return a sentence on the number of unreadable lines; empty for none.
 
     >>> unread_words(1)
     '1 line of events.jsonl cannot be read and is passed over: something stopped a run while it wrote'

@@ -1,4 +1,4 @@
-"""The run folder: whose it is, what an earlier run left in it, and every file the driver writes there."""
+"""The run folder: its plan, the results of earlier runs in it, and all files that the driver writes there."""
 
 import fcntl
 import json
@@ -53,17 +53,17 @@ RESULTS = (
     "grids",
     "failures",
 )
-"""What a run leaves beside ``work/``, as patterns; moved together when settings change."""
+"""Patterns of a run's files beside ``work/``; they are moved together when settings change."""
 
 LONGEST_NAME = 200
-"""Bytes of a file's name; most file systems take 255, of which writing a file whole needs some."""
+"""Most bytes of a file's name: most file systems allow 255, and the suffix of an atomic write takes some."""
 
 
 class RunFolder:
-    """A folder that belongs to one plan. Make one with `opened`.
+    """A folder that belongs to one plan; open one with `open_run_folder`.
 
     Args:
-        point: where a point of a sweep keeps its own files, within the folders for them.
+        point: subfolder for the Releases and failures of one point of a sweep.
     """
 
     def __init__(self, root: Path, plan: Plan, point: str = "") -> None:
@@ -71,11 +71,12 @@ class RunFolder:
         self._point = point
 
     def of_point(self, number: int) -> "RunFolder":
-        """The same folder for one point, whose Releases and failures lie apart from the others'."""
+        """Return the folder for one point, with its own subfolders for Releases and failures."""
         return RunFolder(self.root, self.plan, self.plan.folder_of(number))
 
     @property
     def work(self) -> Path:
+        """Path of the run's own store."""
         return self.root / "work"
 
     def event(self, event: Event) -> None:
@@ -92,7 +93,7 @@ class RunFolder:
         write_atomic(self.root / "results.parquet", lambda path: frame.to_parquet(path, index=False))
 
     def release(self, site: str, scheme: str, seed: int, partition: int, data: bytes, *, keep: bool, name: str) -> None:
-        """Keep a Release, or of real images its SHA-256 alone, and never both."""
+        """Store a Release; of real images (``keep`` false) only its SHA-256. Never store both."""
         redraw = f"-partition{partition}" if partition else ""
         path = self.root / "releases" / self._point / site / f"{scheme}-seed{seed}{redraw}.safetensors"
         other = path.with_suffix(".sha256")
@@ -104,7 +105,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def failure(self, name: str, text: str) -> Path:
-        """Keep a traceback."""
+        """Store a traceback in ``failures``; return its path."""
         plain = re.sub(r"[ /\0]", "-", name).encode(errors="replace")[:LONGEST_NAME].decode(errors="ignore")
         path = self.root / "failures" / self._point / f"{plain}.txt"
         write_atomic(path, text)
@@ -116,20 +117,17 @@ class RunFolder:
 
 
 @contextmanager
-def opened(root: Path, plan: Plan, *, fresh: bool) -> Iterator[RunFolder]:
-    """Take a folder for a plan, and keep others out of it until the end.
-
-    Args:
-        fresh: set the folder aside as ``NAME.old-N`` first.
+def open_run_folder(root: Path, plan: Plan, *, fresh: bool) -> Iterator[RunFolder]:
+    """Open and lock a folder for a plan; ``fresh`` first sets it aside as ``NAME.old-N``.
 
     Raises:
-        RunFolderError: it is another simulation's, holds something else, or is in use. Nothing was changed in it.
+        RunFolderError: the folder belongs to another simulation, holds other files, or is in use. It is unchanged.
     """
     root = root.resolve()
     _require_ours(root, plan)
     if fresh and root.exists():
         with _locked(root):
-            pass  # in use, it may not be moved
+            pass  # a folder in use must not be moved
         root.rename(_free(root.parent, f"{root.name}.old-"))
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
@@ -140,15 +138,15 @@ def opened(root: Path, plan: Plan, *, fresh: bool) -> Iterator[RunFolder]:
 
 
 def described(plan: Plan) -> str:
-    """A plan's TOML with everything resolved: `fedistill run` on it repeats the run.
+    """Return a plan's TOML with everything resolved: `fedistill run` on it repeats the run.
 
-    Of a sweep it is the first point with the sweep's lines, which change what they name and nothing else.
+    For a sweep, it is the first point followed by the swept settings.
     """
     import tomli_w
 
     text = tomli_w.dumps(plan.first.model_dump(mode="json", exclude_none=True))
     if plan.sweep:
-        # Written here: the order of the lines is the order of the points, and tomli_w puts lists of tables last.
+        # Not by tomli_w, which puts lists of tables last: the order of these lines is the order of the points.
         lines = [f"{written_key(key)} = {written(values)}\n" for key, values in plan.sweep.items()]
         text += "\n[sweep]\n" + "".join(lines)
     return text
@@ -156,13 +154,13 @@ def described(plan: Plan) -> str:
 
 def _require_ours(root: Path, plan: Plan) -> None:
     if root.exists() and not root.is_dir():
-        raise RunFolderError(f"{root} is no folder.", mend="choose another --out")
-    # A folder with nothing in it but a lock is what a run leaves that stopped before it began.
+        raise RunFolderError(f"{root} is not a folder.", mend="choose another --out")
+    # A run that stops before it begins leaves a folder with nothing but a lock.
     if not root.exists() or all(path.name == ".lock" for path in root.iterdir()):
         return
     if not (root / PLAN).is_file():
         raise RunFolderError(
-            f"{root} is not empty, and no run of FeDistill.",
+            f"{root} is not empty, and is no run of FeDistill.",
             expected=f"an empty folder, or one with a {PLAN}",
             found=", ".join(sorted(path.name for path in root.iterdir())[:5]),
             mend="choose another --out",
@@ -181,13 +179,13 @@ def _require_ours(root: Path, plan: Plan) -> None:
 
 
 def _set_earlier_aside(root: Path, plan: Plan) -> None:
-    """Results of other settings under the same name go to earlier/N; work/ stays, for equal stages to be found."""
-    kept = root / PLAN
-    if not kept.exists() or kept.read_text(encoding="utf-8") == described(plan):
+    """Move results of other settings under the same name to earlier/N; work/ stays, so that equal work is reused."""
+    earlier = root / PLAN
+    if not earlier.exists() or earlier.read_text(encoding="utf-8") == described(plan):
         return
     aside = _free(root / "earlier", "")
     aside.mkdir(parents=True)
-    # The plan goes last: as long as it is there, a run that was stopped here sees what is left to move.
+    # Move the plan last: while it is there, a run that was interrupted here knows what is left to move.
     for name in (*[name for name in RESULTS if name != PLAN], PLAN):
         for path in root.glob(name):
             shutil.move(path, aside / path.name)
@@ -202,7 +200,7 @@ def _free(folder: Path, stem: str) -> Path:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """A lock the system frees when the process ends, however it ends."""
+    """Hold a lock that the system releases when the process ends, however it ends."""
     with (root / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

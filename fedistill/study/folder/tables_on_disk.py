@@ -1,7 +1,7 @@
-"""Tables as files: written so that no spreadsheet takes a name for a formula, and read back with their columns checked.
+"""Tables as CSV: written so that no spreadsheet takes text for a formula, and read with their columns checked.
 
-A run's own commands read its tables again. What somebody else has saved there meanwhile, such as a spreadsheet with
-other marks between cells and in numbers, is noticed here and not as a wrong figure later.
+A run's own commands read its tables again. A table that a spreadsheet has saved meanwhile, with other separators and
+number formats, fails here and not as a wrong figure later.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ WORDS = (
     *("site", "scheme", "left_out", "recipe", "model", "why", "status", "class", "split"),
     *("dataset", "source", "federation"),
 )
-"""Columns that are words, whatever they look like: a class may be called 1, and a site None."""
+"""Columns that are text, whatever they look like: a class may be called 1, and a site None."""
 
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "results": (("scheme", "recipe", "model"), ("ipc", "network", "accuracy", "auc", "n_sites")),
@@ -33,11 +33,11 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "privacy": (("scheme", "attack"), ("ipc", "auc")),
     "roc": (("scheme", "attack"), ("ipc", "fpr", "tpr")),
 }
-"""Of a table by its file's name, columns of words and of numbers that it has at least."""
+"""Required columns of text and of numbers, by the table's file name."""
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """Return a table as CSV; text that begins as a formula does is quoted, numbers stay numbers.
+    """Return a table as CSV, with text that looks like a formula quoted.
 
     >>> print(csv_text(pd.DataFrame({"class": ["=1+1", "-1", "b"], "images": [1, -2, 3]})), end="")
     class,images
@@ -53,13 +53,10 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a table of a run folder; an empty one where nothing was in it to write.
-
-    Args:
-        words: further columns that are words.
+    """Read a table of a run folder, which may be empty; ``words`` are further text columns.
 
     Raises:
-        RunFolderError: there is no such file, or it is not as the run wrote it.
+        RunFolderError: the file does not exist, or has been changed since the run wrote it.
     """
     if not path.is_file():
         raise RunFolderError(
@@ -69,37 +66,37 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
         )
     texts, numbers = COLUMNS.get(path.stem, ((), ()))
     try:
-        # Blank alone is blank: a site or a class may be called NA.
+        # Only an empty cell is blank: a site or a class may be called NA.
         frame = pd.read_csv(
             path, dtype=dict.fromkeys((*WORDS, *words), str), keep_default_na=False, na_values=[""], encoding="utf-8"
         )
     except pd.errors.EmptyDataError:
         if path.stat().st_size > 1:
-            raise _changed(path, expected="a table", found="no columns") from None
+            raise _changed_error(path, expected="a table", actual="no columns") from None
         return pd.DataFrame()
     except (OSError, ValueError) as error:
-        raise _changed(path, expected="a table as CSV", found=error) from error
+        raise _changed_error(path, expected="a table as CSV", actual=error) from error
     lacking = [name for name in (*texts, *numbers) if name not in frame.columns]
     if lacking:
         named = ", ".join(lacking[:5]) + (" and others" if len(lacking) > 5 else "")
-        found = ", ".join(map(str, frame.columns[:5]))[:200]
-        raise _changed(path, expected=f"columns with commas between them, {named} among them", found=found)
+        columns = ", ".join(map(str, frame.columns[:5]))[:200]
+        raise _changed_error(path, expected=f"columns with commas between them, {named} among them", actual=columns)
     for name in numbers:
         odd = [] if frame[name].dtype.kind in "iuf" else [each for each in frame[name] if not _is_number(each)]
         if odd:
-            raise _changed(path, expected=f"numbers in the column {name}", found=repr(odd[0])[:80])
+            raise _changed_error(path, expected=f"numbers in the column {name}", actual=repr(odd[0])[:80])
     for name in frame.columns:
         if frame[name].dtype.kind == "O" or isinstance(frame[name].dtype, pd.StringDtype):
-            frame[name] = frame[name].map(_unquoted).astype(frame[name].dtype)  # blank all over, words stay words
+            frame[name] = frame[name].map(_unquoted).astype(frame[name].dtype)  # an empty text column stays text
     return frame
 
 
-def _changed(path: Path, *, expected: str, found: object) -> RunFolderError:
+def _changed_error(path: Path, *, expected: str, actual: object) -> RunFolderError:
     return RunFolderError(
-        f"{path} is not as the run wrote it.",
+        f"{path} has been changed since the run wrote it.",
         expected=expected,
-        found=found,
-        mend="run the simulation again, which writes its tables anew and computes nothing twice",
+        found=actual,
+        mend="run the simulation again: it rewrites its tables and repeats no computation",
     )
 
 
@@ -114,7 +111,7 @@ def _quoted(value: Any) -> Any:
 
 
 def _unquoted(value: Any) -> Any:
-    """Text as it was before it was quoted.
+    """Return text without the quote that `csv_text` added.
 
     >>> _unquoted("'=1+1"), _unquoted("'tis")
     ('=1+1', "'tis")

@@ -1,1 +1,1 @@
-"""What a run will cost, measured before it begins."""
+"""Forecasts of a run's cost, measured before it begins."""

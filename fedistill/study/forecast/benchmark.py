@@ -1,7 +1,7 @@
-"""Seconds that a step of each kind of work takes here, each measured on a few: the work itself, not a model of it.
+"""Benchmarks of each kind of work on this machine, which time a few steps of the work itself.
 
-Nothing is kept: a distillation is stopped after its first iterations, experts that it would read are made up. Seconds
-are the processor's, so that what else the machine is doing changes little; with several threads, each one's share.
+Nothing is stored: a distillation is stopped after its first iterations, and reads made-up experts. Times are CPU
+seconds, on which other processes have little effect; with several threads, the time of each.
 """
 
 import math
@@ -31,30 +31,31 @@ from fedistill.training.recipe import Recipe
 from fedistill.transport.backend.job import torch_threads
 
 ENOUGH_SECONDS = 1.5
-"""What measuring one kind of work may take; a step that takes longer is measured once, and another to warm up."""
+"""Seconds for one benchmark; a longer step is timed once, after one to warm up."""
 FEWEST = 3  # steps, where they are short
 KEPT_WARM = 1  # steps before those that count
 
 
 class _Enough(Exception):
-    """Thrown from a listener to stop the work that it listens to."""
+    """Raised from an event handler to stop the work being timed."""
 
 
 @dataclass
 class Clock:
-    """Times of steps; tell it of each with `tick`, which ends the work once enough of them were seen."""
+    """A clock of steps, whose `tick` after each step ends the work once there are enough of them."""
 
     begun: float = field(default_factory=time.process_time)
     ticks: list[float] = field(default_factory=list)
 
     def tick(self) -> None:
+        """Record the end of a step; raise _Enough if there are enough steps."""
         self.ticks.append(time.process_time())
         counted = len(self.ticks) - KEPT_WARM
         if self.ticks[-1] - self.begun > ENOUGH_SECONDS and counted >= 1 and (counted >= FEWEST or self.each() > 0.5):
             raise _Enough
 
     def each(self) -> float:
-        """Seconds of a step: those before the first are the start's. Of a single step all there is to know is a bound.
+        """Return the seconds of a step, without those before the first; with a single step, an upper bound.
 
         >>> Clock(0.0, [5.0, 7.0, 8.0]).each(), Clock(0.0, [5.0]).each()
         (1.5, 5.0)
@@ -65,7 +66,7 @@ class Clock:
 
 
 def run_until_enough(work: Callable[[Clock], Any]) -> tuple[Clock, float, bool]:
-    """The clock, all seconds, and whether the work came to its end by itself."""
+    """Run work until its clock ends it; return the clock, all seconds, and whether the work finished by itself."""
     clock = Clock()
     try:
         work(clock)
@@ -74,8 +75,8 @@ def run_until_enough(work: Callable[[Clock], Any]) -> tuple[Clock, float, bool]:
     return clock, time.process_time() - clock.begun, True
 
 
-def distilling(task: Task, scheme: str, settings: Any, threads: int) -> dict[str, float]:
-    """Seconds of one budget's distillation at one site, by part: ``iterations``, and what comes before and between."""
+def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> dict[str, float]:
+    """Return the seconds of one budget's distillation at one site: ``iterations``, and the parts besides."""
     method, parts = METHODS[scheme], {}
     with torch_threads(threads):
         quiet = replace(settings, looks=0) if isinstance(settings, SteadySettings) else settings
@@ -87,12 +88,12 @@ def distilling(task: Task, scheme: str, settings: Any, threads: int) -> dict[str
                     steps["all"] = event.steps
                     clock.tick()
 
-            method.run(replace(task, on_event=listen, remember=_made_up(task, settings)), quiet)
+            method.run(replace(task, on_event=listen, remember=_mock_store(task, settings)), quiet)
 
         clock, seconds, whole = run_until_enough(work)
         parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps["all"]
         if isinstance(settings, MTTSettings):
-            parts["experts"] = expert_step(task, settings) * _expert_steps(len(task.images), settings)
+            parts["experts"] = time_expert_step(task, settings) * _expert_steps(len(task.images), settings)
         if isinstance(settings, EarlySettings) and settings.early_networks:
             short = replace(settings, early_steps=2 * early.STAGES)
             begun = time.process_time()
@@ -100,12 +101,12 @@ def distilling(task: Task, scheme: str, settings: Any, threads: int) -> dict[str
             each = (time.process_time() - begun) / short.early_steps
             parts["early networks"] = each * settings.early_networks * settings.early_steps
         if isinstance(settings, SteadySettings) and settings.looks:
-            parts["looks"] = look(task, scheme) * settings.looks
+            parts["looks"] = time_look(task, scheme) * settings.looks
     return {name: value / threads for name, value in parts.items()}
 
 
-def expert_step(task: Task, settings: MTTSettings) -> float:
-    """Seconds of one SGD step of one of MTT's experts."""
+def time_expert_step(task: Task, settings: MTTSettings) -> float:
+    """Return the seconds of one SGD step of one of MTT's experts."""
     _, batch = experts.epoch_shape(len(task.images), settings)
     few = task.images.take(range(min(len(task.images), 2 * batch)))
     short = replace(
@@ -128,8 +129,8 @@ def _expert_steps(n: int, settings: MTTSettings) -> int:
     return experts.epoch_shape(n, settings)[0] * (settings.max_start_epoch + settings.expert_epochs) * settings.experts
 
 
-def look(task: Task, scheme: str) -> float:
-    """Seconds of one look at a site's validation images; none where it has too few."""
+def time_look(task: Task, scheme: str) -> float:
+    """Return the seconds of one look at a site's validation images; 0 if it has too few."""
     judge = Judge.of(task, scheme)
     if judge is None:
         return 0.0
@@ -139,8 +140,8 @@ def look(task: Task, scheme: str) -> float:
     return time.process_time() - begun
 
 
-def training_step(network: Network, x: ImageSet, images: int, recipe: Recipe, threads: int) -> float:
-    """Seconds of one SGD step of one network on so many images of this kind."""
+def time_training_step(network: Network, x: ImageSet, images: int, recipe: Recipe, threads: int) -> float:
+    """Return the seconds of one SGD step of one network on ``images`` images like ``x``."""
     few = x.take([i % len(x) for i in range(min(images, 4 * recipe.batch))])
     pixels, labels, long = few.pixels(), few.targets(), replace(recipe, steps=2000)
 
@@ -152,8 +153,8 @@ def training_step(network: Network, x: ImageSet, images: int, recipe: Recipe, th
     return clock.each() / threads
 
 
-def private_step(network: Network, x: ImageSet, private: DPSGD, threads: int) -> float:
-    """Seconds of one step of DP-SGD on all these images."""
+def time_private_step(network: Network, x: ImageSet, private: DPSGD, threads: int) -> float:
+    """Return the seconds of one step of DP-SGD on the images ``x``."""
     endless = replace(private, steps=10_000)
 
     def work(clock: Clock) -> None:
@@ -172,8 +173,8 @@ def private_step(network: Network, x: ImageSet, private: DPSGD, threads: int) ->
     return clock.each() / threads
 
 
-def scoring(network: Network, x: ImageSet, threads: int) -> float:
-    """Seconds for one image of a forward pass."""
+def time_scoring(network: Network, x: ImageSet, threads: int) -> float:
+    """Return the seconds of a forward pass for one image."""
     pixels = x.take(range(min(len(x), 512))).pixels()
     params = network.init(generator(0, "init"))
     with torch_threads(threads):
@@ -183,8 +184,8 @@ def scoring(network: Network, x: ImageSet, threads: int) -> float:
         return (time.process_time() - begun) / len(pixels) / threads
 
 
-def _made_up(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]:
-    """A store that knows networks trained on anything: fresh ones that have moved a little."""
+def _mock_store(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]:
+    """Return a store with made-up trained networks: initial ones, moved a little."""
 
     def remember(kind: str, about: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
         if kind not in ("experts", "early"):

@@ -1,4 +1,4 @@
-"""What a run would take: time, memory and bytes, from the list of its work and a few measured steps of each kind."""
+"""A forecast of a run's time, memory and bytes, from the list of its work and a few measured steps of each kind."""
 
 import os
 import resource
@@ -14,19 +14,19 @@ from fedistill.methods import METHODS
 from fedistill.release.release import ENCODINGS
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.work import Forecast
-from fedistill.study.forecast.rates import Metering
+from fedistill.study.forecast.rates import StepTimer
 from fedistill.study.forecast.work_list import OVERHEAD_BYTES, attack_seconds, release_bytes, shadows_of, trainings
 from fedistill.study.orchestrator import conditions, release_jobs
-from fedistill.study.preflight import made_ready
+from fedistill.study.preflight import prepare_data
 
 START_SECONDS, TABLES_SECONDS = 12.0, 8.0
-"""Until Ray and its workers are up and have imported torch; and for tables, figures and the report: on two cores."""
+"""Seconds until Ray's workers have imported torch, and for tables, figures and the report, on two cores."""
 TASK_SECONDS = 0.05
-"""A message, its answer, and writing down what came."""
+"""Seconds for a message, its reply, and storing the result."""
 EFFICIENCY = 0.8
-"""Of each of several workers: two of them on two cores took 0.57 to 0.64 of one's time, not half (README, Workers)."""
+"""Parallel efficiency of several workers: two of them on two cores took 0.57 to 0.64 of one's time, not half."""
 RAY_BYTES = 700 << 20
-"""Of Ray's own processes and the memory they share."""
+"""Memory of Ray's own processes and its object store."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Work:
     """One kind of work.
 
     Args:
-        what: in words; tasks: it is done in.
-        seconds: of all tasks on one worker; longest: of the longest task.
+        what: label for people.
+        tasks: number of tasks.
+        seconds: of all tasks on one worker.
+        longest: seconds of the longest task.
         at_sites: whether sites do it; else the server.
     """
 
@@ -47,12 +49,12 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a plan takes.
+class PlanCost:
+    """The forecast of a plan.
 
     Args:
-        work: every kind.
-        worker_bytes: memory of a worker at its peak; driver_bytes: of the driver.
+        work: of every kind.
+        worker_bytes, driver_bytes: peak memory of a worker and of the driver.
         up, down: bytes from and to all sites.
     """
 
@@ -64,75 +66,76 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Of all work on one worker."""
+        """Seconds of all work on one worker."""
         return sum(each.seconds + TASK_SECONDS * each.tasks for each in self.work)
 
     def wall(self, workers: int) -> float:
-        """Seconds on so many workers: all of them busy, unless the longest chain of tasks takes longer.
+        """Return the seconds on this number of workers: all are busy, unless the longest chain of tasks takes longer.
 
-        >>> Cost((Work("a", 4, 100.0, 30.0, True), Work("b", 2, 20.0, 10.0, False)), 0, 0, 0, 0).wall(1000)
+        >>> PlanCost((Work("a", 4, 100.0, 30.0, True), Work("b", 2, 20.0, 10.0, False)), 0, 0, 0, 0).wall(1000)
         60.0
         """
         chain = sum(max((w.longest for w in self.work if w.at_sites is side), default=0.0) for side in (True, False))
-        alike = workers if workers == 1 else EFFICIENCY * workers
-        return START_SECONDS + TABLES_SECONDS + max(self.seconds / alike, chain)
+        effective = workers if workers == 1 else EFFICIENCY * workers
+        return START_SECONDS + TABLES_SECONDS + max(self.seconds / effective, chain)
 
     def memory(self, workers: int) -> int:
-        """Bytes of driver and workers on one machine."""
+        """Return the bytes of driver and workers on one machine."""
         return self.driver_bytes + workers * self.worker_bytes + RAY_BYTES
 
 
-def cost(plan: Plan, data_root: str | None = None, *, told: Callable[[str], None] = lambda what: None) -> Cost:
-    """Measure and count.
+def cost(
+    plan: Plan, data_root: str | None = None, *, on_measure: Callable[[str], None] = lambda what: None
+) -> PlanCost:
+    """Forecast a plan: count its work, and measure a few steps of each kind.
 
-    Args:
-        told: what is being measured, in words.
+    ``on_measure`` receives a label of each measurement.
 
     Raises:
         UserError: as a run would.
     """
-    ready, _ = made_ready(plan, data_root)
+    ready, _ = prepare_data(plan, data_root)
     works: dict[tuple[str, bool], Work] = {}
     seen: set[str] = set()
     up = down = 0
     for point, data in zip(plan.points, ready, strict=True):
         simulation = point.simulation
-        held = holdings(simulation.federation, 0, data_root)
-        meter = Metering(simulation, held, told)
+        first_holdings = holdings(simulation.federation, 0, data_root)
+        meter = StepTimer(simulation, first_holdings, on_measure)
         for job, scheme in release_jobs(simulation):
-            divided = data.divided[job.partition]
-            budgets = study_scheme(scheme).budgets(simulation, divided)
-            asked = replace(job, ipcs=tuple(ipc for ipc in budgets.values() if ipc))
-            sent = _sent(asked, scheme, _share(divided, simulation, job.site))
+            by_site = data.holdings[job.partition]
+            budgets = study_scheme(scheme).budgets(simulation, by_site)
+            request = replace(job, ipcs=tuple(ipc for ipc in budgets.values() if ipc))
+            sent = _release_size(request, scheme, _share(by_site, simulation, job.site))
             up, down = up + sent, down + (OVERHEAD_BYTES // 6 if sent else 0)
-            key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(asked)})
-            if key not in seen:  # points of a sweep make what they have in common once
+            key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(request)})
+            if key not in seen:  # points of a sweep share equal jobs
                 seen.add(key)
-                _add(works, scheme, True, 1, meter.job(asked, _share(divided, simulation, job.site).train))
-        every = [each for each in conditions(simulation) if _new(seen, simulation, each.scheme, asdict(each))]
-        for partition, divided in enumerate(data.divided):
-            forecast = Forecast(simulation, divided, len(data.test))
+                _add(works, scheme, True, 1, meter.job(request, _share(by_site, simulation, job.site).train))
+        every = [each for each in conditions(simulation) if _is_new(seen, simulation, each.scheme, asdict(each))]
+        for partition, by_site in enumerate(data.holdings):
+            forecast = Forecast(simulation, by_site, len(data.test))
             sites = len(simulation.federation.sites)
             for each in trainings([each for each in every if each.partition == partition], forecast):
                 seconds, parameters = meter.training(each, data.test)
                 _add(works, "networks", each.at_sites, each.tasks, seconds, each.tasks)
-                crossing = each.asked if each.at_sites else each.asked * sites
+                crossing = each.sent if each.at_sites else each.sent * sites
                 down += int(crossing * parameters)
                 up += int(crossing * parameters) if each.at_sites else 0
-        for shadows in shadows_of(Forecast(simulation, held, len(data.test))):
-            if _new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
+        for shadows in shadows_of(Forecast(simulation, first_holdings, len(data.test))):
+            if _is_new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
                 seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
                 seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
                 what = f"shadows of {shadows.target.scheme}"
                 _add(works, what, False, shadows.count, shadows.count * seconds, shadows.count)
                 _add(works, "what attacks find", False, 1, attack_seconds(shadows))
-    # Whoever measures has loaded what a worker loads, and the data as the driver has them.
+    # This process has loaded what a worker loads, and the data as the driver does.
     peak = _peak()
-    return Cost(tuple(works.values()), peak, peak, up, down)
+    return PlanCost(tuple(works.values()), peak, peak, up, down)
 
 
 def cpus() -> int:
-    """Of this machine, those that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -144,27 +147,27 @@ def _add(
     works[what, at_sites] = Work(what, known.tasks + tasks, known.seconds + seconds, longest, at_sites)
 
 
-def _share(held: Holdings, simulation: Simulation, site: str) -> Share:
-    return everything(held) if site == EVERYONE else held.shares[simulation.federation.sites.index(site)]
+def _share(by_site: Holdings, simulation: Simulation, site: str) -> Share:
+    return everything(by_site) if site == EVERYONE else by_site.shares[simulation.federation.sites.index(site)]
 
 
-def _sent(job: Job, scheme: str, share: Share) -> int:
+def _release_size(job: Job, scheme: str, share: Share) -> int:
     if scheme_named(scheme).one_place:
         return 0
     pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
     return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
 
 
-def _new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:
-    """Whether no point of the sweep before this one has the same work of this scheme."""
+def _is_new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:
+    """Return whether the work is new, and not shared with an earlier point of the sweep."""
     same = simulation.model_dump(mode="json", exclude={"scheme", "audit"})
     key = key_of({**same, "settings": simulation.settings(scheme), "what": what})
-    found = key in seen
+    known = key in seen
     seen.add(key)
-    return not found
+    return not known
 
 
 def _peak() -> int:
-    """Bytes this process had at most."""
+    """Return the peak memory of this process in bytes."""
     kilo = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo

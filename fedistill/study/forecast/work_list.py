@@ -1,4 +1,4 @@
-"""The list of a simulation's work: its networks, an audit's shadows, and the bytes of Releases."""
+"""The list of a simulation's work: networks, an audit's shadows, and the bytes of Releases."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from fedistill.privacy.attacks.shadow_design import halves
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.shadows import POPULATION, AuditTarget
-from fedistill.schemes.server.work import Forecast, Training, weight
+from fedistill.schemes.server.work import Forecast, Training, iteration_images
 from fedistill.study.audit.auditing import targets
 
 OVERHEAD_BYTES = 3_000  # of a reply around its tensors; of a request a sixth
 
 
 def trainings(conditions: Sequence[Condition], forecast: Forecast) -> Iterator[Training]:
-    """Yield what has to be trained and scored for the conditions of one partition, each once."""
+    """Yield the training for the conditions of one partition, shared work once."""
     seen = set()
     for condition in conditions:
         for key, training in study_scheme(condition.scheme).work(condition, forecast):
@@ -37,10 +37,11 @@ class Shadows:
     """The shadows of one target.
 
     Args:
-        count: of its shadows.
-        images: that one holds, of which only the counts are looked at.
-        job: the distillation, where there is one; trainings: the networks of one shadow.
-        records: that are attacked.
+        count: number of shadows.
+        images: of one shadow; only their counts matter.
+        job: the distillation of one shadow, if there is one.
+        trainings: of one shadow's networks.
+        records: number of records under attack.
     """
 
     target: AuditTarget
@@ -52,14 +53,14 @@ class Shadows:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for equal shadows of other points of a sweep."""
+        """Key that equal shadows of other points of a sweep share."""
         return self.target, self.count, self.images.name, len(self.images), repr(self.job), self.trainings
 
 
 def shadows_of(forecast: Forecast) -> Iterator[Shadows]:
-    """Yield the shadows of every target of a simulation's audit; nothing without an audit.
+    """Yield the shadows of every target of a simulation's audit; none without an audit.
 
-    A shadow that distils does what the attacked site does for one budget, on half of its images.
+    A shadow that distils repeats the attacked site's job for one budget, on half of its images.
     """
     simulation, audit = forecast.simulation, forecast.simulation.audit
     if audit is None:
@@ -78,7 +79,7 @@ def shadows_of(forecast: Forecast) -> Iterator[Shadows]:
 
 
 def attack_seconds(shadows: Shadows) -> float:
-    """Return the seconds of all attacks on one target: measured here on chance scores, with their intervals."""
+    """Measure the seconds of all attacks on one target, with their intervals, on random scores."""
     design = halves(max(2, shadows.records), shadows.count, seed=0)
     scores = rng(0, "scores").standard_normal(design.membership.shape)
     begun = time.process_time()
@@ -88,7 +89,7 @@ def attack_seconds(shadows: Shadows) -> float:
 
 
 def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int) -> int:
-    """Return the bytes of one Release with this budget, at so many bytes a pixel."""
-    count = len(images) if ipc is None else weight(images, ipc, None) * draws
+    """Return the bytes of one Release with this budget, at ``pixel`` bytes a pixel."""
+    count = len(images) if ipc is None else iteration_images(images, ipc, None) * draws
     label = 4 * images.n_classes if images.multilabel else 8
     return count * (pixel * images.channels * images.size**2 + label + 8 * (draws > 1)) + OVERHEAD_BYTES

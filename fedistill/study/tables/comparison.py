@@ -1,4 +1,4 @@
-"""The comparison: one line a scheme and budget, with both spreads and a paired interval against random subsets."""
+"""The comparison: a row for each scheme and budget, with both spreads and a paired interval against `random`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import pandas as pd
 from fedistill.config import Simulation
 from fedistill.core.seeds import rng
 from fedistill.schemes.server.condition import Result
-from fedistill.study.tables.dd_ranking import with_gains
+from fedistill.study.tables.dd_ranking import add_gains
 from fedistill.study.tables.intervals import (
     accuracy_replicates,
     auc_replicates,
@@ -29,75 +29,75 @@ REPLICATES = {
 }
 """Metrics that have intervals."""
 
-SHARED = (
+COSTS = (
     *("pool_ipc", "n_sites", "images_shared", "bytes_shared", "bytes_up", "bytes_down"),
     *("distill_seconds", "train_seconds"),
 )
-"""Columns that say what a condition took: their means."""
+"""Columns of costs, which are averaged over networks."""
 
-PROMISED = ("epsilon", "delta")
-"""Columns of private schemes alone: what they may spend."""
+BUDGET = ("epsilon", "delta")
+"""Columns of private schemes only: their budget."""
 
 KEYS = ["partition", "recipe", "model", "scheme", "ipc", "rounds", "left_out"]
 
 
-def comparison(
+def comparison_table(
     simulation: Simulation,
     labels: np.ndarray,
     scored: Sequence[Result],
     rows: pd.DataFrame,
     by_site: pd.DataFrame,
 ) -> pd.DataFrame:
-    """comparison.csv.
+    """Return comparison.csv.
 
     For each (partition, recipe, model, scheme, ipc, rounds, left_out): every metric's mean over all networks,
     ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
     the seeds' means; blank with one seed), and for AUC, accuracy and balanced accuracy ``_low`` and ``_high``, the 95 %
     interval of the mean, and ``_vs_random_low`` and ``_high``, that of the difference to `random` at the same ipc
-    (schemes without a budget: at the largest). Native recipes are held against random's common one. Where each site has
-    a network of its own, they are the mean over sites, and ``auc_worst_site`` is the lowest site's.
+    (schemes without a budget: at the largest). Native recipes are compared with random's common one. If each site has
+    its own networks, values are means over sites, and ``auc_worst_site`` is the lowest site's.
 
     ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.tables.dd_ranking`.
 
-    Where sites score networks on images they set aside: ``site_auc``, mean over sites; ``site_auc_worst``;
-    ``site_gain`` and ``site_gain_worst``, over each site's own local network; ``sites_gaining``, how many gain.
+    If sites score networks on held-out images: ``site_auc``, mean over sites; ``site_auc_worst``; ``site_gain`` and
+    ``site_gain_worst``, the gain over each site's own local network; ``sites_gaining``, the number of sites that gain.
 
-    The first line is ``majority``: whoever always names the test split's commonest class.
+    The first row is ``majority``: always predicting the most frequent class of the test split.
     """
     lines = [_majority(labels)]
     for values, group in rows.groupby(KEYS, sort=False, dropna=False):
         line: dict[str, Any] = dict(zip(KEYS, values, strict=True))
-        # Of networks that each site has for itself, the sites' mean counts as one.
+        # If each site has its own network, the mean over sites counts as one network.
         over_sites = group.groupby(["seed", "network"])[list(METRICS)].mean(numeric_only=True)
         for metric in METRICS:
             by_seed = over_sites[metric].groupby("seed")
-            line[metric] = group[metric].mean(skipna=False)  # one network that diverged is not passed over
+            line[metric] = group[metric].mean(skipna=False)  # a diverged network makes the mean NaN
             line[f"{metric}_within"] = by_seed.std(ddof=1).mean() if by_seed.size().min() > 1 else np.nan
             line[f"{metric}_between"] = by_seed.mean().std(ddof=1) if group["seed"].nunique() > 1 else np.nan
         if (group["site"] != "").any():
             line["auc_worst_site"] = group.groupby("site")["auc"].mean().min()
-        for column in SHARED:
+        for column in COSTS:
             line[column] = group[column].astype("float64").mean()
-        for column in PROMISED:
-            line[column] = group[column].iloc[0]  # a line's settings are one
+        for column in BUDGET:
+            line[column] = group[column].iloc[0]  # all rows of a group have the same settings
         line["networks"], line["seeds"] = len(over_sites), group["seed"].nunique()
         lines.append(line | _at_sites(by_site, line))
     frame = pd.DataFrame(lines)
     for column in ("ipc", "rounds"):
         frame[column] = frame[column].astype("Int64")
-    return with_gains(_with_intervals(frame, simulation, labels, scored))
+    return add_gains(_with_intervals(frame, simulation, labels, scored))
 
 
 def _at_sites(by_site: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
-    """What sites.csv says of a line, over sites."""
+    """Return the statistics over sites of one row, from sites.csv."""
     if "test_auc" not in by_site:
         return {}
-    mine = by_site[by_site["test_auc"].notna()]
+    own = by_site[by_site["test_auc"].notna()]
     for key in KEYS:
-        mine = mine[mine[key].isna() if pd.isna(line[key]) else mine[key] == line[key]]
-    if mine.empty:
+        own = own[own[key].isna() if pd.isna(line[key]) else own[key] == line[key]]
+    if own.empty:
         return {}
-    means = mine.groupby("site")[["test_auc", "gain_auc"]].mean()
+    means = own.groupby("site")[["test_auc", "gain_auc"]].mean()
     gains = means["gain_auc"].dropna()
     return {
         "site_auc": means["test_auc"].mean(),
@@ -137,23 +137,24 @@ def _with_intervals(
             values = np.stack([function(labels, p.astype(np.float64), weights) for p in each.probabilities])
             of_sites[metric].setdefault(where, {}).setdefault(condition.seed, []).append(values)
     lines: list[dict[str, float]] = [{} for _ in range(len(frame))]
-    for metric, found in of_sites.items():
-        # Networks that each site has for itself: their sites' mean, replicate by replicate.
+    for metric, by_condition in of_sites.items():
+        # If each site has its own network: the mean over sites, replicate by replicate.
         by_place = {
-            where: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for where, seeds in found.items()
+            where: {seed: np.mean(values, axis=0) for seed, values in seeds.items()}
+            for where, seeds in by_condition.items()
         }
-        for known, line in zip(lines, frame.to_dict("records"), strict=True):
-            known |= _of_line(metric, line, by_place, simulation)
+        for extra, line in zip(lines, frame.to_dict("records"), strict=True):
+            extra |= _intervals_of(metric, line, by_place, simulation)
     return pd.concat([frame, pd.DataFrame(lines, index=frame.index)], axis=1)
 
 
-def _of_line(
+def _intervals_of(
     metric: str,
     line: dict[Any, Any],
     by_place: dict[tuple[Any, ...], dict[int, np.ndarray]],
     simulation: Simulation,
 ) -> dict[str, float]:
-    """The intervals of one line: of the mean, and where `random` was run, of the difference to it."""
+    """Return the intervals of one row: of the mean, and, if `random` was run, of the difference to it."""
     ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
     named = map(line.get, ("partition", "model", "recipe", "scheme"))
     place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))

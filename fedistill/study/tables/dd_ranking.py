@@ -1,7 +1,7 @@
 """DD-Ranking's two differences (Li et al., arXiv 2505.13300): how far below full data, how far above random images.
 
-An accuracy alone says as much of the data set and the recipe as of the images. Held under one recipe against networks
-trained on everything, and against networks trained on as many random images, it says what distilling was worth.
+An accuracy depends on the data set and the recipe as much as on the images. Compared under one recipe with networks
+trained on all data, and with networks trained on as many random images, it measures the value of distillation.
 """
 
 from typing import Any
@@ -11,18 +11,18 @@ import pandas as pd
 METRICS = ("auc", "accuracy")
 
 
-def with_gains(frame: pd.DataFrame) -> pd.DataFrame:
-    """comparison.csv's frame with ``METRIC_gap_to_full`` and ``METRIC_gain_over_random`` for AUC and accuracy.
+def add_gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return comparison.csv's frame with ``METRIC_gap_to_full`` and ``METRIC_gain_over_random`` for AUC and accuracy.
 
-    Gap: full less the line's; gain: the line's less random's at the same ipc (schemes without a budget: at the
-    largest). Both within the same partition and model and under the common recipe: other recipes' lines are blank, for
-    a recipe's gain is none of the images'. Blank as well: the line that is held against itself, and what was not run.
+    The gap is full minus the row's value; the gain is the row's value minus random's at the same ipc (schemes without a
+    budget: at the largest). Both compare within the same partition and model under the common recipe. They are blank
+    for other recipes, whose gain is not the images', for a row compared with itself, and for what was not run.
 
     >>> line = {"partition": 0, "model": "convnet", "recipe": "common", "rounds": None, "left_out": ""}
     >>> known = [("full", None, 0.9), ("random", 10, 0.7), ("dc", 10, 0.8)]
     >>> frame = pd.DataFrame([{**line, "scheme": s, "ipc": k, "auc": a, "accuracy": a} for s, k, a in known])
     >>> frame["ipc"] = frame["ipc"].astype("Int64")
-    >>> with_gains(frame)[["auc_gap_to_full", "auc_gain_over_random"]].round(2).values.tolist()
+    >>> add_gains(frame)[["auc_gap_to_full", "auc_gain_over_random"]].round(2).values.tolist()
     [[nan, 0.2], [0.2, nan], [0.1, 0.1]]
     """
     lines = frame.to_dict("records")

@@ -1,7 +1,6 @@
-"""guarantees.csv: what each private scheme of a simulation guarantees a site's patients, a row a condition.
+"""guarantees.csv: the guarantee of each private scheme to a site's patients, a row for each condition.
 
-It follows from the settings alone: what the noise is, and what it spends. Where the noise came from, a site says
-itself, in its Releases and its own events.
+Noise and budget follow from the settings. The source of the noise is stated by the site, in its Releases and events.
 """
 
 import pandas as pd
@@ -15,8 +14,8 @@ COLUMNS = (
 )
 
 
-def guarantees(simulation: Simulation) -> pd.DataFrame:
-    """Return a row for each condition that guarantees anything."""
+def guarantees_table(simulation: Simulation) -> pd.DataFrame:
+    """Return guarantees.csv, a row for each condition with a guarantee."""
     rows = []
     for scheme in simulation.scheme:
         for ipc in simulation.budgets(scheme):

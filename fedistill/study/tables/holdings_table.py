@@ -1,4 +1,4 @@
-"""holdings.csv: who held what, class by class; and the licences of what they held."""
+"""holdings.csv: the images of each site by class; and the licences of the data."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -6,29 +6,26 @@ from typing import Any
 import pandas as pd
 
 from fedistill.config import Federation, Holdings
-from fedistill.study.preflight import Source
+from fedistill.study.preflight import SourceSet
 
 COLUMNS = ["partition", "site", "split", "class", "images", "site_images"]
 
 
-def divided(federation: Federation, held: Sequence[Holdings]) -> pd.DataFrame:
-    """A row a redraw, site, split and class.
-
-    Args:
-        held: who holds what, a redraw after another.
+def holdings_table(federation: Federation, redraws: Sequence[Holdings]) -> pd.DataFrame:
+    """Return a row for each redraw of the partition, site, split and class.
 
     Returns:
-        ``partition, site, split`` (train, val or held_out), ``class``, ``images`` of it, and ``site_images``, of all
-        classes: less than their sum where an image has several labels. What no site holds is a row without site and
-        class.
+        ``partition, site, split`` (train, val or held_out), ``class``, ``images`` of it, and ``site_images`` of all
+        classes, which is less than their sum if images have several labels. Images that no site holds are a row
+        without site and class.
     """
-    return pd.DataFrame(_rows(federation, held), columns=COLUMNS)
+    return pd.DataFrame(_rows(federation, redraws), columns=COLUMNS)
 
 
-def _rows(federation: Federation, held: Sequence[Holdings]) -> Iterator[dict[str, Any]]:
-    for number, holdings in enumerate(held):
+def _rows(federation: Federation, redraws: Sequence[Holdings]) -> Iterator[dict[str, Any]]:
+    for number, holdings in enumerate(redraws):
         if not holdings.shares:
-            continue  # deployed: what the sites hold is not known here
+            continue  # deployed: the sites' data are unknown here
         for site, share in zip(federation.sites, holdings.shares, strict=True):
             for split in ("train", "val", "held_out"):
                 images = getattr(share, split)
@@ -40,6 +37,6 @@ def _rows(federation: Federation, held: Sequence[Holdings]) -> Iterator[dict[str
                 yield {"partition": number, "site": "", "split": split, "class": "", "images": count}
 
 
-def licences(sources: Iterable[Source]) -> dict[str, str]:
-    """The licence of every data set, as the data themselves give it; empty where nobody said."""
+def licences(sources: Iterable[SourceSet]) -> dict[str, str]:
+    """Return the licence of every data set, as given in its data; empty if unknown."""
     return {each.name: each.licence for each in sources}

@@ -1,8 +1,9 @@
-"""How sure a difference is: a paired bootstrap over seeds, networks and test images at once.
+"""Confidence intervals by a paired bootstrap over seeds, networks and test images at once.
 
 Two schemes are compared seed by seed on the same test images. Every replicate draws seeds (the same for both), networks
 within a seed, and test images (the same for both), each with replacement; the middle 95 % of the replicates' mean
-differences are the interval. A test split of 156 images alone moves an AUC by points: leaving it out would flatter.
+differences are the interval. With 156 test images, their draw alone moves an AUC by points: an interval without it
+would be too narrow.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,12 @@ _BLOCK = 500_000  # numbers in one intermediate array: about what stays in a cac
 
 
 def image_weights(n: int, generator: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
-    """How often each of n test images is drawn in each replicate, float32 (replicates, n)."""
+    """Draw how often each of n test images is in each replicate, float32 (replicates, n)."""
     return generator.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float32)
 
 
 def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One network's AUC (as `training.metrics.score` defines it) in each replicate, float64 (replicates,).
+    """Return one network's AUC (as `training.metrics.score` defines it) in each replicate, float64 (replicates,).
 
     Args:
         labels: int64 (N,), or (N, L) of 0 and 1.
@@ -41,7 +42,7 @@ def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
         values, positive = probabilities[order, c], truth[order, c]
         if positive.all() or not positive.any():
             continue
-        # Images of equal score form one step: a pair within it counts half.
+        # Images of equal score form one step: a pair within it counts one half.
         starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
         rows = max(1, _BLOCK // len(order))
         parts = [_ranked(weights[at : at + rows], order, positive, starts) for at in range(0, len(weights), rows)]
@@ -53,10 +54,10 @@ def auc_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
 
 
 def _ranked(weights: np.ndarray, order: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The share of (positive, negative) pairs in order, in each replicate of a block.
+    """Return the share of (positive, negative) pairs in order, for each replicate of a block.
 
-    Images are the rows here, so that what is added up along them is done for all replicates at once. Counts are whole
-    numbers below 2^24, which float32 holds exactly.
+    Images are the rows, so that sums over them run over all replicates at once. Counts are integers below 2^24, which
+    float32 holds exactly.
     """
     w = np.ascontiguousarray(weights.T)[order]
     yes, no = w * positive[:, None], w * ~positive[:, None]
@@ -69,7 +70,7 @@ def _ranked(weights: np.ndarray, order: np.ndarray, positive: np.ndarray, starts
 
 
 def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One network's accuracy in each replicate, float64 (replicates,)."""
+    """Return one network's accuracy in each replicate, float64 (replicates,)."""
     if not np.isfinite(probabilities).all():
         return np.full(len(weights), np.nan)
     if labels.ndim == 2:
@@ -80,8 +81,9 @@ def accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: 
 
 
 def balanced_accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One network's balanced accuracy (as `training.metrics.score` defines it) in each replicate, float64
-    (replicates,); a class of which a replicate drew no image does not count in it.
+    """Return one network's balanced accuracy in each replicate, float64 (replicates,).
+
+    It is defined as in `training.metrics.score`, over the classes that the replicate has images of.
 
     >>> w = np.ones((1, 3), np.float32)
     >>> p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -100,16 +102,15 @@ def balanced_accuracy_replicates(labels: np.ndarray, probabilities: np.ndarray, 
 
 
 def _share(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of the images in each column of ``whole``, the share that is in ``part`` too, in each replicate: (B, K)."""
+    """Return the share of the images in each column of ``whole`` that are in ``part``, by replicate: float64 (B, K)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return (weights @ part.astype(np.float64)) / (weights @ whole.astype(np.float64))
 
 
 def interval(one: Mapping[int, np.ndarray], generator: np.random.Generator) -> tuple[float, float]:
-    """The 95 % interval of the mean itself, over seeds, networks and test images.
+    """Return the 95 % interval of the mean, over seeds, networks and test images.
 
-    Args:
-        one: by seed, each network's metric in every replicate, (networks, replicates).
+    ``one`` has by seed each network's metric in every replicate, float64 (networks, replicates).
     """
     seeds, replicates = sorted(one), next(iter(one.values())).shape[1]
     means = np.empty(replicates)
@@ -121,14 +122,10 @@ def interval(one: Mapping[int, np.ndarray], generator: np.random.Generator) -> t
 def difference(
     one: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], generator: np.random.Generator
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean difference.
+    """Return the 95 % interval (low, high) of the mean difference; NaN if it is undefined.
 
-    Args:
-        one, other: by seed, each network's metric in every replicate, (networks, replicates). A scheme asked only
-            once is held against every seed of the other.
-
-    Returns:
-        (low, high); NaN where nothing can be said.
+    ``one`` and ``other`` have by seed each network's metric in every replicate, float64 (networks, replicates). A
+    scheme with a single seed is compared with every seed of the other.
     """
     several = [set(side) for side in (one, other) if len(side) > 1]
     seeds = sorted(set.intersection(*several)) if several else [0]
@@ -143,7 +140,7 @@ def difference(
 
 
 def _middle(means: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of what is known."""
+    """Return the middle 95 % of the defined values."""
     known = means[~np.isnan(means)]
     if not len(known):
         return float("nan"), float("nan")
@@ -152,8 +149,10 @@ def _middle(means: np.ndarray) -> tuple[float, float]:
 
 
 def _mean_of(side: Mapping[int, np.ndarray], seeds: list[int], r: int, generator: np.random.Generator) -> float:
-    """The mean over these seeds, networks drawn anew within each. What was asked once has its networks drawn once: the
-    same networks against every seed of the other are no new evidence.
+    """Return the mean over these seeds, with networks redrawn within each.
+
+    A scheme with a single seed has its networks drawn once: comparing the same networks with every seed of the other
+    adds no evidence.
     """
     chosen = [side[seed] for seed in seeds] if len(side) > 1 else list(side.values())
     means = [values[generator.integers(len(values), size=len(values)), r].mean() for values in chosen]

@@ -1,4 +1,4 @@
-"""privacy.csv, what each attack found out, and roc.csv, its ROC curves on two logarithmic axes."""
+"""privacy.csv, the results of each attack, and roc.csv, its ROC curves on two logarithmic axes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fedistill.privacy.attacks.registry import SEEN
 from fedistill.study.audit.auditing import Auditing, Verdict
 
 POINTS = 200
-"""Of a curve, at most."""
+"""Most points of a ROC curve."""
 
 COLUMNS = (
     "simulation dataset federation site scheme ipc rounds epsilon delta start seen attack records auc auc_low auc_high "
@@ -16,23 +16,23 @@ COLUMNS = (
 ).split()
 
 
-def privacy(audit: Auditing, dataset: str) -> pd.DataFrame:
+def privacy_table(audit: Auditing, dataset: str) -> pd.DataFrame:
     """Return a row for each target and attack: AUC, true positives at 1 % and 0.1 % false positives, 95 % intervals.
 
-    What too few non-members cannot say is blank, and so is a setting that the method does not have.
+    A rate that too few non-members cannot resolve is blank, and so is a setting that the method does not have.
     """
     rows = []
     for verdict in audit.verdicts:
         for attack, leak in verdict.leaks.items():
-            found = leak.row()
-            found["tpr_low"], found["tpr_high"] = found.pop("tpr_at_1_low"), found.pop("tpr_at_1_high")
+            row = leak.row()
+            row["tpr_low"], row["tpr_high"] = row.pop("tpr_at_1_low"), row.pop("tpr_at_1_high")
             about = {"simulation": audit.ctx.simulation.name, "dataset": dataset}
-            rows.append({**about, **_about(audit, verdict, attack), **found, "records": verdict.target.records})
+            rows.append({**about, **_about(audit, verdict, attack), **row, "records": verdict.target.records})
     return _frame(rows, COLUMNS)
 
 
-def roc(audit: Auditing) -> pd.DataFrame:
-    """The curves of every row of privacy.csv, a row a point."""
+def roc_table(audit: Auditing) -> pd.DataFrame:
+    """Return the ROC curves of every row of privacy.csv, one row for each point."""
     rows = []
     for verdict in audit.verdicts:
         for attack, leak in verdict.leaks.items():

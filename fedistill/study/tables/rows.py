@@ -1,4 +1,4 @@
-"""Rows: what a run has measured, one per network, and one per site and budget."""
+"""results.csv, a row for each network, and sites.csv, a row for each site and budget."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -9,21 +9,19 @@ import pandas as pd
 
 from fedistill.config import Simulation
 from fedistill.config.scheme import EVERYONE, scheme_named
-from fedistill.schemes.server.at_sites import SiteScore
 from fedistill.schemes.server.condition import Result
+from fedistill.schemes.server.federated_eval import SiteScore
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.training.metrics import METRICS, score
 
 OWN = "local"
-"""The scheme by which a site would train without the others; private training at a site is held against it, too."""
+"""The scheme that gains at sites are relative to, also those of private training."""
 
 
-def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Result]) -> pd.DataFrame:
-    """A row a network, in the order of the simulation's file whatever was finished first.
+def results_table(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Sequence[Result]) -> pd.DataFrame:
+    """Return results.csv, a row for each network, in the order of the simulation's file.
 
-    Args:
-        dataset: name of the data the networks were tested on.
-        labels: int64 (N,) or (N, L), of the official test split.
+    ``dataset`` is the name of the test data; ``labels``, int64 (N,) or (N, L), are those of the official test split.
     """
     rows: list[dict[str, Any]] = []
     lines = dict.fromkeys((each.condition.scheme, each.condition.ipc, each.condition.rounds) for each in scored)
@@ -69,11 +67,11 @@ def results(simulation: Simulation, dataset: str, labels: np.ndarray, scored: Se
     return frame
 
 
-def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[SiteScore]) -> pd.DataFrame:
-    """sites.csv: what each site gave for each budget, and how a condition's networks do on the images it set aside.
+def sites_table(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[SiteScore]) -> pd.DataFrame:
+    """Return sites.csv: what each site shared for each budget, and its scores of a condition's networks.
 
-    A row a site and condition where sites score networks, else a row a site and budget. ``gain_auc`` is the difference
-    to the site's own local network of the same number, mean over networks; blank where the simulation trains none.
+    It has a row for each site and condition if sites score networks, else for each site and budget. ``gain_auc`` is the
+    difference to the site's own local network of the same number, mean over networks; blank if there is none.
     """
     schemes, names = list(simulation.scheme), [*simulation.federation.sites, EVERYONE]
     ordered = sorted(
@@ -81,14 +79,14 @@ def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[Site
     )
     keys = ["partition", "site", "scheme", "ipc", "seed"]
     given = pd.DataFrame(
-        [{k: v for k, v in vars(row).items() if k != "found"} for row in ordered],
-        columns=[field.name for field in fields(SiteRow) if field.name != "found"],
+        [{k: v for k, v in vars(row).items() if k != "stored"} for row in ordered],
+        columns=[field.name for field in fields(SiteRow) if field.name != "stored"],
     )
     for column in ("ipc", "images_shared", "bytes_shared", "classes_shared"):
         given[column] = given[column].astype("Int64")
     if not scores:
         return given
-    scored = _scored_at_sites(scores)
+    scored = _site_scores(scores)
     frame = given.merge(scored, on=keys, how="outer")
     place = {scheme: i for i, scheme in enumerate(schemes)}
     order = frame.assign(scheme=frame["scheme"].map(place), site=frame["site"].map(names.index))
@@ -96,8 +94,8 @@ def sites(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequence[Site
     return frame.reset_index(drop=True)
 
 
-def _scored_at_sites(scores: Sequence[SiteScore]) -> pd.DataFrame:
-    """A row a condition and site: means over its networks, and the gain over the site's own."""
+def _site_scores(scores: Sequence[SiteScore]) -> pd.DataFrame:
+    """Return a row for each condition and site: means over networks, and the gain over the site's own networks."""
     own = {
         (row.condition.partition, row.condition.model, row.site, row.network): row.auc
         for row in scores
@@ -106,11 +104,11 @@ def _scored_at_sites(scores: Sequence[SiteScore]) -> pd.DataFrame:
     lines: dict[tuple[Any, ...], list[SiteScore]] = {}
     for row in scores:
         lines.setdefault((row.condition, row.site), []).append(row)
-    made = []
+    records = []
     for (condition, site), group in lines.items():
         gains = [row.auc - own.get((condition.partition, condition.model, site, row.network), np.nan) for row in group]
         is_own = condition.scheme == OWN
-        made.append(
+        records.append(
             {
                 "partition": condition.partition,
                 "site": site,
@@ -128,7 +126,7 @@ def _scored_at_sites(scores: Sequence[SiteScore]) -> pd.DataFrame:
                 "gain_auc": np.nan if is_own else float(np.mean(gains)),
             }
         )
-    frame = pd.DataFrame(made)
+    frame = pd.DataFrame(records)
     for column in ("ipc", "rounds", "test_images"):
         frame[column] = frame[column].astype("Int64")
     return frame

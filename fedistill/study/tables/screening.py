@@ -1,7 +1,7 @@
-"""screens.csv: whether what the attacked site sent comes nearer to its training images than chance would have it.
+"""screens.csv: whether the attacked site's images are closer to its training images than expected by chance.
 
-Beside it the nearest pairs as pictures, where real images may be shown. A screen finds copies and proves nothing (see
-`fedistill.privacy.attacks.screens`): that is said wherever one is shown.
+The nearest pairs are drawn as pictures if real images may be shown. A screen detects copies and proves no privacy (see
+`fedistill.privacy.attacks.screens`), which its label says wherever it is shown.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from fedistill.release.release import unpack
 from fedistill.study.audit.auditing import Auditing
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.study.orchestrator import Study
-from fedistill.study.tables.grids import shows_real, visible
-from fedistill.study.tables.write import together
+from fedistill.study.tables.grids import shows_real, to_visible
+from fedistill.study.tables.write import join_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,19 +34,18 @@ PAIRS = 8
 
 
 def write_screens(plan: Plan, studies: Sequence[Study], folder: RunFolder) -> None:
-    """screens.csv and pictures, where there was an audit and the site holds images that nothing was made of.
+    """Write screens.csv and pictures, if there was an audit and the site holds images outside the training set.
 
-    Points of a sweep that sent the same are screened once; pictures are of the first point, and of those others that
-    sent something else.
+    Points of a sweep with equal Releases are screened, and drawn, once.
     """
     known: dict[str, dict[str, Screen]] = {}
     frames = []
     for number, (point, study) in enumerate(zip(plan.points, studies, strict=True)):
         rows = []
-        for sent in _sent(study.audit):
+        for sent in _sent_images(study.audit):
             key = sent.key
             if key not in known:
-                known[key] = {space: screen(sent.made, sent.train, sent.others, space=space) for space in SPACES}
+                known[key] = {space: screen(sent.images, sent.train, sent.others, space=space) for space in SPACES}
                 if shows_real(point.simulation):
                     suffix = f"-{plan.folder_of(number)}" if number else ""
                     name = f"nearest-{sent.name.replace(' ', '-')}{suffix}.png"
@@ -54,30 +53,32 @@ def write_screens(plan: Plan, studies: Sequence[Study], folder: RunFolder) -> No
             rows += [{**sent.about, **each.row()} for each in known[key].values()]
         frames.append(_frame(rows))
     if any(len(frame) for frame in frames):
-        folder.table("screens", together(plan, frames))
+        folder.table("screens", join_points(plan, frames))
 
 
 @dataclass(frozen=True, eq=False)
-class Sent:
-    """What the attacked site sent of one scheme and budget, and what that is held against.
+class SentImages:
+    """The attacked site's images of one scheme and budget, and the real images to compare with.
 
     Args:
-        name: for people; about: what its rows say of it.
-        made: one draw of it.
-        train: what it was made of; others: the site's held-out images, or its validation images where it has none.
+        name: label for people.
+        about: columns of its rows.
+        images: one draw of the Release.
+        train: the site's training images.
+        others: the site's held-out images, or its validation images if it has none.
     """
 
     name: str
     about: dict[str, Any]
-    made: SyntheticSet
+    images: SyntheticSet
     train: ImageSet
     others: ImageSet
 
     @property
     def key(self) -> str:
-        """Of all that a screen of it depends on, and of its name."""
-        pixels = hashlib.sha256(self.made.images.contiguous().numpy().tobytes()).hexdigest()
-        labels = self.made.labels.tolist()
+        """Key of the name and of everything that a screen depends on."""
+        pixels = hashlib.sha256(self.images.images.contiguous().numpy().tobytes()).hexdigest()
+        labels = self.images.labels.tolist()
         return key_of(
             {
                 "made": [self.name, pixels, labels],
@@ -86,24 +87,24 @@ class Sent:
         )
 
 
-def _sent(audit: Auditing) -> list[Sent]:
-    """Of the first repeat; nothing where the site holds no other images."""
+def _sent_images(audit: Auditing) -> list[SentImages]:
+    """Return the attacked site's images of the first repeat; none if the site holds no other images."""
     if not audit.verdicts:
         return []
     share = audit.ctx.holdings[0].shares[audit.ctx.sites.index(audit.site)]
     against, others = ("held_out", share.held_out) if len(share.held_out) else ("val", share.val)
-    kept = {scheme: r for scheme, r in audit.ctx.releases if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
-    found: dict[tuple[str, int | None], Sent] = {}
-    for verdict in audit.verdicts if len(others) else ():  # what trains networks alone is not among `kept`
+    releases = {scheme: r for scheme, r in audit.ctx.releases if (r.site, r.seed, r.partition) == (audit.site, 0, 0)}
+    sent: dict[tuple[str, int | None], SentImages] = {}
+    for verdict in audit.verdicts if len(others) else ():  # schemes that send networks have no Release
         scheme, ipc, settings = verdict.target.scheme, verdict.target.ipc, verdict.settings
-        if scheme not in kept:
+        if scheme not in releases:
             continue
         about = {"simulation": audit.ctx.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}
         about |= {name: getattr(settings, name, None) for name in ("epsilon", "start")} | {"against": against}
-        made = unpack(kept[scheme].only(ipc, draw=0).sets[ipc], ipc)
+        images = unpack(releases[scheme].only(ipc, draw=0).sets[ipc], ipc)
         name = scheme if ipc is None else f"{scheme} ipc{ipc}"
-        found[scheme, ipc] = Sent(name, about, made, share.train, others)
-    return list(found.values())
+        sent[scheme, ipc] = SentImages(name, about, images, share.train, others)
+    return list(sent.values())
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -115,22 +116,22 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.round({name: 6 for name in frame.columns if frame[name].dtype.kind == "f"})
 
 
-def _draw(found: Screen, sent: Sent, folder: RunFolder, name: str) -> None:
-    """The nearest pairs as a picture in ``grids``."""
-    pairs = nearest_pairs(found, PAIRS)
+def _draw(nearest: Screen, sent: SentImages, folder: RunFolder, name: str) -> None:
+    """Draw the nearest pairs as a picture in ``grids``."""
+    pairs = nearest_pairs(nearest, PAIRS)
     if pairs:
         figure = _figure(pairs, sent)
         write_atomic(folder.root / "grids" / name, partial(figure.savefig, format="png", dpi=110))
 
 
-def _figure(pairs: Sequence[Pair], sent: Sent) -> "Figure":
-    """Synthetic images above their nearest training and their nearest other image, those that come nearest first."""
+def _figure(pairs: Sequence[Pair], sent: SentImages) -> "Figure":
+    """Return a figure of synthetic images above their nearest training and nearest other image, nearest first."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.1 * PAIRS + 1.1, 4.4))
     figure.subplots_adjust(left=0.1, right=0.99, bottom=0.01, top=0.88, hspace=0.2, wspace=0.05)
     axes = figure.subplots(3, PAIRS, squeeze=False)
-    synthetic = visible(sent.made.images.numpy().transpose(0, 2, 3, 1))
+    synthetic = to_visible(sent.images.images.numpy().transpose(0, 2, 3, 1))
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]] = [
         ("sent", [(synthetic[p.synthetic], "") for p in pairs]),
         ("nearest\ntraining", [(sent.train.images[p.training] / 255, f"{p.to_training:.2g}") for p in pairs]),

@@ -21,7 +21,7 @@ from fedistill.release.release import Release
 
 MOST_EXAMPLES = 10_000_000
 """Images that a site may say it has: more than any collection of medical images there is. That a smaller lie does not
-take a pool is looked after where sites are weighed: see `fedistill.schemes.server.pooling.believed`."""
+take a pool is looked after where sites are weighed: see `fedistill.schemes.server.pooling.cap_counts`."""
 LONGEST_SECONDS = 366 * 86_400.0
 """Seconds that a budget may be said to have taken. Not only since it was asked for: what a site had made before, it
 sends with the seconds that it took then."""

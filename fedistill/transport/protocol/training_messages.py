@@ -29,7 +29,7 @@ EXAMPLES = "num-examples"
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundSettings:
     """What a site does in one round of federated averaging.
 
     Args:
@@ -71,7 +71,7 @@ class Round:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def of(cls, content: RecordDict) -> "Round":
+    def of(cls, content: RecordDict) -> "RoundSettings":
         """The request in a strategy's message."""
         config = content.config_records["config"]
         about = json.loads(str(config["round"]))
@@ -88,14 +88,14 @@ class RoundRequest:
     """
 
     name: str
-    settings: Round
+    settings: RoundSettings
     arrays: ArrayRecord
 
     @classmethod
     def of(cls, content: RecordDict) -> "RoundRequest":
         """Return the request in a strategy's message."""
         name = str(content.config_records["job"]["name"])
-        return cls(name, Round.of(content), content.array_records["arrays"])
+        return cls(name, RoundSettings.of(content), content.array_records["arrays"])
 
     @property
     def scheme(self) -> str:
@@ -103,7 +103,7 @@ class RoundRequest:
 
 
 @dataclass(frozen=True)
-class Alone:
+class LocalTrainRequest:
     """A request to train networks at a site, on its own images and perhaps the others' Releases.
 
     Args:
@@ -131,7 +131,7 @@ class Alone:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class LocalTrainReply:
     """A site's networks.
 
     Args:
@@ -233,7 +233,7 @@ def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Mes
     return made
 
 
-def pack_alone(request: Alone) -> RecordDict:
+def pack_alone(request: LocalTrainRequest) -> RecordDict:
     """A request to train alone."""
     about = {
         **{
@@ -252,7 +252,7 @@ def pack_alone(request: Alone) -> RecordDict:
     return RecordDict(dict(records))
 
 
-def unpack_alone(content: RecordDict) -> Alone:
+def unpack_alone(content: RecordDict) -> LocalTrainRequest:
     """The request."""
     about = json.loads(str(content.config_records["request"]["alone"]))
     grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
@@ -261,14 +261,14 @@ def unpack_alone(content: RecordDict) -> Alone:
     seeds = tuple(about.pop("seeds"))
     name = str(content.config_records["job"]["name"])
     private = _private(about.pop("private", None))
-    return Alone(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
+    return LocalTrainRequest(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
 
 
 def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
     return None if about is None else DPSGD(**about)
 
 
-def pack_learned(site: str, learned: Learned) -> RecordDict:
+def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
     """A site's reply."""
     about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
     return RecordDict(
@@ -276,7 +276,7 @@ def pack_learned(site: str, learned: Learned) -> RecordDict:
     )
 
 
-def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Learned:
+def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Network) -> LocalTrainReply:
     """A site's reply, checked.
 
     Raises:
@@ -294,10 +294,10 @@ def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Lea
         raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=recipe.lr)
     _require_counts(seconds, examples)
     params = params_of(arrays, network, networks=len(request.seeds))
-    return Learned(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
+    return LocalTrainReply(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
 
 
-def one_network(learned: Learned, site: str) -> RecordDict:
+def one_network(learned: LocalTrainReply, site: str) -> RecordDict:
     """The reply that would carry one of the networks: what sharing one takes."""
     first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
-    return pack_learned(site, Learned(dict(first), learned.recipe, learned.seconds, learned.examples))
+    return pack_learned(site, LocalTrainReply(dict(first), learned.recipe, learned.seconds, learned.examples))

@@ -1,7 +1,7 @@
-"""The server's side of the wire: ask sites, compute beside them, await answers. Asynchronous, one thread, no order.
+"""The server's side of the wire: requests to sites and the server's own computations, asynchronous in one thread.
 
-A study is written as plain ``await``s; this file turns them into messages on a grid and items on an executor, and polls
-both until everything has come.
+A study consists of plain ``await``s; this file turns them into messages on a grid and items on an executor, and polls
+both until all results have arrived.
 """
 
 import asyncio
@@ -36,17 +36,25 @@ from fedistill.transport.protocol.messages import (
     unpack_tallies,
 )
 from fedistill.transport.protocol.traffic import Traffic, encoded_size
-from fedistill.transport.protocol.training_messages import ALONE, Alone, Learned, pack_alone, unpack_learned
+from fedistill.transport.protocol.training_messages import (
+    ALONE,
+    LocalTrainReply,
+    LocalTrainRequest,
+    pack_alone,
+    unpack_learned,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """A message to a site and what came back.
+    """A message to a site and its reply.
 
     Args:
-        why: one line on why there is no reply that can be used; then trace has the whole traceback where there is one.
-        up, down: bytes of the reply and of the message, encoded.
-        shared: whether another point of a sweep had asked the same, and this is the answer it got.
+        reply: of the site, or Flower's error.
+        why: one-line reason why the reply is unusable; empty if it is usable.
+        trace: the traceback, if there is one.
+        up, down: size in bytes of the encoded reply and message.
+        shared: whether the reply answers an equal request of another point of a sweep.
     """
 
     reply: Message
@@ -60,30 +68,30 @@ class Exchange:
 T = TypeVar("T")
 
 NOBODY = (
-    "no node says it is this site; with `flwr run .` start as many nodes as there are sites: "
+    "no connected node is this site; with `flwr run .` start as many nodes as there are sites: "
     "--federation-config 'num-supernodes=N'"
 )
 UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
-"""What reading a hostile reply stumbles over."""
+"""Exceptions that reading a hostile reply may raise."""
 AT_ONCE = 64
-"""Messages with networks that are out at a time: packed for a thousand sites at once, they would fill the memory."""
+"""Most messages with networks in flight: messages to a thousand sites at once would fill the memory."""
 IDLE_SECONDS = 0.02
 WAIT_FOR_SITES_SECONDS = 60.0
 
 
 class Coordinator:
-    """Sites and server work, to be awaited.
+    """Awaitable requests to sites and computations of the server.
 
     Args:
         grid: Flower's.
         executor: for the server's own work.
-        sites: names in order.
-        events: what has happened since it was last called.
-        on_event: told of each event.
+        sites: names, in the federation's order.
+        events: returns the events since its last call.
+        on_event: receives each event.
 
     Attributes:
         traffic: bytes across the sites' boundaries.
-        begun: work by its key in the store that is done once for all points of a sweep.
+        begun: work shared by all points of a sweep, by its key in the store.
     """
 
     def __init__(
@@ -101,17 +109,17 @@ class Coordinator:
         self._results: dict[str, asyncio.Future[Any]] = {}
         self._nodes: dict[str, int] = {}
         self._point = ""
-        self._asked: dict[str, asyncio.Task[Message]] = {}
-        self._given: dict[str, Any] = {}
+        self._pending: dict[str, asyncio.Task[Message]] = {}
+        self._shared: dict[str, Any] = {}
         self.begun: dict[str, asyncio.Task[Any]] = {}
         self._with_networks = asyncio.Semaphore(AT_ONCE)
         self.traffic = Traffic()
 
     def at(self, nodes: Mapping[str, int], point: str) -> "Coordinator":
-        """The same wire for one point of a sweep, whose traffic is counted apart.
+        """Return a coordinator on the same wire for one point of a sweep, with its own traffic.
 
         Args:
-            nodes: addresses of the point's sites.
+            nodes: Flower's node ids of the point's sites, by name.
             point: its label.
         """
         view = copy(self)
@@ -119,12 +127,12 @@ class Coordinator:
         return view
 
     def conduct(self, study: Awaitable[Any]) -> Any:
-        """Run a study to its end, polling as long as it waits."""
+        """Run a study to its end, polling grid and executor while it waits; return its result."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self._conduct(study))
-        with ThreadPoolExecutor(1) as thread:  # called from a notebook, whose own loop is running in this thread
+        with ThreadPoolExecutor(1) as thread:  # a notebook's loop is running in this thread
             return thread.submit(asyncio.run, self._conduct(study)).result()
 
     async def _conduct(self, study: Awaitable[Any]) -> Any:
@@ -136,7 +144,7 @@ class Coordinator:
         try:
             while not task.done():
                 self._poll()
-                # Let every continuation run that an answer has made ready, before waiting again.
+                # Let every continuation that is ready run before waiting again.
                 await asyncio.sleep(0 if self._replies or self._results else IDLE_SECONDS)
                 await asyncio.sleep(0)
             return task.result()
@@ -158,35 +166,35 @@ class Coordinator:
             self._on_event(event)
 
     async def _who_is_who(self) -> dict[str, int]:
-        """Node ids by site. On our own grids they are the sites' order; elsewhere the nodes are asked."""
+        """Return node ids by site: as our own grids know them; on another grid, as the nodes say."""
         if isinstance(self._grid, SiteGrid):
             return {node.name: node_id for node_id, node in self._grid.nodes.items()}
         waited = 0.0
         while len(ids := list(self._grid.get_node_ids())) < len(self._sites) and waited < WAIT_FOR_SITES_SECONDS:
             await asyncio.sleep(0.5)
             waited += 0.5
-        found = {}
+        nodes = {}
         for node_id in ids:
             reply = await self._send(Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO))
             if not reply.has_error():
-                found[str(reply.content.config_records["who"]["site"])] = node_id
-        return found
+                nodes[str(reply.content.config_records["who"]["site"])] = node_id
+        return nodes
 
-    async def _answer(self, message: Message) -> tuple[Message, bool]:
-        """The reply, and whether it is another's: what points of a sweep ask alike at one time is asked once."""
+    async def _request(self, message: Message) -> tuple[Message, bool]:
+        """Return the reply, and whether it is shared: equal requests of a sweep's points at one time are sent once."""
         if not self._point:
             return await self._send(message), False
         key = likeness(message)
-        shared = key in self._asked
+        shared = key in self._pending
         if not shared:
             if "job" in message.content:
                 message.content.config_records["job"]["point"] = self._point  # for people
-            self._asked[key] = asyncio.ensure_future(self._send(message))
+            self._pending[key] = asyncio.ensure_future(self._send(message))
         try:
-            reply = await asyncio.shield(self._asked[key])
+            reply = await asyncio.shield(self._pending[key])
         finally:
-            self._asked.pop(key, None)
-        return deepcopy(reply), shared  # whoever takes a reply may change it
+            self._pending.pop(key, None)
+        return deepcopy(reply), shared  # callers may change their reply
 
     async def _send(self, message: Message) -> Message:
         [message_id] = self._grid.push_messages([message])
@@ -195,14 +203,14 @@ class Coordinator:
         return await future
 
     def node_of(self, site: str) -> int | None:
-        """Flower's address of a site; None where no node says it is this site."""
+        """Return Flower's node id of a site; None if no connected node is this site."""
         return self._nodes.get(site)
 
     async def exchange(self, site: str, message: Message, *, purpose: str) -> Exchange:
-        """Send a message to a site and count what crosses its boundary, both ways."""
+        """Send a message to a site, await the reply, and count the bytes of both."""
         down = encoded_size(message)
         self.traffic.count(purpose, site, "down", down)
-        reply, shared = await self._answer(message)
+        reply, shared = await self._request(message)
         up = encoded_size(reply)
         self.traffic.count(purpose, site, "up", up)
         if reply.has_error():
@@ -211,58 +219,58 @@ class Coordinator:
         return Exchange(reply, "", "", up, down, shared)
 
     async def release(self, job: Job) -> Outcome:
-        """What became of a job. Whatever goes wrong becomes an Outcome that says so, never an exception."""
+        """Return the outcome of a job; a failure becomes an Outcome with its reason, never an exception."""
         node = self.node_of(job.site)
         if node is None:
             return Outcome(job.name, job.site, error=NOBODY)
-        came = await self.exchange(job.site, Message(pack_jobs([job]), node, RELEASE), purpose=job.scheme)
-        if came.why:
-            return Outcome(job.name, job.site, error=came.why, trace=came.trace)
+        exchange = await self.exchange(job.site, Message(pack_jobs([job]), node, RELEASE), purpose=job.scheme)
+        if exchange.why:
+            return Outcome(job.name, job.site, error=exchange.why, trace=exchange.trace)
         try:
-            [outcome] = unpack_outcomes(came.reply.content)
+            [outcome] = unpack_outcomes(exchange.reply.content)
         except UNREADABLE as error:
-            return Outcome(job.name, job.site, error=f"a reply that cannot be read: {shown_line(error)}")
+            return Outcome(job.name, job.site, error=f"an unreadable reply: {shown_line(error)}")
         if (outcome.job, outcome.site) != (job.name, job.site):
-            found = shown_line(f"{outcome.site!r} for {outcome.job!r}")
-            return Outcome(job.name, job.site, error=f"a reply of {found} came for {job.name!r}")
-        # What another point has had computed is found here.
-        return replace(outcome, found=len(outcome.seconds)) if came.shared else outcome
+            answered = shown_line(f"{outcome.site!r} for {outcome.job!r}")
+            return Outcome(job.name, job.site, error=f"{job.name!r} was answered with a reply of {answered}")
+        # Another point of the sweep has had these budgets computed.
+        return replace(outcome, found=len(outcome.seconds)) if exchange.shared else outcome
 
     async def score(self, site: str, question: Question) -> list[Tally] | str:
-        """A tally for each network of the question; or one line on why there is none."""
+        """Return a tally for each network of the question; or a one-line reason why there is none."""
         node = self.node_of(site)
         if node is None:
             return NOBODY
         purpose = "choosing recipes" if question.split == "val" else "evaluation at sites"
         async with self._with_networks:
-            came = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
-        if came.why:
-            return came.why
+            exchange = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
+        if exchange.why:
+            return exchange.why
         try:
-            return unpack_tallies(came.reply.content)
+            return unpack_tallies(exchange.reply.content)
         except UNREADABLE as error:
-            return f"a reply that cannot be read: {shown_line(error)}"
+            return f"an unreadable reply: {shown_line(error)}"
 
-    async def alone(self, request: Alone, network: Network) -> Learned | str:
-        """Networks a site trained by itself; or one line on why there are none."""
+    async def train_locally(self, request: LocalTrainRequest, network: Network) -> LocalTrainReply | str:
+        """Return the networks that a site trained to the end; or a one-line reason why there are none."""
         node = self.node_of(request.site)
         if node is None:
             return NOBODY
-        came = await self.exchange(request.site, Message(pack_alone(request), node, ALONE), purpose=request.scheme)
-        if came.why:
-            return came.why
+        exchange = await self.exchange(request.site, Message(pack_alone(request), node, ALONE), purpose=request.scheme)
+        if exchange.why:
+            return exchange.why
         try:
-            return unpack_learned(came.reply.content, request, network)
+            return unpack_learned(exchange.reply.content, request, network)
         except ReleaseError as error:
             return f"refused by the server: {shown_line(error)}"
         except UNREADABLE as error:
-            return f"a reply that cannot be read: {shown_line(error)}"
+            return f"an unreadable reply: {shown_line(error)}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
-        """``function(*args)`` on the server's executor, with so many threads and such a share of a GPU.
+        """Return ``function(*args)``, computed on the server's executor with these threads and this share of a GPU.
 
         Raises:
-            RunError: it raised.
+            RunError: the function raised.
         """
         if key in self._results:
             raise RunError(f"{key!r} is already being computed")
@@ -273,27 +281,25 @@ class Coordinator:
         return await future
 
     def share_once(self, name: str, make: Callable[[], Any]) -> Any:
-        """A large value that many computations take, handed over once for all points of a sweep.
+        """Hand a large value to the workers once for all points of a sweep, and return its reference.
 
-        Args:
-            name: of its content.
+        ``name`` identifies the content; ``make`` computes it if it is new.
         """
-        if name not in self._given:
-            self._given[name] = self._executor.share(make())
-        return self._given[name]
+        if name not in self._shared:
+            self._shared[name] = self._executor.share(make())
+        return self._shared[name]
 
     def kept_once(self, name: str, value: T) -> T:
-        """The value, or the equal one that another point of a sweep came with: large ones are in memory once.
+        """Return this value, or the equal one of another point of a sweep, so that memory holds it once.
 
-        Args:
-            name: of its content.
+        ``name`` identifies the content.
         """
-        kept: T = self._given.setdefault(name, value)
+        kept: T = self._shared.setdefault(name, value)
         return kept
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
-    """Hand an answer to who awaits it; nobody may, once another arm has failed."""
+    """Set the result of a future, unless it was cancelled because another condition failed."""
     if future.done():
         return
     if isinstance(result, BaseException):

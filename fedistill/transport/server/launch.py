@@ -1,6 +1,6 @@
-"""Opens a runtime for a plan and lets the server's Flower app run on it.
+"""The launch of a plan: open a runtime and run the server's Flower app on it.
 
-The same two apps serve everywhere: here on Ray tasks or in this process, with ``flwr run`` on Flower's own runtime.
+The same two apps run everywhere: here on Ray tasks or in this process, with ``flwr run`` on Flower's own runtime.
 """
 
 import os
@@ -28,7 +28,7 @@ from fedistill.transport.deploy.deployed import find_sites, status_told
 from fedistill.transport.server.coordinator import Coordinator
 
 ELSEWHERE = "~/.cache/fedistill/store"
-"""Where a machine of a cluster that does not see the run's store keeps what its jobs need again."""
+"""Store of a cluster's machine that cannot see the run's store."""
 
 CLIENT = "fedistill.transport.site.app:app"
 
@@ -37,13 +37,13 @@ Conduct = Callable[[Coordinator], Any]
 
 @dataclass(frozen=True)
 class Launched:
-    """What came of a launch.
+    """The outcome of a launch.
 
     Args:
         result: of the study.
-        workers: CPUs it had.
-        busy: the seconds that sites and server computed.
-        start_seconds: until the runtime was up.
+        workers: number of CPUs.
+        busy: compute seconds of sites and server.
+        start_seconds: until the runtime was ready.
     """
 
     result: Any
@@ -53,16 +53,16 @@ class Launched:
 
 
 def engine_here() -> str:
-    """What a run computes on unless told: the cluster that ``$RAY_ADDRESS`` names, as for all that uses Ray."""
+    """Return the default engine: the Ray cluster that ``$RAY_ADDRESS`` names, else ``local``."""
     return os.environ.get("RAY_ADDRESS") or "local"
 
 
 def require_engine(engine: str, simulation: Simulation, workers: int | None) -> None:
-    """Refuse an engine that cannot be, and more than this machine has, before anything is touched.
+    """Check, before any work, that the engine exists and this machine has what the simulation needs.
 
     Raises:
-        SettingError: no such engine.
-        PlanError: a site asks for more CPUs than a local Ray has, or the server for a GPU where there is none.
+        SettingError: there is no such engine.
+        PlanError: a site needs more CPUs than a local Ray has, or the server needs a GPU and there is none.
     """
     if engine in ("inline", "local"):
         device_for(simulation.gpus)
@@ -74,18 +74,18 @@ def require_engine(engine: str, simulation: Simulation, workers: int | None) -> 
             known = "local, inline or HOST:PORT of a Ray cluster"
             mend = nearest(engine, ("local", "inline"))
             if engine == os.environ.get("RAY_ADDRESS"):
-                mend = "the environment has it as RAY_ADDRESS: give --engine HOST:PORT, or --engine local"
+                mend = "it comes from RAY_ADDRESS in the environment: pass --engine HOST:PORT, or --engine local"
             raise SettingError(f"There is no engine {engine!r}.", expected=known, mend=mend)
-        return  # what a cluster has it says itself, once it is reached
+        return  # a cluster's resources are known once it is reached
     has = workers or len(os.sched_getaffinity(0))
     for name in simulation.federation.sites:
         asks = simulation.federation.of(name).cpus
         if asks > has:
             raise PlanError(
-                f"Site {name!r} asks for more CPUs than there are.",
+                f"Site {name!r} needs more CPUs than there are.",
                 expected=f"at most {has}",
                 found=f"cpus = {asks:g}",
-                mend="lower cpus in the federation file, or give more --workers",
+                mend="lower cpus in the federation file, or raise --workers",
             )
 
 
@@ -99,21 +99,22 @@ def launch(
     workers: int | None = None,
     on_event: OnEvent = ignore,
 ) -> Launched:
-    """Run a plan's studies, all on one runtime, on this machine or a Ray cluster.
+    """Run a plan's studies on one runtime, on this machine or a Ray cluster.
 
     Args:
-        conduct: the studies; handed a Coordinator for each point. They share one wire, and any of them polls for all.
+        plan: with the federations of all points.
+        conduct: runs the studies, given a Coordinator for each point; they share one wire, and any of them polls it.
         engine: ``local``, ``inline`` or HOST:PORT.
-        store: the sites' store.
+        store: of the sites.
         data_root: folder of MedMNIST files.
-        workers: CPUs of a local Ray.
-        on_event: told of every event.
+        workers: number of CPUs of a local Ray.
+        on_event: receives every event.
 
     Raises:
         RunError: the runtime cannot be opened.
     """
     results: list[Any] = []
-    store.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)  # machines that share this disk are to see it
+    store.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)  # visible to machines that share this disk
     nodes, addresses = _nodes(plan, store, data_root, cluster=engine not in ("local", "inline"))
     start = time.perf_counter()
     with open_runtime(
@@ -133,13 +134,13 @@ def launch(
             sites = plan.first.federation.sites
             wire = Coordinator(grid, runtime.executor, sites, events=events, on_event=on_event)
             named = zip(addresses, plan.points, strict=True)
-            results.append(conduct([wire.at(there, point.label) for there, point in named]))
+            results.append(conduct([wire.at(own, point.label) for own, point in named]))
 
-        _call(main, runtime)
+        _call_app(main, runtime)
         return Launched(results[0], runtime.workers, runtime.busy, start_seconds)
 
 
-def _call(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
+def _call_app(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
     app = ServerApp()
     app.main()(main)
     grid = runtime.grid
@@ -148,24 +149,23 @@ def _call(main: Callable[[Grid, Context], None], runtime: Runtime) -> None:
 
 
 def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]]) -> ServerApp:
-    """The ServerApp that ``flwr run`` starts.
+    """Return the ServerApp that ``flwr run`` starts.
 
-    Args:
-        prepare: from the run's configuration to the simulation and its study.
+    ``prepare`` returns the simulation and its study for the run's configuration.
     """
     app = ServerApp()
 
     def main(grid: Grid, context: Context) -> None:
-        # Flower's runtime has no place for server work but this process.
+        # Flower's runtime offers no other place for the server's work than this process.
         if context.run_config.get("deployed"):
             with status_told():
                 simulation, conduct = prepare(context.run_config)
                 sites, deadline = simulation.federation.sites, simulation.deadline_s
-                assert deadline is not None  # `prepare` has refused a simulation without
-                wire: Any = grid  # Flower's own over HTTP, which tells more of nodes than every grid must
-                found = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
+                assert deadline is not None  # `prepare` has refused a simulation without one
+                wire: Any = grid  # Flower's grid over HTTP, which knows more about nodes than the Grid type says
+                nodes = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
                 patient = PatientGrid(grid, deadline_s=deadline)
-                conduct(Coordinator(patient, ServerWork(), sites).at(found, ""))
+                conduct(Coordinator(patient, ServerWork(), sites).at(nodes, ""))
             return
         simulation, conduct = prepare(context.run_config)
         conduct(Coordinator(grid, ServerWork(), simulation.federation.sites))
@@ -175,14 +175,14 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
 
 
 def _nodes(plan: Plan, store: Path, data_root: str | None, *, cluster: bool) -> tuple[list[Node], list[dict[str, int]]]:
-    """The sites of all points, and each point's by name. Points with equal federations have the same sites."""
+    """Return the nodes of all points, and each point's node ids by site; equal federations share their nodes."""
     nodes: list[Node] = []
-    found: dict[str, dict[str, int]] = {}
+    addresses: dict[str, dict[str, int]] = {}
     described = [point.simulation.federation.model_dump_json() for point in plan.points]
     pairs = list(zip(described, plan.points, strict=True))
     central = {text for text, point in pairs if any(scheme_named(s).one_place for s in point.simulation.scheme)}
     for text, point in pairs:
-        if text in found:
+        if text in addresses:
             continue
         federation = point.simulation.federation
         own: dict[str, str | int | bool] = {
@@ -192,17 +192,17 @@ def _nodes(plan: Plan, store: Path, data_root: str | None, *, cluster: bool) -> 
             "store": str(store),
             **({"store-elsewhere": ELSEWHERE} if cluster else {}),
         }
-        made = [
+        own_nodes = [
             _node(len(nodes) + place + 1, name, federation.of(name), {**own, "partition-id": place, "site": name})
             for place, name in enumerate(federation.sites)
         ]
         if text in central:
-            # What no hospital has: everybody's data. It computes as a site that sets nothing of its own.
-            config = {**own, "partition-id": len(made), "site": EVERYONE, "everyone": True}
-            made.append(_node(len(nodes) + len(made) + 1, EVERYONE, federation.of(EVERYONE), config))
-        nodes += made
-        found[text] = {node.name: node.node_id for node in made}
-    return nodes, [found[text] for text in described]
+            # A node with all sites' data, which no hospital has. It computes as a site without settings of its own.
+            config = {**own, "partition-id": len(own_nodes), "site": EVERYONE, "everyone": True}
+            own_nodes.append(_node(len(nodes) + len(own_nodes) + 1, EVERYONE, federation.of(EVERYONE), config))
+        nodes += own_nodes
+        addresses[text] = {node.name: node.node_id for node in own_nodes}
+    return nodes, [addresses[text] for text in described]
 
 
 def _node(node_id: int, name: str, site: Site, config: dict[str, str | int | bool]) -> Node:

@@ -1,4 +1,4 @@
-"""The server's look at every Release on arrival. It trusts nothing a site sends."""
+"""The server's validation of every Release on arrival; it trusts nothing that a site sends."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from fedistill.transport.protocol.claims import require_as_asked
 
 OVERHEAD_BYTES = 1 << 20
 FULL_BYTES = 2 << 30
-"""The most a scheme without a budget may send."""
+"""Largest Release of a scheme without a budget."""
 
 LARGEST_SCALE, LARGEST_OFFSET = 1e3, 1e5
 LARGEST_PIXEL = LARGEST_OFFSET + 255 * LARGEST_SCALE
-"""The largest value, in size, that a pixel may have, whatever its encoding."""
+"""Largest absolute value of a pixel, in any encoding."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The label space and image shape of a simulation, from the server's own test split."""
+    """The image shape and label space of a simulation, from the server's test split."""
 
     channels: int
     size: int
@@ -30,31 +30,31 @@ class Expected:
 
 
 def size_limit(job: Job, expected: Expected) -> int:
-    """Bytes a reply to this job may have at most: every image of every budget, its label, and some overhead."""
+    """Return the largest size in bytes of a reply to this job: all images of all budgets, labels, and overhead."""
     if not METHODS[job.scheme].budget:
         return FULL_BYTES
     image = _dtype(job).itemsize * expected.channels * expected.size**2 + 4 * max(2, expected.classes) + 8
     return OVERHEAD_BYTES + sum(job.ipcs) * expected.classes * job.draws * image
 
 
-def inspect(data: bytes, job: Job, expected: Expected) -> Release:
-    """Read and check the Release a site sent for a job.
+def validate_release(data: bytes, job: Job, expected: Expected) -> Release:
+    """Read and validate the Release that a site sent for a job.
 
     Raises:
-        ReleaseError: what is wrong with it.
+        ReleaseError: the Release is invalid, or does not answer the job.
     """
     limit = size_limit(job, expected)
     if len(data) > limit:
         raise ReleaseError("The Release is too large.", expected=f"at most {limit} bytes", found=len(data))
     release = Release.from_bytes(data)
-    asked = {"site": job.site, "scheme": job.scheme, "seed": job.seed, "partition": job.partition}
-    told = {name: getattr(release, name) for name in asked}
-    if asked != told:
-        raise ReleaseError("The Release answers another request.", expected=asked, found=told)
+    requested = {"site": job.site, "scheme": job.scheme, "seed": job.seed, "partition": job.partition}
+    answered = {name: getattr(release, name) for name in requested}
+    if requested != answered:
+        raise ReleaseError("The Release answers another request.", expected=requested, found=answered)
     if release.real and not METHODS[job.scheme].real:
-        raise ReleaseError(f"The Release says it holds real images; {job.scheme!r} shares none.")
+        raise ReleaseError(f"The Release declares real images; {job.scheme!r} shares none.")
     if METHODS[job.scheme].real and not release.real:
-        raise ReleaseError(f"The Release says it holds no real images; {job.scheme!r} shares nothing else.")
+        raise ReleaseError(f"The Release declares no real images; {job.scheme!r} shares only real ones.")
     budgets = job.ipcs or (None,)
     if set(release.sets) != set(budgets):
         raise ReleaseError("The Release has other budgets.", expected=list(budgets), found=list(release.sets))
@@ -65,7 +65,7 @@ def inspect(data: bytes, job: Job, expected: Expected) -> Release:
 
 
 def _dtype(job: Job) -> torch.dtype:
-    """What the job's images must come as; real ones are eight bits whatever was asked for."""
+    """Return the dtype of the job's images; real images have eight bits in every encoding."""
     return torch.uint8 if METHODS[job.scheme].real else ENCODINGS[job.encoding]
 
 
@@ -87,30 +87,30 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
         if value is None and name == "lr":
             continue
         if name == "draw" and (value is None) != (job.draws == 1):
-            raise ReleaseError(f"The draws of {where} cannot be told apart.", expected=f"{job.draws} draws")
+            raise ReleaseError(f"Invalid draws in budget {where}.", expected=f"{job.draws} draws")
         if value is None:
             continue
-        found = (value.dtype, tuple(value.shape))
-        if found != (dtype, shape):
-            raise ReleaseError(f"{name} of {where} cannot be so.", expected=(dtype, shape), found=found)
+        actual = (value.dtype, tuple(value.shape))
+        if actual != (dtype, shape):
+            raise ReleaseError(f"Invalid {name} in budget {where}.", expected=(dtype, shape), found=actual)
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ReleaseError(f"{name} of {where} holds NaN or infinity.", expected="finite numbers")
+            raise ReleaseError(f"{name} in budget {where} holds NaN or infinity.", expected="finite numbers")
     if n == 0 or (most is not None and n > most):
-        raise ReleaseError(f"The number of images of {where} cannot be so.", expected=f"1 to {most}", found=n)
+        raise ReleaseError(f"Invalid number of images in budget {where}.", expected=f"1 to {most}", found=n)
     top = 1 if expected.multilabel else expected.classes - 1
     if packed.labels.min() < 0 or packed.labels.max() > top:
         found_range = f"{packed.labels.min().item()}..{packed.labels.max().item()}"
-        raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
+        raise ReleaseError(f"A label in budget {where} is out of range.", expected=f"0..{top}", found=found_range)
     _check_range(packed, where)
     if packed.lr is not None and not 0 < float(packed.lr[0]) <= 10:
         raise ReleaseError(
-            f"The step size of {where} cannot be so.", expected="above 0, at most 10", found=float(packed.lr[0])
+            f"Invalid step size in budget {where}.", expected="above 0, at most 10", found=float(packed.lr[0])
         )
     if packed.draw is not None:
         if packed.draw.min() < 0 or packed.draw.max() >= job.draws:
-            raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")
+            raise ReleaseError(f"A draw in budget {where} is out of range.", expected=f"0..{job.draws - 1}")
         if ipc is not None and torch.bincount(packed.draw).max() > ipc * expected.classes:
-            raise ReleaseError(f"A draw of {where} has too many images.", expected=ipc * expected.classes)
+            raise ReleaseError(f"A draw in budget {where} has too many images.", expected=ipc * expected.classes)
 
 
 def _check_range(packed: Packed, where: str) -> None:
@@ -118,7 +118,7 @@ def _check_range(packed: Packed, where: str) -> None:
     if packed.images.is_floating_point():
         if (scale != 1).any() or (offset != 0).any() or packed.images.abs().max() > LARGEST_PIXEL:
             expected = f"pixels to {LARGEST_PIXEL:g} in size, scale 1, offset 0"
-            raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)
+            raise ReleaseError(f"Invalid pixel range in budget {where}.", expected=expected)
     elif (scale < 0).any() or scale.max() > LARGEST_SCALE or offset.abs().max() > LARGEST_OFFSET:
         expected = f"scale 0..{LARGEST_SCALE:g}, |offset| to {LARGEST_OFFSET:g}"
-        raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)
+        raise ReleaseError(f"Invalid pixel range in budget {where}.", expected=expected)

@@ -1,9 +1,8 @@
 """One round of any of Flower's own server strategies (`flwr.serverapp.strategy`) through the coordinator.
 
-A strategy's ``start`` would block and sends to a grid by itself; its two halves, which every strategy has, do the same
-work here: ``configure_train`` makes the messages, ``aggregate_train`` folds the replies. Who takes part is drawn by the
-caller, for a strategy draws from Python's global generator; replies are folded in the order of the sites, for a sum of
-floats depends on it.
+A strategy's ``start`` would block and send to a grid by itself. This file calls its two halves: ``configure_train``
+makes the messages, ``aggregate_train`` aggregates the replies. The caller draws the sites, because a strategy draws
+from Python's global generator; replies are aggregated in the order of the sites, on which a sum of floats depends.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from fedistill.models import Network, Params
 from fedistill.transport.flower_internals import SERVER_ID, acting_as
 from fedistill.transport.protocol.messages import shown_line
 from fedistill.transport.protocol.training_messages import (
-    Round,
+    RoundSettings,
     addressed,
     arrays_of,
     check_round_reply,
@@ -38,13 +37,14 @@ from fedistill.transport.server.coordinator import NOBODY, Coordinator
 
 @dataclass(frozen=True, eq=False)
 class RoundResult:
-    """What came of a round.
+    """The outcome of a round.
 
     Args:
-        params: the new global parameters; None where no site's reply could be used.
-        sites: whose replies are in it; missing: why the others are not, by name.
-        up, down: bytes of the messages from and to the sites.
-        seconds: the sites' training, added up.
+        params: the new global parameters; None without a usable reply.
+        sites: whose replies are aggregated.
+        missing: why the others' are not, by name.
+        up, down: size in bytes of the messages from and to the sites.
+        seconds: of the sites' training, summed.
     """
 
     params: Params | None
@@ -56,12 +56,13 @@ class RoundResult:
 
 
 class ServerStrategy:
-    """One of Flower's server strategies, whose state can be kept and taken up again.
+    """One of Flower's server strategies, whose state can be saved and resumed.
 
     Args:
-        name: of the class in `flwr.serverapp.strategy`; options: its keyword arguments beside who takes part.
-        state: its attributes that go from round to round, each a mapping of parameter names to arrays.
-        named: whether name and options belong in the key of what it computes; not where the key has them anyhow.
+        name: of the class in `flwr.serverapp.strategy`.
+        options: its keyword arguments, except the numbers of participants.
+        state: attributes that persist between rounds, each a mapping of parameter names to arrays.
+        named: whether name and options belong in the key of its results; false if the key has them otherwise.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ServerStrategy:
 
     @property
     def flower(self) -> FedAvg:
-        """Flower's object, made when it is first wanted; every site handed to it takes part."""
+        """Flower's strategy, made on first use, in which every site that it is given takes part."""
         if self._flower is None:
             kind = getattr(strategies, self.name)
             self._flower = kind(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **self.options)
@@ -80,27 +81,27 @@ class ServerStrategy:
         return self._flower
 
     def detail(self) -> dict[str, Any]:
-        """Return what a key takes of it; nothing of plain averaging."""
+        """Return the part of a store key for this strategy; empty for plain averaging."""
         return {"strategy": [self.name, self.options]} if self.options and self._named else {}
 
     def fresh(self) -> "ServerStrategy":
-        """Return the same strategy before its first round."""
+        """Return a copy in the state before the first round."""
         return ServerStrategy(self.name, self.options, state=self._state, named=self._named)
 
     def state(self) -> dict[str, Tensor]:
-        """Return its state after a round, as tensors by name."""
+        """Return the state after a round, as tensors by name."""
         return {
-            f"strategy.{kept}.{name}": torch.from_numpy(np.ascontiguousarray(value))
-            for kept in self._state
-            for name, value in (getattr(self.flower, kept) or {}).items()
+            f"strategy.{attribute}.{name}": torch.from_numpy(np.ascontiguousarray(value))
+            for attribute in self._state
+            for name, value in (getattr(self.flower, attribute) or {}).items()
         }
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
-        """Put it in the state that `state` returned."""
-        for kept in self._state:
-            prefix = f"strategy.{kept}."
+        """Restore a state that `state` returned."""
+        for attribute in self._state:
+            prefix = f"strategy.{attribute}."
             values = {name.removeprefix(prefix): v.numpy() for name, v in state.items() if name.startswith(prefix)}
-            setattr(self.flower, kept, values or None)
+            setattr(self.flower, attribute, values or None)
 
     def requests(self, number: int, arrays: ArrayRecord, config: ConfigRecord, nodes: Sequence[int]) -> list[Message]:
         """Return the messages of a round, one for each node."""
@@ -108,20 +109,22 @@ class ServerStrategy:
             return list(self.flower.configure_train(number, arrays, config, cast(Grid, _Present(list(nodes)))))
 
     def aggregate(self, number: int, network: Network, replies: Sequence[Message]) -> Params:
-        """Return the new global parameters from a round's replies, which there must be."""
+        """Return the new global parameters from a round's replies, of which there must be at least one."""
         with _quiet():
-            folded, _ = self.flower.aggregate_train(number, replies)
-        assert folded is not None  # there were replies
+            params, _ = self.flower.aggregate_train(number, replies)
+        assert params is not None  # there were replies
         # Adaptive strategies compute in float64.
-        single = {name: Array(array.numpy().astype(np.float32, copy=False)) for name, array in folded.items()}
+        single = {name: Array(array.numpy().astype(np.float32, copy=False)) for name, array in params.items()}
         return params_of(ArrayRecord(single), network)
 
     def fold(self, number: int, network: Network, start: Params, replies: Sequence[tuple[int, Params]]) -> Params:
-        """Return the new global parameters without a wire, as an audit's shadow folds what its sites trained.
+        """Return the new global parameters without a wire, as the shadows of an audit need.
 
         Args:
-            number: of the round, from 1; start: the global parameters before it.
-            replies: image counts and parameters, a site each, in the federation's order.
+            number: of the round, from 1.
+            network: whose parameters they are.
+            start: the global parameters before the round.
+            replies: number of images and parameters of each site, in the federation's order.
         """
         messages = []
         with acting_as(1, SERVER_ID):
@@ -131,7 +134,7 @@ class ServerStrategy:
                 content = pack_round_reply(
                     dict(zip(network.names, params, strict=True)), site="", examples=examples, seconds=0.0
                 )
-                del content["who"]  # a strategy knows arrays and metrics alone
+                del content["who"]  # a strategy accepts only arrays and metrics
                 messages.append(Message(content, 1, MessageType.TRAIN))
             return self.aggregate(number, network, messages)
 
@@ -142,17 +145,22 @@ async def train_round(
     number: int,
     network: Network,
     params: Params,
-    asked: Round,
+    settings: RoundSettings,
     *,
     sites: Sequence[str],
     name: str,
 ) -> RoundResult:
-    """Send the global parameters to sites, let each train, fold what comes back.
+    """Send the global parameters to sites, which train them, and aggregate the replies.
 
     Args:
+        coordinator: of the study.
+        strategy: aggregates the replies.
         number: of the round, from 1.
-        sites: who takes part, in the federation's order.
-        name: of what is trained, for people; each site's job is called ``SITE NAME round NUMBER``.
+        network: whose parameters they are.
+        params: the global parameters.
+        settings: of the round.
+        sites: the participants, in the federation's order.
+        name: of the network, for people; each site's job is called ``SITE NAME round NUMBER``.
     """
     nodes = {coordinator.node_of(site): site for site in sites if coordinator.node_of(site) is not None}
     missing = {site: NOBODY for site in sites if site not in nodes.values()}
@@ -160,9 +168,9 @@ async def train_round(
         return RoundResult(None, (), missing)
     names = {node: f"{site} {name} round {number}" for node, site in nodes.items() if node is not None}
     arrays = arrays_of(dict(zip(network.names, params, strict=True)))
-    messages = addressed(strategy.requests(number, arrays, asked.config(), list(names)), names)
+    messages = addressed(strategy.requests(number, arrays, settings.config(), list(names)), names)
     exchanges = await asyncio.gather(
-        *[coordinator.exchange(nodes[m.metadata.dst_node_id], m, purpose=asked.scheme) for m in messages]
+        *[coordinator.exchange(nodes[m.metadata.dst_node_id], m, purpose=settings.scheme) for m in messages]
     )
     good: list[Message] = []
     seconds, answered = 0.0, []
@@ -182,13 +190,13 @@ async def train_round(
     if not good:
         return RoundResult(None, (), missing, up, down, seconds)
     for reply in good:
-        del reply.content["who"]  # a strategy knows arrays and metrics alone
+        del reply.content["who"]  # a strategy accepts only arrays and metrics
     params = strategy.aggregate(number, network, good)
     return RoundResult(params, tuple(answered), missing, up, down, seconds)
 
 
 class _Present:
-    """All that a strategy wants of a grid: who is there. It draws from them; handed only those drawn, it takes all."""
+    """The part of a grid that a strategy uses: the ids of the nodes drawn, all of which it then takes."""
 
     def __init__(self, nodes: list[int]) -> None:
         self._nodes = nodes
@@ -199,7 +207,7 @@ class _Present:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Flower says at every round who was sampled; that is told by our own progress."""
+    """Silence Flower's log line on every round's sample: our own progress shows it."""
     logger = logging.getLogger("flwr")
     before = logger.level
     logger.setLevel(logging.WARNING)

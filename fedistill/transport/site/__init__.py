@@ -1,1 +1,1 @@
-"""A site's side of the wire."""
+"""The site's side of the wire."""

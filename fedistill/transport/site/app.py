@@ -1,6 +1,6 @@
-"""The site's Flower app: a hospital that makes a Release of its own images, and scores networks on them.
+"""The site's Flower app: it makes Releases of its own images, trains networks on them, and scores networks.
 
-Who it is and where its data lie, it knows from its own configuration; a request cannot name a file. In a simulation the
+Its own configuration says which site it is and where its data are; a request cannot name a file. In a simulation the
 grid gives each site its configuration; in Flower's own simulation runtime it follows from the run's.
 """
 
@@ -17,20 +17,20 @@ from fedistill.transport.protocol.messages import Outcome, pack_outcomes, pack_t
 from fedistill.transport.protocol.training_messages import RoundRequest, pack_learned, pack_round_reply, unpack_alone
 from fedistill.transport.site.context import read_context
 from fedistill.transport.site.deployed_rules import refuse_scores
-from fedistill.transport.site.scoring import counts, network_for
+from fedistill.transport.site.scoring import build_network, score_networks
 
 app = ClientApp()
 
 
 @app.query("who")
 def who(message: Message, context: Context) -> Message:
-    """Which site this node is."""
+    """Say which site this node is."""
     return Message(RecordDict({"who": ConfigRecord({"site": read_context(context).name})}), reply_to=message)
 
 
 @app.query("release")
 def release(message: Message, context: Context) -> Message:
-    """Carry out jobs, one after another, each stored before the next."""
+    """Carry out jobs one after another; each is stored before the next begins."""
     site = read_context(context)
     outcomes = []
     for job in unpack_jobs(message.content):
@@ -46,7 +46,7 @@ def release(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """One round of federated averaging: the message and the reply are those of Flower's own strategies."""
+    """Train in one round of federated averaging, with the message and reply of Flower's own strategies."""
     site, request = read_context(context), RoundRequest.of(message.content)
     reply = scheme_named(request.scheme).answer(request, site)
     return Message(
@@ -57,20 +57,20 @@ def train(message: Message, context: Context) -> Message:
 
 @app.train("alone")
 def alone(message: Message, context: Context) -> Message:
-    """Networks trained here to the end, on this site's images and what others released."""
+    """Train networks to the end, on this site's images and the others' Releases."""
     site, request = read_context(context), unpack_alone(message.content)
     return Message(pack_learned(site.name, scheme_named(request.scheme).answer(request, site)), reply_to=message)
 
 
 @app.evaluate("score")
 def score(message: Message, context: Context) -> Message:
-    """Counts of the networks' predictions on this site's own images; no prediction leaves the site."""
+    """Count the networks' correct predictions on this site's own images; no prediction leaves the site."""
     site = read_context(context)
     refuse_scores(site)
     question = unpack_question(message.content)
     emitter(question.name)(Event("scoring"))
     images = site.scored(question.partition, question.split)
-    network = network_for(question.model, question.width, site.whole(question.partition))
-    tallies = counts(network, question.params, images, members=question.members)
+    network = build_network(question.model, question.width, site.whole(question.partition))
+    tallies = score_networks(network, question.params, images, members=question.members)
     tallies = [told_tally(tally, site.policy.share_counts) for tally in tallies]
     return Message(pack_tallies(site.name, tallies), reply_to=message)

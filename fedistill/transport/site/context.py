@@ -1,4 +1,4 @@
-"""Which site a process is, where its data lie and where it keeps things: from its own configuration alone."""
+"""The context of a site, which site it is and where its data and store are, from its own configuration only."""
 
 import os
 from collections.abc import Mapping
@@ -22,19 +22,21 @@ from fedistill.training.device import device_for
 
 @dataclass(frozen=True)
 class SiteContext:
-    """This site: its federation and place in it, its data folder, its store.
+    """A site: its federation, its place in it, its data folder and its store.
 
-    One place beyond the last site is called `EVERYONE`, as no site can be: in a simulation, all sites' data at one, for
-    ``central-`` schemes.
-    The noise of private methods follows from the seed, which the server knows, unless the site's own configuration says
-    ``entropy=system``: what is meant to protect patients must say so.
+    In a simulation with ``central-`` schemes, the place beyond the last site holds all sites' data; its name `EVERYONE`
+    cannot be a site's. The noise of private methods follows from the seed, which the server knows, unless the site's
+    own configuration says ``entropy=system``, which protects patients.
 
     Args:
-        federation: its place in it; data_root: folder of MedMNIST files; store: where it keeps what it has computed.
-        entropy: where the noise of private methods comes from.
-        ledger: the site's own, named in its configuration; None in a simulation, whose sites have theirs in the store.
-        secret: goes into every seed of a deployed site; None in a simulation, whose seeds the server knows.
-        recipient: who asks, as the ledger calls it.
+        federation: of all sites.
+        place: number of the site in it, from 0.
+        data_root: folder of MedMNIST files.
+        store: of the site's results.
+        entropy: source of the noise of private methods, ``seeded`` or ``system``.
+        ledger: path in the configuration of a deployed site; None in a simulation, whose ledgers are in the store.
+        secret: part of every seed of a deployed site; None in a simulation, whose seeds the server knows.
+        recipient: name of the requester in the ledger.
     """
 
     federation: Federation
@@ -48,58 +50,61 @@ class SiteContext:
 
     @property
     def policy(self) -> Policy:
-        """Its own rules."""
+        """The site's own rules."""
         return self.federation.policy_of(self.name)
 
     @property
     def deployed(self) -> bool:
-        """Whether this is a hospital's own node: what it sends leaves, adds up, and cannot be called back. In a
-        simulation what is asked for are alternatives, of which a real site would release one.
+        """True on a hospital's own node, whose Releases add up and cannot be recalled.
+
+        A simulation's requests are alternatives, of which a real site would answer one.
         """
         return self.ledger is not None
 
     def seed_of(self, job: Job) -> int:
-        """Return the seed that a job's random numbers follow from: at a deployed site of its secret and the whole job.
+        """Return the seed of a job's random numbers; at a deployed site it depends on a secret and the whole job.
 
-        So nobody else can draw them again, and jobs that differ in a single setting share no number.
+        So nobody else can reproduce them, and jobs that differ in any setting share none.
         """
         return job.random_seed if self.secret is None else seed_for(self.secret, asdict(job))
 
     @property
     def ledger_path(self) -> Path:
-        """Where its ledger is."""
+        """Path of the site's ledger."""
         return self.store.root / "ledger" / f"{self.name}.jsonl" if self.ledger is None else self.ledger
 
     @property
     def device(self) -> str:
-        """Where its jobs compute: on a GPU where its site's settings give them one."""
+        """Device of the site's jobs: a GPU if its settings give it one."""
         return str(device_for(self.gpus))
 
     @property
     def gpus(self) -> float:
+        """Share of a GPU for each job."""
         return self.federation.of(self.name).gpus
 
     @property
     def name(self) -> str:
+        """Name of the site, or `EVERYONE`."""
         return (*self.federation.sites, EVERYONE)[self.place]
 
     def whole(self, partition: int) -> Share:
-        """All of its images. For private methods, whose bound an exact count of a class would break."""
-        held = holdings_here(self.federation, partition, self.data_root, self.store.remember)
-        return everything(held) if self.name == EVERYONE else held.shares[self.place]
+        """Return all images of the site, as private methods need: an exact count of a class would break their bound."""
+        holdings = holdings_here(self.federation, partition, self.data_root, self.store.remember)
+        return everything(holdings) if self.name == EVERYONE else holdings.shares[self.place]
 
     def share(self, partition: int) -> Share:
-        """Its images, without classes that are too small by its policy, counted over its training images."""
-        held = self.whole(partition)
+        """Return the site's images without the classes whose training images are too few by its policy."""
+        whole = self.whole(partition)
         small = self.small(partition)
-        return Share(*[without(images, small) for images in (held.train, held.val, held.held_out)])
+        return Share(*[without(images, small) for images in (whole.train, whole.val, whole.held_out)])
 
     def small(self, partition: int) -> frozenset[int]:
-        """Return the classes that are too small to take part in anything without a privacy bound."""
+        """Return the classes that are too small for anything without a privacy bound."""
         return too_small(self.whole(partition).train, self.policy.least_in_class)
 
     def scored(self, partition: int, split: str) -> ImageSet:
-        """What networks are scored on: a split of its share, without classes that are too small in that split."""
+        """Return a split's images for scoring networks, without classes that are too small in that split."""
         share = self.share(partition)
         images = {"val": share.val, "held_out": share.held_out}[split]
         return without(images, too_small(images, self.policy.min_class_size))
@@ -107,12 +112,16 @@ class SiteContext:
 
 @lru_cache(maxsize=8)
 def _federation(text: str) -> Federation:
-    """Read once a process, not once a message: of a thousand sites it takes longer than what is asked of one."""
+    """Parse a federation once a process: for a thousand sites that takes longer than answering a message."""
     return Federation.model_validate_json(text, strict=False)
 
 
 def read_context(context: Context) -> SiteContext:
-    """The site's own configuration."""
+    """Return the site's context from its own configuration.
+
+    Raises:
+        PlanError: the federation has no such site.
+    """
     own, run = context.node_config, context.run_config
     place = int(str(own["partition-id"]))
     if "federation" in own:
@@ -144,7 +153,7 @@ def read_context(context: Context) -> SiteContext:
 
 
 def _store(own: Mapping[str, Any]) -> Path:
-    """The run's store where this machine sees it, as all do that share a disk; else this machine's own.
+    """Return the run's store if this machine sees it, as all do that share a disk; else the machine's own.
 
     >>> _store({"store": "/no/such/run/work", "store-elsewhere": "/tmp/own"})
     PosixPath('/tmp/own')

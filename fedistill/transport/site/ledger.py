@@ -1,9 +1,9 @@
-"""What a job at a site enters in the site's ledger: what it will spend, before any noise is drawn; and what leaves.
+"""A job's entries in its site's ledger: the budget it spends, before any noise is drawn, and the data that leave.
 
-A real site names its ledger in its own configuration (``ledger="PATH"``): one account, for all who ask and all they ask
-for, and every Release is entered. A simulation's sites have one each in the run's store, for private schemes alone.
-There, schemes, repeats and points of a sweep are alternatives, of which a real site would release one: each is an
-account by itself, so that no result depends on which job came first.
+A real site names its ledger in its own configuration (``ledger="PATH"``): it has one account for all requests, and
+every Release is entered. A simulation's sites have ledgers in the run's store, for private schemes only. There,
+schemes, repeats and points of a sweep are alternatives, of which a real site would release one: each has its own
+account, so that no result depends on the order of jobs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +26,20 @@ from fedistill.release.release import sha256
 from fedistill.transport.site.context import SiteContext
 
 Answers = tuple[Mapping[str, Any], Cost]
-"""What determines noisy answers, and what they cost."""
+"""Everything that determines noisy answers, and their cost."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """One job's part of its site's ledger.
+    """One job's account in its site's ledger.
 
     Args:
-        site: whose; occasion: what for.
-        name: within which budgets add up; empty at a real site.
-        unit: whom a bound would be for.
-        each_apart: several networks are asked for of which a real site would send one: each has an account.
-        charged: keys of what this job has entered.
+        site: whose ledger it is.
+        occasion: recipient, scheme and budgets of the entries.
+        name: of the account within which budgets add up; empty at a real site.
+        unit: of privacy, image or patient.
+        each_apart: whether every network has its own account, as alternatives of which a real site would send one.
+        charged: keys of this job's charges.
     """
 
     site: SiteContext
@@ -50,20 +51,21 @@ class Account:
 
     @property
     def ledger(self) -> Ledger:
+        """The site's ledger."""
         return Ledger(self.site.ledger_path)
 
-    def require(self, asked: Sequence[Answers]) -> None:
-        """Refuse, before any work, answers that the budget does not cover all together.
+    def require(self, answers: Sequence[Answers]) -> None:
+        """Refuse, before any work, answers that the budget does not cover together.
 
         Raises:
             PolicyError: names the rule.
         """
-        if asked:
+        if answers:
             self._require_noise()
-            self.ledger.require([self._charge(about, cost) for about, cost in asked])
+            self.ledger.require([self._charge(about, cost) for about, cost in answers])
 
     def require_room(self, item: str, per_class: int | None, *, bounded: bool) -> None:
-        """Refuse, at a deployed site and before any work, a Release beyond those that its policy lets out in all.
+        """Refuse, at a deployed site and before any work, a Release beyond the total that its policy allows.
 
         Raises:
             PolicyError: names the rule.
@@ -72,7 +74,7 @@ class Account:
             self.ledger.require_room(self._leaving(item, per_class, bounded=bounded))
 
     def charge(self, about: Mapping[str, Any], cost: Cost) -> None:
-        """Enter a cost; noise is drawn when this has returned. See `fedistill.methods.engine.method.Charge`.
+        """Enter a cost, before the noise is drawn. See `fedistill.methods.engine.method.Charge`.
 
         Raises:
             PolicyError: the budget does not cover it, or the noise would protect nobody.
@@ -82,21 +84,21 @@ class Account:
         self.ledger.charge(self.occasion, charge)
         self.charged.append(charge.key)
 
-    def release(self, data: bytes, asked: Sequence[Answers] = (), *, item: str, per_class: int | None) -> None:
-        """Enter a Release file that is about to leave, and the answers that it was made of.
+    def release(self, data: bytes, answers: Sequence[Answers] = (), *, item: str, per_class: int | None) -> None:
+        """Enter a Release file that is about to leave, and the answers in it.
 
         Raises:
-            PolicyError: others have left since there was room for it.
+            PolicyError: other Releases have used up the room meanwhile.
         """
-        leaving = self._leaving(item, per_class, bounded=bool(asked))
-        self._enter(lambda: sha256(data), [key_of(about) for about, _ in asked], leaving)
+        leaving = self._leaving(item, per_class, bounded=bool(answers))
+        self._enter(lambda: sha256(data), [key_of(about) for about, _ in answers], leaving)
 
     def leaves(self, params: Sequence[Tensor]) -> None:
-        """Enter networks that are about to leave: the SHA-256 of their numbers, one tensor after another."""
+        """Enter networks that are about to leave, by the SHA-256 of their concatenated tensors."""
         self._enter(lambda: sha256(b"".join(each.numpy().tobytes() for each in params)), self.charged, None)
 
     def _enter(self, digest: Callable[[], str], keys: Sequence[str], leaving: Leaving | None) -> None:
-        """At a real site everything; in a simulation, which should not wait for its disk, what was paid for."""
+        """Enter data that leave: at a real site all, in a simulation, to spare the disk, only those with charges."""
         if keys or self.site.deployed:
             self.ledger.release(self.occasion, digest(), keys, leaving if self.site.deployed else None)
 
@@ -119,22 +121,22 @@ class Account:
         site = self.site
         if site.deployed and site.policy.limit is not None and site.entropy != "system":
             raise PolicyError(
-                "The site's policy forbids it: noise from a seed that the server knows can be taken off again, "
-                "and keeps to no budget (rule epsilon_max).",
+                "The site's policy forbids it: noise from a seed that the server knows can be subtracted, "
+                "and bounds nothing (rule epsilon_max).",
                 expected='entropy = "system" in the configuration of a site with an epsilon_max',
                 found=f"entropy = {site.entropy!r}",
             )
 
 
-def account_of(job: Job, site: SiteContext, images: ImageSet) -> Account:
-    """The account of a job that makes a Release of these images."""
+def open_job_account(job: Job, site: SiteContext, images: ImageSet) -> Account:
+    """Return the account of a job that makes a Release of these images."""
     about = {name: value for name, value in asdict(job).items() if name not in ("ipcs", "encoding")}
     redraw = f" partition {job.partition}" if job.partition else ""
     label = f"{job.scheme} seed {job.seed}{redraw} {key_of({**about, 'images': images.fingerprint()})[:8]}"
-    return account(site, job.scheme, label, images, ipcs=job.ipcs)
+    return open_account(site, job.scheme, label, images, ipcs=job.ipcs)
 
 
-def account(
+def open_account(
     site: SiteContext,
     scheme: str,
     label: str,
@@ -143,10 +145,6 @@ def account(
     ipcs: tuple[int, ...] = (),
     each_apart: bool = False,
 ) -> Account:
-    """The account of any other work on these images.
-
-    Args:
-        label: what an account of a simulation is called.
-    """
+    """Return the account of other work on these images; ``label`` is its name in a simulation."""
     name = "" if site.deployed else label
     return Account(site, Occasion(site.recipient, scheme, ipcs), name, unit(images), each_apart)

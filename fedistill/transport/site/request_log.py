@@ -1,4 +1,4 @@
-"""What a deployed site's log says of a request: who asked, and for what, whether or not it is then answered."""
+"""Log entries of a deployed site about every request, whether or not it is then answered."""
 
 import json
 from collections.abc import Iterator
@@ -10,18 +10,14 @@ from fedistill.core.events import Event
 from fedistill.core.text import printable
 
 LONGEST_VALUE = 2000
-"""Characters of each value of a request that the log keeps: settings fit, and no request fills a disk."""
+"""Most characters of each logged value: settings fit, and no request fills a disk."""
 MOST_VALUES, MOST_JOBS = 50, 1000
 
 
 def request_events(message: Message, *, run_id: int) -> Iterator[Event]:
-    """Yield the log's lines of a request: the run and node that ask, the kind and every plain value in it; and a line
-    for each job that it lists.
+    """Yield a request's log entry, with run, node, kind and every plain value, and one for each job in it.
 
-    Networks and Releases that came with it are counted, not kept.
-
-    Args:
-        run_id: of the Flower run that the message belongs to.
+    Networks and Releases in the request are counted, not logged. ``run_id`` is the message's Flower run.
     """
     values: dict[str, Any] = {}
     for record_name, record in message.content.items() if message.has_content() else ():
@@ -37,7 +33,7 @@ def request_events(message: Message, *, run_id: int) -> Iterator[Event]:
 
 
 def _jobs(listed: Any, message: Message) -> list[Any]:
-    """Return what a request for Releases lists; what cannot be read is refused where it is read."""
+    """Return the jobs of a request for Releases; the app, not the log, refuses unreadable ones."""
     if listed is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Federated evaluation at a site: networks come, counts of their predictions on its own images go."""
+"""Federated evaluation at a site: score networks on its own images, and return counts."""
 
 from collections.abc import Mapping
 
@@ -12,14 +12,17 @@ from fedistill.training.fit import predict, probabilities, unstack
 from fedistill.training.metrics import Tally, tally
 
 
-def network_for(model: str, width: int, share: Share) -> Network:
-    """A network shaped for the site's images."""
+def build_network(model: str, width: int, share: Share) -> Network:
+    """Return a network shaped for the site's images."""
     x = share.train
     return build(model, channels=x.channels, classes=x.n_classes, size=x.size, width=width)
 
 
-def counts(network: Network, params: Mapping[str, Tensor], split: ImageSet, *, members: int) -> list[Tally]:
-    """A tally for each group of ``members`` networks, whose predictions are averaged, on a split of a site's images."""
+def score_networks(network: Network, params: Mapping[str, Tensor], split: ImageSet, *, members: int) -> list[Tally]:
+    """Return a tally for each group of ``members`` networks, whose predictions are averaged.
+
+    ``params`` are stacked by name with a leading axis over the networks; ``split`` are the site's images.
+    """
     x = split.pixels()
     singles = []
     for one in unstack(tuple(params[name] for name in network.names)):
