@@ -60,8 +60,8 @@ class Hospital:
         become_server(RUN)
         message = Message(content, 1, kind)
         message.metadata.__dict__["_message_id"] = "1"
-        came = attempt(answer, APP, message, self.node, {}, RUN, RecordDict())
-        return came.line if isinstance(came, Failure) else came.reply
+        outcome = attempt(answer, APP, message, self.node, {}, RUN)
+        return outcome.line if isinstance(outcome, Failure) else outcome
 
     def release(self, scheme: str = "dm", **changes: Any) -> Outcome:
         """Return what comes of one job; ``settings`` go over those of `DM`, for its scheme, unless ``bare``."""
