@@ -22,3 +22,10 @@ def test_what_is_asked_for_by_name_is_taken(monkeypatch):
 def test_no_other_precision():
     with pytest.raises(SettingError, match="float16"):
         resolve("float16", width=4)
+
+
+def test_a_gpu_takes_tf32_unless_another_is_named():
+    assert resolve("auto", width=128, device="cuda") == resolve("auto", width=4, device="cuda") == "tf32"
+    for name in ("float32", "tf32", "bfloat16"):
+        assert resolve(name, width=128, device="cuda") == name
+    assert precision.of_training("cuda") == "tf32" and precision.of_training("cpu") == "float32"

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedistill.core.precision import of_training
 from fedistill.core.seeds import spawn
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import RunError
@@ -202,7 +203,7 @@ def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Te
         mechanism.recipe,
         seeds=mechanism.seeds,
         mirror=mechanism.mirror,
-        most=None if task.device != "cpu" else 1,  # on a processor networks take longer together
+        precision=of_training(task.device),
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in found]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.config import Federation, Plan
-from fedistill.core.precision import processor
+from fedistill.core.precision import of_training, processor
 
 PACKAGES = (
     "fedistill", "torch", "flwr", "ray", "numpy", "pandas", "scikit-learn", "medmnist", "flwr-datasets", "safetensors"
@@ -38,7 +38,10 @@ def environment(plan: Plan, data_root: str | None, *, engine: str, workers: int 
         },
         "engine": engine,
         "workers": workers,
-        "precision": {"distillation": _one_or_all([each.precision for each in points]), "training": "float32"},
+        "precision": {
+            "distillation": _one_or_all([each.precision for each in points]),
+            "training": _one_or_all([of_training(_kind(each.gpus)) for each in points]),
+        },
         "device": {
             "distillation": _one_or_all(
                 [{name: _kind(each.federation.of(name).gpus) for name in each.federation.sites} for each in points]
