@@ -1,25 +1,26 @@
-"""One network's steps of SGD in buffers of its own, so that a GPU takes each as one CUDA graph.
+"""SGD of one or a few networks in buffers of their own, so that a GPU takes each step as one CUDA graph.
 
 What `fit`, the training between matching steps, experts and early networks take on a GPU. On a processor the plain
 calls there are as fast; the tests hold both against each other.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fedistill.models import Network, Params, objective
-from fedistill.training.graphs import buffer, repeated
+from fedistill.training.graphs import abreast, buffer, repeated
 
 SHAPES = 4
-"""Shapes of a batch that a network's graphs are kept for."""
+"""Shapes of a batch that graphs are kept for."""
 
 IDLE = 8
-"""Networks' buffers, with their graphs, that are kept for the next training of the same kind."""
+"""Descents, with their graphs, that are kept for the next training of the same kind."""
 
 
 @dataclass(frozen=True)
@@ -34,49 +35,86 @@ class Rule:
 PLAIN = Rule()
 
 
-class Descent:
-    """A network in training.
+class Layout:
+    """Parameters as one vector, which an update takes in one operation, and as views of it.
 
     Args:
-        network: its shape.
-        params: where it begins, on the device to train on.
+        like: the parameters.
+        channels_last: whether kernels of convolutions have their channels last.
+    """
+
+    def __init__(self, like: Params, *, channels_last: bool) -> None:
+        self._shapes = [p.shape for p in like]
+        self._last = [channels_last and p.ndim == 4 for p in like]
+        self.size = sum(p.numel() for p in like)
+
+    def vector(self, params: Sequence[Tensor]) -> Tensor:
+        """Return a new vector (P,) of these parameters."""
+        turned = (p.permute(0, 2, 3, 1) if last else p for p, last in zip(params, self._last, strict=True))
+        return torch.cat([p.reshape(-1) for p in turned])
+
+    def views(self, vector: Tensor) -> Params:
+        """Return the parameters that a vector (P,) holds, sharing its memory."""
+        views = []
+        for part, shape, last in zip(
+            vector.split([s.numel() for s in self._shapes]), self._shapes, self._last, strict=True
+        ):
+            if last:
+                outgoing, incoming, height, width = shape
+                views.append(part.view(outgoing, height, width, incoming).permute(0, 3, 1, 2))
+            else:
+                views.append(part.view(shape))
+        return tuple(views)
+
+
+class Descent:
+    """K networks of one shape in training, each on images of its own; on a GPU they take a step at one time.
+
+    Args:
+        network: their shape.
+        params: where each begins, on the device to train on.
         rule: of the step.
         precision: what its steps are computed in; the weights stay as they are given.
     """
 
-    def __init__(self, network: Network, params: Params, *, rule: Rule = PLAIN, precision: str = "float32") -> None:
+    def __init__(
+        self, network: Network, params: Sequence[Params], *, rule: Rule = PLAIN, precision: str = "float32"
+    ) -> None:
         self._network, self._rule, self._precision = lowered(network, precision), rule, precision
-        self._last = network.channels_last
-        self._device = params[0].device
-        self.weights = tuple(buffer(p, channels_last=self._last).requires_grad_() for p in params)
-        self.loss = torch.zeros((), dtype=params[0].dtype, device=self._device)
-        self._velocity = [torch.zeros_like(w) for w in self.weights] if rule.momentum else []
-        self._origin = [w.detach().clone() for w in self.weights] if rule.proximal else []
-        self._lr, self._set = torch.zeros_like(self.loss), 0.0
+        first = params[0][0]
+        self._device, self._last = first.device, network.channels_last and first.device.type == "cuda"
+        self.layout = Layout(params[0], channels_last=self._last)
+        self.vectors = torch.stack([self.layout.vector(each) for each in params])
+        self.weights = [tuple(w.requires_grad_() for w in self.layout.views(v)) for v in self.vectors]
+        self.loss = torch.zeros(len(params), dtype=first.dtype, device=self._device)
+        self._gradients = torch.zeros_like(self.vectors)
+        self._velocity = torch.zeros_like(self.vectors) if rule.momentum else None
+        self._origin = self.vectors.clone() if rule.proximal else None
+        self._minus_lr, self._lr = torch.zeros((), dtype=first.dtype, device=self._device), 0.0
         self._steps: dict[tuple[torch.Size, torch.Size], tuple[Tensor, Tensor, Callable[[], None]]] = {}
 
-    def restart(self, params: Params) -> None:
+    def restart(self, params: Sequence[Params]) -> None:
         """Begin anew with these parameters."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.weights, params)
-            for kept, now in zip(self._origin, self.weights, strict=False):
-                kept.copy_(now)
-            for each in self._velocity:
-                each.zero_()
+        for vector, each in zip(self.vectors, params, strict=True):
+            vector.copy_(self.layout.vector(each))
+        if self._velocity is not None:
+            self._velocity.zero_()
+        if self._origin is not None:
+            self._origin.copy_(self.vectors)
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> None:
-        """Take one step on images (N, C, H, W) and labels (N,) or (N, L); `loss` is that before the step."""
+        """Take one step on images (K, N, C, H, W) and labels (K, N) or (K, N, L); `loss` (K,) is that before it."""
         images, labels, run = self._for(x, y)
         images.copy_(x)
         labels.copy_(y)
-        if lr != self._set:
-            self._lr.fill_(lr)
-            self._set = lr
+        if lr != self._lr:
+            self._minus_lr.fill_(-lr)
+            self._lr = lr
         run()
 
-    def current(self) -> Params:
-        """Return a copy of the parameters, detached, laid out as PyTorch lays out tensors."""
-        return tuple(w.detach().clone(memory_format=torch.contiguous_format) for w in self.weights)
+    def current(self) -> list[Params]:
+        """Return copies of the parameters, detached, laid out as PyTorch lays out tensors."""
+        return [tuple(w.detach().clone(memory_format=torch.contiguous_format) for w in each) for each in self.weights]
 
     def _for(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Callable[[], None]]:
         """The buffers of batches of this shape, and the step on them."""
@@ -84,40 +122,46 @@ class Descent:
         if shape not in self._steps:
             if len(self._steps) == SHAPES:
                 self._steps.clear()
-            images, labels = buffer(x, channels_last=self._last), buffer(y)
-            run = repeated(
-                lambda: self._step(images, labels),
-                device=self._device,
-                precision=self._precision,
-                changes=[*self.weights, *self._velocity],
+            images = buffer(x.flatten(0, 1), channels_last=self._last).unflatten(0, x.shape[:2])
+            labels = buffer(y)
+            several = abreast(
+                [partial(self._differentiate, k, images[k], labels[k]) for k in range(len(x))], device=self._device
             )
+
+            def body() -> None:
+                several()
+                self._move()
+
+            changes = [self.vectors] if self._velocity is None else [self.vectors, self._velocity]
+            run = repeated(body, device=self._device, precision=self._precision, changes=changes)
             self._steps[shape] = images, labels, run
         return self._steps[shape]
 
-    def _step(self, images: Tensor, labels: Tensor) -> None:
-        weights, rule = list(self.weights), self._rule
-        loss = objective(self._network(self.weights, images), labels)
+    def _differentiate(self, k: int, images: Tensor, labels: Tensor) -> None:
+        """Put one network's loss and gradient in place."""
+        weights = self.weights[k]
+        loss = objective(self._network(weights, images), labels)
         gradients = torch.autograd.grad(loss, weights)
-        with torch.no_grad():
-            self.loss.copy_(loss)
-            if rule.proximal:
-                apart = torch._foreach_sub(weights, self._origin)
-                torch._foreach_add_(gradients, apart, alpha=rule.proximal)
-            if rule.weight_decay:
-                torch._foreach_add_(gradients, weights, alpha=rule.weight_decay)
-            if rule.momentum:
-                torch._foreach_mul_(self._velocity, rule.momentum)
-                torch._foreach_add_(self._velocity, gradients)
-            moved = torch._foreach_mul(self._velocity if rule.momentum else gradients, self._lr)
-            torch._foreach_sub_(weights, moved)
+        self.loss[k].copy_(loss.detach())
+        self._gradients[k].copy_(self.layout.vector(gradients))
+
+    def _move(self) -> None:
+        by, rule = self._gradients, self._rule
+        if self._origin is not None:
+            by.add_(self.vectors - self._origin, alpha=rule.proximal)
+        if rule.weight_decay:
+            by.add_(self.vectors, alpha=rule.weight_decay)
+        if self._velocity is not None:
+            by = self._velocity.mul_(rule.momentum).add_(by)
+        self.vectors.addcmul_(by, self._minus_lr)
 
 
 @contextmanager
-def borrowed(network: Network, params: Params, *, rule: Rule, precision: str) -> Iterator[Descent]:
-    """Give a network's descent from these parameters, with the graphs of an earlier one of the same kind where one is
-    idle: the next of several evaluation networks records nothing.
+def borrowed(network: Network, params: Sequence[Params], *, rule: Rule, precision: str) -> Iterator[Descent]:
+    """Give the descent of networks from these parameters, with the graphs of an earlier one of the same kind where one
+    is idle: the next of several evaluation networks records nothing.
     """
-    key = network, rule, precision, params[0].device, params[0].dtype
+    key = network, len(params), rule, precision, params[0][0].device, params[0][0].dtype
     descent = _idle.pop(key, None)
     if descent is None:
         descent = Descent(network, params, rule=rule, precision=precision)

@@ -9,7 +9,7 @@ from fedistill.core.seeds import generator
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment, graphs
 from fedistill.training.descent import Descent, Rule, borrowed
-from fedistill.training.device import computing_in, full_precision
+from fedistill.training.device import full_precision
 from fedistill.training.recipe import Recipe
 from fedistill.training.schedule import Step, schedule
 
@@ -51,9 +51,9 @@ def fit(
     planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
     if graphs.used_on(device):
         rule = Rule(recipe.momentum, recipe.weight_decay, proximal)
-        with borrowed(network, tuple(begun), rule=rule, precision=precision) as descent:
-            follow(descent, planned, images, labels, recipe, on_step)
-            return descent.current()
+        with borrowed(network, [tuple(begun)], rule=rule, precision=precision) as descent:
+            follow(descent, planned, images[None], labels[None], recipe, on_step)
+            return descent.current()[0]
     weights = [p.clone().requires_grad_() for p in begun]
     velocity = [torch.zeros_like(w) for w in weights]
     with full_precision(device):
@@ -82,14 +82,23 @@ def follow(
     recipe: Recipe,
     on_step: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Take the steps of a schedule by a descent; nothing here waits for a GPU."""
-    steps = recipe.steps_for(len(images))
-    with computing_in("float32", images.device):  # of the augmentation; a graph computes in what it was recorded in
+    """Take the steps of a schedule by a descent of K networks; nothing here waits for a GPU.
+
+    Args:
+        images, labels: with a leading axis: a pool for each network, or one for all.
+    """
+    pools, n = images.shape[:2]
+    steps, device = recipe.steps_for(n), images.device
+    # All pools laid end to end: a network's images are those from its own pool's first on.
+    images, labels = images.flatten(0, 1), labels.flatten(0, 1)
+    first = torch.arange(pools, device=device)[:, None] * n
+    with full_precision(device):  # of the augmentation; a graph computes in what it was recorded in
         for number, step in enumerate(planned):
-            x = images[step.at[0]]
+            at = step.at + first
+            x = images[at]
             if step.draws is not None:
-                x = augment.apply(x, step.draws[0])
-            descent.step(x, labels[step.at[0]], recipe.lr_at(number, steps))
+                x = torch.stack([augment.apply(own, draw) for own, draw in zip(x, step.draws, strict=True)])
+            descent.step(x, labels[at], recipe.lr_at(number, steps))
             if on_step is not None:
                 on_step(number + 1, steps)
 

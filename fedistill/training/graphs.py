@@ -8,9 +8,8 @@ stands in buffers, which the caller fills before and reads after.
 
 import gc
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,11 +65,11 @@ def _recorded(body: Callable[[], None]) -> Callable[[], None]:
             body()
     torch.cuda.current_stream().wait_stream(aside)
     torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
+    pool, graph = _first().pool(), torch.cuda.CUDAGraph()
     collecting = gc.isenabled()
     gc.disable()  # were an older graph freed meanwhile, it would break the recording
     try:
-        with torch.cuda.graph(graph, pool=_pool()):
+        with torch.cuda.graph(graph, pool=pool):
             body()
     finally:
         if collecting:
@@ -79,11 +78,47 @@ def _recorded(body: Callable[[], None]) -> Callable[[], None]:
 
 
 @cache
-def _pool() -> Any:
-    """The memory that all graphs of this process work in. They may share it: none leaves anything there, since their
-    results stand in buffers, and they run one after another.
+def _first() -> torch.cuda.CUDAGraph:
+    """A graph that does nothing much and stays, for the memory that it holds.
+
+    All graphs of this process work in that memory. They may share it: none leaves anything there, since their results
+    stand in buffers, and they run one after another. It is given up with the last graph that holds it.
     """
-    return torch.cuda.graph_pool_handle()
+    some, graph = torch.zeros(1, device="cuda"), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        some + 1
+    return graph
+
+
+def abreast(bodies: Sequence[Callable[[], None]], *, device: torch.device, most: int = 8) -> Callable[[], None]:
+    """Return what does all of these, which do not depend on each other; recorded, a GPU does several at one time.
+
+    A small network's operations are too small to fill a card. As branches of one graph each has its own workspace of
+    cuBLAS: graphs on several streams share the one of the stream they were recorded on, spoil each other's and hang.
+
+    Args:
+        most: at one time.
+    """
+    if device.type != "cuda" or len(bodies) == 1:
+
+        def in_turn() -> None:
+            for body in bodies:
+                body()
+
+        return in_turn
+    streams = [torch.cuda.Stream() for _ in range(min(most, len(bodies)))]
+
+    def together() -> None:
+        here = torch.cuda.current_stream()
+        for stream in streams:
+            stream.wait_stream(here)
+        for number, body in enumerate(bodies):
+            with torch.cuda.stream(streams[number % len(streams)]):
+                body()
+        for stream in streams:
+            here.wait_stream(stream)
+
+    return together
 
 
 def buffer(like: Tensor, *, channels_last: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from fedistill.errors import SettingError
 from fedistill.models import build
-from fedistill.training.ensemble import fit_ensemble
+from fedistill.training.ensemble import at_once, fit_ensemble
 from fedistill.training.fit import fit
 from fedistill.training.recipe import Recipe
 
@@ -72,7 +72,21 @@ def test_steps_are_counted_over_all_networks(buffers):
         mirror=True,
         on_step=lambda step, steps: told.append((step, steps)),
     )
-    assert told == [(step, 6) for step in range(1, 7)]
+    assert told == [(step, 6) for step in ((2, 4, 6) if buffers else range(1, 7))]
+
+
+def test_more_networks_than_a_gpu_takes_at_once_take_turns(monkeypatch):
+    x, y = data(6, pools=5)
+    recipe, seeds, told = Recipe(steps=3, batch=4), (0, 1, 2, 3, 4), []
+    wanted = alone(x, y, recipe, seeds)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
+    made = fit_ensemble(
+        NETWORK, x, y, recipe, seeds=seeds, mirror=True, on_step=lambda step, steps: told.append((step, steps))
+    )
+    assert furthest(made, wanted) < 1e-9
+    assert told == [(step, 15) for step in (4, 8, 12, 13, 14, 15)]  # four networks, then one
+    assert all(p.untyped_storage().nbytes() == p.nbytes for params in made for p in params)  # none drags others along
+    assert at_once(NETWORK, batch=10**9) == 1
 
 
 def test_no_networks_and_wrong_numbers_of_pools():
@@ -107,5 +121,7 @@ def test_on_another_device_nothing_is_waited_for(monkeypatch, buffers, seeds, n)
             made = fit_ensemble(NETWORK, x, y, Recipe(steps=steps, batch=4), seeds=seeds, mirror=True)
         counts.append(watched.count)
         assert {p.device.type for params in made for p in params} == {"meta"}
-    # Of each network the fresh parameters; then positions and augmentation, once for as many steps as are drawn ahead.
-    assert counts == [len(seeds) * (len(NETWORK.names) + handed) for handed in (2, 4)]
+    # Of each network the fresh parameters; then positions and augmentation, once for as many steps as are drawn ahead,
+    # and once for all networks where they train side by side.
+    fresh, trainings = len(seeds) * len(NETWORK.names), 1 if buffers else len(seeds)
+    assert counts == [fresh + trainings * handed for handed in (2, 4)]

@@ -4,6 +4,7 @@ On a processor group after group, as it is written; on a GPU the same calls as o
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,10 +17,13 @@ from fedistill.methods.engine.start import Start, sample
 from fedistill.models import Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
-from fedistill.training.graphs import buffer, repeated
+from fedistill.training.graphs import abreast, buffer, repeated
 
 MEMORY = 8 * 2**30
-"""Bytes that the activations of real images in one piece may take on a GPU."""
+"""Bytes that the activations of all real images that are in the network at one time may take on a GPU."""
+
+MOST = 8
+"""Groups at one time on a GPU."""
 
 KEPT = 5
 """Numbers in memory at the peak for each that a convolution puts out: what the backward pass needs, and gradients."""
@@ -104,10 +108,18 @@ class _Recorded:
         self._x, self._y = buffer(self._real[some], channels_last=last), buffer(self._targets[some])
         self._seen = buffer(first.images.to(self._device), channels_last=last)
         self._labels = buffer(first.labels.to(self._device))
-        self._total, self._by_seen = torch.zeros((), device=self._device), torch.zeros_like(self._seen)
+        self._away, self._by_seen = torch.zeros(len(first.groups), device=self._device), torch.zeros_like(self._seen)
         params = [p.to(self._device) for p in self._net.init(torch.Generator())]
         self.trained = Training(self._net, params, self._precision)
-        self._run = repeated(self._match, device=self._device, precision=self._precision)
+        # Groups at one time: what their real images take in memory.
+        whole = KEPT * 4 * self._net.activations * batch_real
+        self._piece = max(1, min(batch_real, batch_real * MEMORY // whole))
+        several = abreast(
+            [partial(self._match, number) for number in range(len(first.groups))],
+            device=self._device,
+            most=max(1, min(MOST, MEMORY // whole)),
+        )
+        self._run = repeated(several, device=self._device, precision=self._precision)
 
     def begin(self, params: Params) -> None:
         self.trained.restart(params)
@@ -126,20 +138,18 @@ class _Recorded:
         by_images = self._by_seen
         if seen is not shown:
             [by_images] = torch.autograd.grad(seen, shown, self._by_seen)
-        return self._total.clone(), by_images.clone(memory_format=torch.contiguous_format)
+        return self._away.sum(), by_images.clone(memory_format=torch.contiguous_format)
 
-    def _match(self) -> None:
-        params, total = self.trained.params, torch.zeros_like(self._total)
-        piece = max(1, min(self._batch, MEMORY // (KEPT * 4 * self._net.activations)))
-        for number, own in enumerate(self._groups):
-            real = slice(number * self._batch, (number + 1) * self._batch)
-            wanted = real_gradient(
-                self._net, params, self._x[real], self._y[real], micro_batch=piece, precision=self._dtype
-            )
-            away, gradient = match(self._net, params, self._seen[own], self._labels[own], wanted, precision=self._dtype)
-            self._by_seen[own] = gradient
-            total = total + away
-        self._total.copy_(total)
+    def _match(self, number: int) -> None:
+        """Match one group."""
+        params, own = self.trained.params, self._groups[number]
+        real = slice(number * self._batch, (number + 1) * self._batch)
+        wanted = real_gradient(
+            self._net, params, self._x[real], self._y[real], micro_batch=self._piece, precision=self._dtype
+        )
+        away, gradient = match(self._net, params, self._seen[own], self._labels[own], wanted, precision=self._dtype)
+        self._away[number].copy_(away)
+        self._by_seen[own].copy_(gradient)
 
 
 def _augmented(x: Tensor, draws: Sequence[Draw | None]) -> Tensor:

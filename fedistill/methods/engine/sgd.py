@@ -38,8 +38,8 @@ class Training:
         self._net = net
         self._descent = None
         if graphs.used_on(params[0].device):
-            self._descent = Descent(net, tuple(params), precision=precision)
-            self.params: Params = self._descent.weights
+            self._descent = Descent(net, [tuple(params)], precision=precision)
+            self.params: Params = self._descent.weights[0]
         else:
             self.params = fresh(params)
 
@@ -48,14 +48,14 @@ class Training:
         if self._descent is None:
             self.params = fresh(params)
         else:
-            self._descent.restart(tuple(params))
+            self._descent.restart([tuple(params)])
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         """Take one step on this batch and return the loss before it, (); on a GPU the next step overwrites it."""
         if self._descent is None:
             return step(self._net, self.params, x, y, lr)
-        self._descent.step(x, y, lr)
-        return self._descent.loss
+        self._descent.step(x[None], y[None], lr)
+        return self._descent.loss[0]
 
 
 def epochs(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fedistill.methods.engine.unroll import TrajectoryGradient, square_apart
+from fedistill.methods.engine.unroll import TrajectoryGradient
 from fedistill.models import Network, Params, objective
 from fedistill.training.augment import Draw, apply
 from fedistill.training.descent import Descent, lowered
@@ -28,7 +28,7 @@ class RecordedTrajectory:
     def __init__(self, net: Network, precision: str) -> None:
         self._net, self._precision = net, precision
         self._descent: Descent | None = None
-        self._path: list[list[Tensor]] = []
+        self._path: list[Tensor] = []
         self._back: dict[torch.Size, _Back] = {}
 
     def __call__(
@@ -46,20 +46,18 @@ class RecordedTrajectory:
         descent = self._begin(start, len(batches))
         for i, (at, draw) in enumerate(zip(batches, draws, strict=True)):
             x = images[at]
-            descent.step(x if draw is None else apply(x, draw), labels[at], lr)
-            torch._foreach_copy_(self._path[i + 1], [w.detach() for w in descent.weights])
-        end = self._path[len(batches)]
-        scale = square_apart(start, target)
-        loss = square_apart(end, target) / scale
-        for adjoint, p, t in zip(self._adjoint, end, target, strict=True):
-            adjoint.copy_(2 * (p - t) / scale)
-        self._lr.fill_(lr)
+            descent.step((x if draw is None else apply(x, draw))[None], labels[at][None], lr)
+            self._path[i + 1].copy_(descent.vectors[0])
+        end, wanted = self._path[len(batches)], descent.layout.vector(target)
+        scale = (self._path[0] - wanted).square().sum()
+        loss = (end - wanted).square().sum() / scale
+        self._adjoint.copy_(2 * (end - wanted) / scale)
+        self._minus_lr.fill_(-lr)
 
         by_image, by_lr = torch.zeros_like(images), torch.zeros((), dtype=images.dtype, device=images.device)
         for i in reversed(range(len(batches))):
             at, draw = batches[i], draws[i]
-            with torch.no_grad():
-                torch._foreach_copy_(descent.weights, self._path[i])
+            descent.vectors[0].copy_(self._path[i])
             x = images[at].detach().requires_grad_()
             seen = x if draw is None else apply(x, draw)
             back = self._walk(seen.detach(), labels[at])
@@ -72,23 +70,21 @@ class RecordedTrajectory:
     def _begin(self, start: Params, steps: int) -> Descent:
         """The network at the start, with room for the weights after each step."""
         if self._descent is None:
-            self._descent = Descent(self._net, start, precision=self._precision)
-            self._adjoint = [torch.zeros_like(w) for w in self._descent.weights]
-            self._lr = torch.zeros_like(self._descent.loss)
+            self._descent = Descent(self._net, [start], precision=self._precision)
+            self._adjoint = torch.zeros_like(self._descent.vectors[0])
+            self._minus_lr = torch.zeros_like(self._adjoint[0])
         else:
-            self._descent.restart(start)
+            self._descent.restart([start])
         while len(self._path) <= steps:
-            self._path.append([torch.zeros_like(w) for w in self._descent.weights])
-        torch._foreach_copy_(self._path[0], list(start))
+            self._path.append(torch.zeros_like(self._adjoint))
+        self._path[0].copy_(self._descent.vectors[0])
         return self._descent
 
     def _walk(self, x: Tensor, y: Tensor) -> "_Back":
         """The graph over a step of this many images, with these in its buffers."""
         assert self._descent is not None
         if x.shape not in self._back:
-            self._back[x.shape] = _Back(
-                self._net, self._precision, self._descent.weights, self._adjoint, self._lr, x, y
-            )
+            self._back[x.shape] = _Back(self._net, self._precision, self._descent, self._adjoint, self._minus_lr, x, y)
         back = self._back[x.shape]
         back.x.copy_(x)
         back.y.copy_(y)
@@ -104,24 +100,24 @@ class _Back:
         self,
         net: Network,
         precision: str,
-        weights: Params,
-        adjoint: list[Tensor],
-        lr: Tensor,
+        descent: Descent,
+        adjoint: Tensor,
+        minus_lr: Tensor,
         x: Tensor,
         y: Tensor,
     ) -> None:
-        self._net, self._weights, self._adjoint, self._lr = lowered(net, precision), weights, adjoint, lr
+        self._net, self._descent, self._adjoint, self._minus_lr = lowered(net, precision), descent, adjoint, minus_lr
         self.x, self.y = buffer(x, channels_last=net.channels_last), buffer(y)
-        self.by_x, self.s = torch.zeros_like(self.x), torch.zeros_like(lr)
-        self.run: Callable[[], None] = repeated(self._body, device=x.device, precision=precision, changes=adjoint)
+        self.by_x, self.s = torch.zeros_like(self.x), torch.zeros_like(minus_lr)
+        self.run: Callable[[], None] = repeated(self._body, device=x.device, precision=precision, changes=[adjoint])
 
     def _body(self) -> None:
-        params = tuple(w.detach().requires_grad_() for w in self._weights)
+        params = tuple(w.detach().requires_grad_() for w in self._descent.weights[0])
         x = self.x.detach().requires_grad_()
         loss = objective(self._net(params, x), self.y)
         grads = torch.autograd.grad(loss, params, create_graph=True, materialize_grads=True)
-        s = torch.stack([(g * a).sum() for g, a in zip(grads, self._adjoint, strict=True)]).sum()
+        s = self._descent.layout.vector(grads) @ self._adjoint
         by_x, *by_params = torch.autograd.grad(s, [x, *params], materialize_grads=True)
         self.by_x.copy_(by_x)
         self.s.copy_(s.detach())
-        torch._foreach_sub_(self._adjoint, torch._foreach_mul(by_params, self._lr))
+        self._adjoint.addcmul_(self._descent.layout.vector(by_params), self._minus_lr)
