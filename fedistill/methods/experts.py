@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from fedistill.methods.engine.method import Task, Tensors
 from fedistill.methods.mtt_settings import MTTSettings
 from fedistill.training import augment
 from fedistill.training.device import computing_in
+from fedistill.training.schedule import Step, ahead
 
 VERSION = 2
 
@@ -53,17 +55,15 @@ def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
     trained = sgd.Training(net, [p.to(device) for p in net.init(generator)], task.computes_in)
     steps, batch = epoch_shape(len(x), settings)
     snapshots = [sgd.flatten(trained.params).cpu()]
-    order = _endless(len(x), batch, generator)
+    planned = ahead(_steps(task, len(x), batch, generator, augmented=settings.augment), device)
     epochs = settings.max_start_epoch + settings.expert_epochs
     with computing_in(task.computes_in, device):
         while len(snapshots) < epochs:
-            for _ in range(steps):
-                at = next(order).to(device, non_blocking=True)
-                part = x[at]
-                if settings.augment:
-                    draw = augment.draw(generator, batch, size=task.images.size, mirror=task.images.mirror)
-                    part = augment.apply(part, draw)
-                loss = trained.step(part, y[at], settings.lr_teacher)
+            for step in islice(planned, steps):
+                part = x[step.at[0]]
+                if step.draws is not None:
+                    part = augment.apply(part, step.draws[0])
+                loss = trained.step(part, y[step.at[0]], settings.lr_teacher)
             snapshots.append(sgd.flatten(trained.params).cpu())
             # A sign of life: a large site's expert takes long.
             message = f"expert {index + 1}, epoch {len(snapshots)}/{epochs}"
@@ -72,6 +72,13 @@ def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
                 {"stage": "mtt experts", "step": index, "steps": settings.experts, "message": message, **about}
             )
     return sgd.finite(torch.stack(snapshots), "mtt's experts", f"lr_teacher = {settings.lr_teacher}")
+
+
+def _steps(task: Task, n: int, batch: int, generator: torch.Generator, *, augmented: bool) -> Iterator[Step]:
+    """One expert's steps without end."""
+    size, mirror = task.images.size, task.images.mirror
+    for at in _endless(n, batch, generator):
+        yield Step(at[None], [augment.draw(generator, batch, size=size, mirror=mirror)] if augmented else None)
 
 
 def _endless(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedistill.models import fused
+from fedistill.models.convolution import convolution
 from fedistill.models.network import Params
 from fedistill.models.parts import Listed, Part, instance_norm, layer, norm
 
@@ -82,7 +83,7 @@ class ConvNet(Listed):
             height, width = (side + 2 * (padding - 1) for side in x.shape[2:])
             if fused.available(x, height, width):
                 x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-                x = fused.norm_relu_pool(F.conv2d(x, weight, padding=padding), bias, gain, shift)
+                x = fused.norm_relu_pool(convolution(x, weight, padding), bias, gain, shift)
             else:
                 x = F.conv2d(x, weight, bias, padding=padding)
                 x = halve(F.relu(instance_norm(x, gain, shift)))

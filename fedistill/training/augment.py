@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedistill.errors import SettingError
+from fedistill.training import graphs, sampling
 
 OPERATIONS = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 
@@ -105,8 +106,8 @@ def apply(x: Tensor, drawn: Draw) -> Tensor:
         cos, sin = values[:, 0].cos(), values[:, 0].sin()
         rows = [cos, -sin, zero], [sin, cos, zero]
     theta = torch.stack([torch.stack(row, 1) for row in rows], 1).expand(len(x), 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    # A GPU's own backward pass would not give the same bits again.
+    return sampling.affine_sample(x, theta) if graphs.used_on(x.device) else sampling.forward(x, theta)
 
 
 def _hole(size: int) -> int:

@@ -5,7 +5,7 @@ import torch
 
 from fedistill.models import build, objective
 from fedistill.training import descent as subject
-from fedistill.training.descent import Descent, Layout, Rule, borrowed, lowered
+from fedistill.training.descent import ALIGNED, Descent, Layout, Rule, borrowed, lowered
 from fedistill.training.fit import fit
 from fedistill.training.recipe import Recipe
 
@@ -112,7 +112,10 @@ def test_a_vector_holds_the_parameters(channels_last):
     layout = Layout(params, channels_last=channels_last)
     vector = layout.vector(params)
     views = layout.views(vector)
-    assert vector.shape == (layout.size,) and all(torch.equal(a, b) for a, b in zip(views, params, strict=True))
+    assert vector.shape == (layout.size,) and layout.size % ALIGNED == 0
+    assert all(v.storage_offset() % ALIGNED == 0 for v in views)
+    assert vector.abs().sum() == pytest.approx(float(sum(p.abs().sum() for p in params)), rel=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(views, params, strict=True))
     vector.zero_()
     assert not any(v.any() for v in views)
     assert views[0].is_contiguous(memory_format=torch.channels_last) == channels_last

@@ -3,7 +3,7 @@
 On a processor group after group, as it is written; on a GPU the same calls as one CUDA graph for all groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from fedistill.methods.engine.matching import match, real_gradient
 from fedistill.methods.engine.method import Task
 from fedistill.methods.engine.sgd import Training
 from fedistill.methods.engine.start import Start, sample
-from fedistill.models import Params
+from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
 from fedistill.training.graphs import abreast, buffer, repeated
@@ -58,7 +58,7 @@ def matching_of(task: Task, first: Start, *, batch_real: int, micro_batch: int) 
         micro_batch: of these in one piece, on a processor.
     """
     if graphs.used_on(task.device):
-        return _Recorded(task, first, batch_real)
+        return _InOneGraph(task, first, batch_real)
     return _OneByOne(task, first, batch_real, micro_batch)
 
 
@@ -92,34 +92,15 @@ class _OneByOne:
         return total, gradient
 
 
-class _Recorded:
-    """The form that GPUs take. A group with fewer images than a batch is filled up by taking them again.
-
-    Augmentations differ from call to call: they are applied before, and walked back through after the graph.
-    """
+class _InOneGraph:
+    """The form that GPUs take. A group with fewer images than a batch is filled up by taking them again."""
 
     def __init__(self, task: Task, first: Start, batch_real: int) -> None:
-        self._net, self._dtype, self._precision = task.network(), task.dtype, task.computes_in
-        self._held, self._groups, self._batch = first.held, first.groups, batch_real
-        self._device = torch.device(task.device)
-        self._real, self._targets = task.images.pixels().to(self._device), task.images.targets().to(self._device)
-        some = torch.cat(first.held)[:1].repeat(len(first.held) * batch_real).to(self._device)
-        last = self._net.channels_last
-        self._x, self._y = buffer(self._real[some], channels_last=last), buffer(self._targets[some])
-        self._seen = buffer(first.images.to(self._device), channels_last=last)
-        self._labels = buffer(first.labels.to(self._device))
-        self._away, self._by_seen = torch.zeros(len(first.groups), device=self._device), torch.zeros_like(self._seen)
-        params = [p.to(self._device) for p in self._net.init(torch.Generator())]
-        self.trained = Training(self._net, params, self._precision)
-        # Groups at one time: what their real images take in memory.
-        whole = KEPT * 4 * self._net.activations * batch_real
-        self._piece = max(1, min(batch_real, batch_real * MEMORY // whole))
-        several = abreast(
-            [partial(self._match, number) for number in range(len(first.groups))],
-            device=self._device,
-            most=max(1, min(MOST, MEMORY // whole)),
-        )
-        self._run = repeated(several, device=self._device, precision=self._precision)
+        self._net, self._dtype = task.network(), task.dtype
+        self._held, self._batch = first.held, batch_real
+        params = [p.to(task.device) for p in self._net.init(torch.Generator())]
+        self.trained = Training(self._net, params, task.computes_in)
+        self._groups = RecordedGroups(task, first, batch_real, self._match)
 
     def begin(self, params: Params) -> None:
         self.trained.restart(params)
@@ -127,7 +108,63 @@ class _Recorded:
     def gradient(
         self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        at = torch.cat([sample(at, self._batch, generator) for at in self._held]).to(self._device)
+        batches = [sample(at, self._batch, generator) for at in self._held]
+        return self._groups.gradient(images, labels, batches, draws)
+
+    def _match(self, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        params = self.trained.params
+        piece = max(1, min(len(x), MEMORY // bytes_of(self._net, 1)))
+        wanted = real_gradient(self._net, params, x, y, micro_batch=piece, precision=self._dtype)
+        return match(self._net, params, images, labels, wanted, precision=self._dtype)
+
+
+class RecordedGroups:
+    """Each group's distance and its gradient, all of them as one CUDA graph, several at one time.
+
+    Augmentations differ from call to call: they are applied before, and walked back through after the graph.
+
+    Args:
+        task: gives the real images, device and precision.
+        first: the groups.
+        batch_real: real images of a group in a batch.
+        match: ``match(x, y, images, labels)`` of one group's real and synthetic images gives the distance (), and its
+            gradient in the synthetic ones. What else it reads stands in buffers.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        first: Start,
+        batch_real: int,
+        match: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
+        device, net = torch.device(task.device), task.network()
+        self._device, self._slices, self._batch, self._match = device, first.groups, batch_real, match
+        self._real, self._targets = task.images.pixels().to(device), task.images.targets().to(device)
+        some = torch.cat(first.held)[:1].repeat(len(first.held) * batch_real).to(device)
+        last = net.channels_last
+        self._x, self._y = buffer(self._real[some], channels_last=last), buffer(self._targets[some])
+        self._seen = buffer(first.images.to(device), channels_last=last)
+        self._labels = buffer(first.labels.to(device))
+        self._away, self._by_seen = torch.zeros(len(first.groups), device=device), torch.zeros_like(self._seen)
+        several = abreast(
+            [partial(self._one, number) for number in range(len(first.groups))],
+            device=device,
+            most=max(1, min(MOST, MEMORY // bytes_of(net, batch_real))),
+        )
+        self._run = repeated(several, device=device, precision=task.computes_in)
+
+    def gradient(
+        self, images: Tensor, labels: Tensor, batches: Sequence[Tensor], draws: Sequence[Draw | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of the distances (), and its gradient in the images (N, C, H, W).
+
+        Args:
+            images, labels: the synthetic ones, group after group.
+            batches: positions of each group's real images, `batch_real` of them.
+            draws: the augmentation of each group's real and synthetic images, or None.
+        """
+        at = torch.cat(list(batches)).to(self._device)
         self._x.copy_(_augmented(self._real[at], draws))
         self._y.copy_(self._targets[at])
         shown = images.detach().requires_grad_()
@@ -140,16 +177,16 @@ class _Recorded:
             [by_images] = torch.autograd.grad(seen, shown, self._by_seen)
         return self._away.sum(), by_images.clone(memory_format=torch.contiguous_format)
 
-    def _match(self, number: int) -> None:
-        """Match one group."""
-        params, own = self.trained.params, self._groups[number]
-        real = slice(number * self._batch, (number + 1) * self._batch)
-        wanted = real_gradient(
-            self._net, params, self._x[real], self._y[real], micro_batch=self._piece, precision=self._dtype
-        )
-        away, gradient = match(self._net, params, self._seen[own], self._labels[own], wanted, precision=self._dtype)
+    def _one(self, number: int) -> None:
+        own, real = self._slices[number], slice(number * self._batch, (number + 1) * self._batch)
+        away, gradient = self._match(self._x[real], self._y[real], self._seen[own], self._labels[own])
         self._away[number].copy_(away)
         self._by_seen[own].copy_(gradient)
+
+
+def bytes_of(net: Network, images: int) -> int:
+    """Return the bytes that so many images in a network take at the peak."""
+    return KEPT * 4 * net.activations * images
 
 
 def _augmented(x: Tensor, draws: Sequence[Draw | None]) -> Tensor:
