@@ -19,18 +19,21 @@ from benchmarks.plain import fit as plain_fit
 from benchmarks.plain import mtt as plain_mtt
 from benchmarks.plain.convnet import ConvNet
 from benchmarks.plain.epoch import train_epoch
+from fedistill.core import seeds
 from fedistill.data.imageset import ImageSet
-from fedistill.methods import Task
+from fedistill.methods import SyntheticSet, Task
 from fedistill.methods.dc import DCSettings, dc
 from fedistill.methods.dm import DMSettings, dm
 from fedistill.methods.engine import sgd
+from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.matching import matched, real_gradient
+from fedistill.methods.engine.start import start
 from fedistill.methods.engine.unroll import trajectory_gradient
 from fedistill.methods.engine.unroll_recorded import RecordedTrajectory
 from fedistill.methods.experts import train
 from fedistill.methods.mtt_settings import MTTSettings
 from fedistill.models import Network, Params, build
-from fedistill.training import graphs
+from fedistill.training import augment, graphs
 from fedistill.training.device import computing_in
 from fedistill.training.ensemble import fit_ensemble
 from fedistill.training.graphs import buffer, repeated
@@ -124,19 +127,25 @@ class Made:
 # --- FeDistill's -----------------------------------------------------------------------------------------------------
 
 
-def dc_iterations(site: Site, n: int) -> Made:
-    """Iterations of DC by the published schedule."""
+def dc_iterations(site: Site, n: int, method: Callable[[Task, DCSettings], SyntheticSet] = dc) -> Made:
+    """Iterations of DC, or DSA, by the published schedule."""
     sizes, ends = site.sizes, [site.done()]
     task = site.task(sizes.ipc, lambda event: ends.append(site.done()) if "step" in event else None)
     settings = DCSettings(iterations=n, outer=sizes.outer, inner=sizes.inner, batch_real=sizes.batch_real)
-    return Made([dc(task, settings).images], np.diff(ends).tolist())
+    return Made([_moved(method(task, settings), task, method.__name__, settings)], np.diff(ends).tolist())
 
 
 def dm_iterations(site: Site, n: int) -> Made:
     """Iterations of DM, as published but from noise."""
     ends = [site.done()]
     task = site.task(site.sizes.ipc, lambda event: ends.append(site.done()) if "step" in event else None)
-    return Made([dm(task, DMSettings(iterations=n, batch_real=site.sizes.batch_real)).images], np.diff(ends).tolist())
+    settings = DMSettings(iterations=n, batch_real=site.sizes.batch_real)
+    return Made([_moved(dm(task, settings), task, "dm", settings)], np.diff(ends).tolist())
+
+
+def _moved(made: SyntheticSet, task: Task, name: str, settings: ClusterSettings) -> Tensor:
+    """How far the images moved from the noise they began with, which would hide what moved them."""
+    return made.images - start(task, "noise", seeds.generator(task.seed, name, task.ipc, "start"), settings).images
 
 
 def steps(site: Site, batch: int, n: int) -> Made:
@@ -146,10 +155,10 @@ def steps(site: Site, batch: int, n: int) -> Made:
     seconds = []
     with computing_in(site.precision, site.device):
         for size in (1, n, n, n):
-            start = site.done()
+            begin = site.done()
             for _ in range(size):
                 trained.step(x, y, 0.01)
-            seconds.append((site.done() - start) / size)
+            seconds.append((site.done() - begin) / size)
     return Made([p.detach().cpu() for p in trained.params], seconds)
 
 
@@ -171,14 +180,14 @@ def real_gradients(site: Site, n: int) -> Made:
     seconds = []
     with computing_in(site.precision, site.device):
         for size in (1, n, n, n):
-            start = site.done()
+            begin = site.done()
             for _ in range(size):
                 run()
-            seconds.append((site.done() - start) / size)
+            seconds.append((site.done() - begin) / size)
     return Made([w.cpu() for kept in out for w in kept], seconds)
 
 
-def expert(site: Site, epochs: int, *, augment: bool) -> Made:
+def expert(site: Site, epochs: int, *, augmented: bool) -> Made:
     """An expert's epochs; the first pays for its graph, and for handing over the images."""
     ends = [site.done()]
     task = site.task(None, lambda event: ends.append(site.done()))
@@ -188,7 +197,7 @@ def expert(site: Site, epochs: int, *, augment: bool) -> Made:
         max_start_epoch=epochs,
         syn_steps=1,
         batch_expert=site.sizes.batch_expert,
-        augment=augment,
+        augment=augmented,
     )
     return Made([train(task, settings, 0)], np.diff(ends).tolist())
 
@@ -198,19 +207,20 @@ def evaluation(site: Site) -> Made:
     sizes = site.sizes
     x, y = site.batch(sizes.ipc * sizes.classes)
     recipe = Recipe("native", lr=0.01, steps=sizes.fit_steps, batch=256, augment=False)
-    start = site.done()
+    begin = site.done()
     made = fit_ensemble(site.network, x, y, recipe, seeds=range(sizes.networks), mirror=True, precision=site.precision)
-    seconds = (site.done() - start) / sizes.networks
+    seconds = (site.done() - begin) / sizes.networks
     return Made([p.cpu() for params in made for p in params], [seconds])
 
 
-def mtt_iterations(site: Site, unroll: int, n: int) -> Made:
+def mtt_iterations(site: Site, unroll: int, n: int, *, augmented: bool = False) -> Made:
     """Gradients of MTT's loss through so many steps on all synthetic images."""
-    sizes, start = site.sizes, site.params()
+    sizes, weights = site.sizes, site.params()
     g = torch.Generator().manual_seed(1)
-    target = tuple(p + 0.02 * torch.randn(p.shape, generator=g).to(site.device) for p in start)
+    target = tuple(p + 0.02 * torch.randn(p.shape, generator=g).to(site.device) for p in weights)
     images, labels = site.batch(sizes.ipc * sizes.classes)
-    given = {"batches": [torch.arange(len(images), device=site.device)] * unroll, "draws": [None] * unroll}
+    draws = [augment.draw(g, len(images), size=sizes.side, mirror=True) if augmented else None for _ in range(unroll)]
+    given = {"batches": [torch.arange(len(images), device=site.device)] * unroll, "draws": draws}
     recorded = graphs.used_on(site.device)
     gradient = RecordedTrajectory(site.network, site.precision) if recorded else None
     seconds = []
@@ -218,9 +228,9 @@ def mtt_iterations(site: Site, unroll: int, n: int) -> Made:
         for _ in range(n):
             begin = site.done()
             if gradient is None:
-                found = trajectory_gradient(site.network, start, target, images, labels, 0.01, **given)
+                found = trajectory_gradient(site.network, weights, target, images, labels, 0.01, **given)
             else:
-                found = gradient(start, target, images, labels, 0.01, **given)
+                found = gradient(weights, target, images, labels, 0.01, **given)
             seconds.append(site.done() - begin)
     return Made([each.cpu() for each in (found.loss, found.images, found.lr)], seconds)
 
@@ -276,15 +286,15 @@ def plain_evaluation(site: Site) -> list[float]:
 
 
 def plain_mtt_iterations(site: Site, unroll: int, n: int) -> list[float]:
-    net, start = module(site), site.params()
-    target = tuple(p + 0.02 * torch.randn_like(p) for p in start)
+    net, weights = module(site), site.params()
+    target = tuple(p + 0.02 * torch.randn_like(p) for p in weights)
     images, labels = site.batch(site.sizes.ipc * site.sizes.classes)
     images.requires_grad_()
     lr = torch.tensor(0.01, device=site.device, requires_grad=True)
     optimizers = [torch.optim.SGD([images], lr=1e-3, momentum=0.5), torch.optim.SGD([lr], lr=1e-9, momentum=0.5)]
     order = [torch.arange(len(images), device=site.device)] * unroll
     return _timed(
-        site, lambda: plain_mtt.iteration(net, start, target, images, labels, lr, order, optimizers), 1, repeats=n
+        site, lambda: plain_mtt.iteration(net, weights, target, images, labels, lr, order, optimizers), 1, repeats=n
     )
 
 
@@ -292,7 +302,7 @@ def _timed(site: Site, work: Callable[[], object], units: int, repeats: int = 4)
     """Seconds of a unit, call by call; the first call pays for what is done once."""
     seconds = []
     for _ in range(repeats):
-        start = site.done()
+        begin = site.done()
         work()
-        seconds.append((site.done() - start) / units)
+        seconds.append((site.done() - begin) / units)
     return seconds
