@@ -1,8 +1,9 @@
 """Fitting several networks, each with a seed of its own and its own order of the images.
 
 On a processor one after another; on a GPU a few at one time, as branches of one graph. One H200, width 128, TF32, 90
-images a step, milliseconds a step of each network: one after another 1.35 as graphs of PyTorch's operations and 0.47
-with fused kernels, 0.38 two at a time, 0.35 four, 0.34 eight. Stacked as groups of one convolution they are slower.
+images a step, milliseconds a step of each network: one after another 1.35 as graphs of PyTorch's operations, 0.46 as
+graphs with fused kernels; of these two at a time 0.37, four 0.34, eight 0.33. (On 256 images 1.01, 0.84, 0.82 four.)
+Stacked as groups of one convolution they are slower than one after another.
 """
 
 from collections.abc import Callable, Sequence

@@ -97,7 +97,7 @@ def follow(
             at = step.at + first
             x = images[at]
             if step.draws is not None:
-                x = torch.stack([augment.apply(own, draw) for own, draw in zip(x, step.draws, strict=True)])
+                x = augment.apply_each(x.flatten(0, 1), step.draws).view_as(x)
             descent.step(x, labels[at], recipe.lr_at(number, steps))
             if on_step is not None:
                 on_step(number + 1, steps)

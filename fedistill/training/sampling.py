@@ -57,13 +57,14 @@ def _collected(dy: Tensor, theta: Tensor) -> Tensor:
     first = (_times(inverse, pixels - centre - shift) + centre).floor() - (REACH - 1)  # (N, 2, side^2)
     flat, total = dy.flatten(2), torch.zeros_like(dy).flatten(2)
     for down in range(2 * REACH):
-        for right in range(2 * REACH):
-            x, y = first[:, 0] + right, first[:, 1] + down
-            source = _times(linear, torch.stack([x, y], 1) - centre) + centre + shift
-            share = (1 - (source - pixels).abs()).clamp_min(0).prod(1)  # (N, side^2)
-            inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
-            place = (y.clamp(0, side - 1) * side + x.clamp(0, side - 1)).long()[:, None].expand(-1, c, -1)
-            total = total + flat.gather(2, place) * (share * inside)[:, None]
+        x = (first[:, :1] + along[: 2 * REACH, None]).transpose(1, 2)  # (N, side^2, 4): a row of output pixels
+        y = (first[:, 1, :, None] + down).expand_as(x)
+        source = _times(linear, torch.stack([x, y], 1).flatten(2) - centre) + centre + shift
+        share = (1 - (source.view(n, 2, -1, 2 * REACH) - pixels[:, :, None]).abs()).clamp_min(0).prod(1)
+        inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
+        place = (y.clamp(0, side - 1) * side + x.clamp(0, side - 1)).long().flatten(1)[:, None].expand(-1, c, -1)
+        shares = flat.gather(2, place).view(n, c, -1, 2 * REACH) * (share * inside)[:, None]
+        total = total + shares.sum(3)
     return total.view(n, c, side, side)
 
 

@@ -162,13 +162,14 @@ class RecordedGroups:
         Args:
             images, labels: the synthetic ones, group after group.
             batches: positions of each group's real images, `batch_real` of them.
-            draws: the augmentation of each group's real and synthetic images, or None.
+            draws: the augmentation of each group's real and synthetic images; or None of each.
         """
         at = torch.cat(list(batches)).to(self._device)
-        self._x.copy_(_augmented(self._real[at], draws))
+        drawn = [draw for draw in draws if draw is not None]
+        real, shown = self._real[at], images.detach().requires_grad_()
+        self._x.copy_(augment.apply_each(real, drawn) if drawn else real)
         self._y.copy_(self._targets[at])
-        shown = images.detach().requires_grad_()
-        seen = _augmented(shown, draws)
+        seen = augment.apply_each(shown, drawn) if drawn else shown
         self._seen.copy_(seen.detach())
         self._labels.copy_(labels)
         self._run()
@@ -187,11 +188,3 @@ class RecordedGroups:
 def bytes_of(net: Network, images: int) -> int:
     """Return the bytes that so many images in a network take at the peak."""
     return KEPT * 4 * net.activations * images
-
-
-def _augmented(x: Tensor, draws: Sequence[Draw | None]) -> Tensor:
-    """Images (G x N, C, H, W), each group's through its own draw; x itself where there is none."""
-    if all(draw is None for draw in draws):
-        return x
-    groups = x.split(len(x) // len(draws))
-    return torch.cat([g if draw is None else augment.apply(g, draw) for g, draw in zip(groups, draws, strict=True)])
