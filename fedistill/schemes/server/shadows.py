@@ -237,7 +237,7 @@ def train_shadow_networks(
         recipe,
         seeds=seeds,
         mirror=mirror,
-        most=None if task.device != "cpu" else 1,  # on a CPU, training them together is slower
+        precision=of_training(task.device),
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in trained]
