@@ -1,11 +1,12 @@
 """The two Flower apps, which `flwr run .` starts, and one call that runs a simulation."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedistill.config import Simulation, load_plan
+from fedistill.core.events import OnEvent, ignore
 from fedistill.errors import PlanError
 from fedistill.report.html.page import write_report
 from fedistill.study import Finished, run, run_on
@@ -57,7 +58,7 @@ def run_simulation(
     cache: str | Path | None = None,
     fresh: bool = False,
     workers: int | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> "pd.DataFrame":
     """Run a simulation, or all points of its sweep, and return the rows of its results.csv.
 

@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fedistill.core.events import OnEvent
 from fedistill.core.files import require_folder, require_new_file, write_atomic
 from fedistill.core.precision import resolve
 from fedistill.core.store import KeptCheckpoints, Store
@@ -32,7 +33,7 @@ def distill_to_file(
     precision: str,
     device: str,
     encoding: str,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: OnEvent,
 ) -> str:
     """Distil a training split, write the Release, and return a one-line summary.
 

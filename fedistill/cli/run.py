@@ -1,6 +1,7 @@
 """Commands that compute: run, distill, audit, predict."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +131,7 @@ def distill(
             precision=precision,
             device=device,
             encoding=encoding,
-            on_event=lambda event: progress({**event, "job": f"{method} ipc {ipc}", "site": "site"}),
+            on_event=lambda event: progress(replace(event, job=f"{method} ipc {ipc}", site="site")),
         )
     options.console.print(written, markup=False)
 

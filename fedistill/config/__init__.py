@@ -3,7 +3,7 @@
 from fedistill.config.audit import Audit
 from fedistill.config.audit_plan import audited_plan
 from fedistill.config.federation import Federation, Site
-from fedistill.config.holdings import Holdings, Share, everything, holdings, holdings_here, test_set, test_sets, val_set
+from fedistill.config.holdings import Holdings, Share, everything, holdings, holdings_here, test_sets, val_set
 from fedistill.config.jobs import Job, job
 from fedistill.config.load import load_federation, load_plan, load_simulation
 from fedistill.config.simulation import CommonRecipe, Simulation
@@ -28,7 +28,6 @@ __all__ = [
     "load_federation",
     "load_plan",
     "load_simulation",
-    "test_set",
     "test_sets",
     "val_set",
 ]

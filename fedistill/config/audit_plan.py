@@ -8,8 +8,8 @@ from fedistill.config.find import find, names, read_toml
 from fedistill.config.literals import written
 from fedistill.config.load import plan_from
 from fedistill.config.sweep import Plan, listed
+from fedistill.data import parse_source
 from fedistill.data.facts import FACTS
-from fedistill.data.sources.phantom import PREFIX
 from fedistill.errors import PlanError, nearest
 
 METHODS = ("dc",)
@@ -57,7 +57,7 @@ def audited_plan(
 
 def _content(name: str) -> tuple[dict[str, Any], Path]:
     """What a simulation's file says, or would say for a data set; and the file."""
-    if name in FACTS or name.startswith(PREFIX) or name.endswith(".npz"):
+    if parse_source(name).known:
         return _of_dataset(name), Path.cwd() / f"audit of {Path(name).name}"
     try:
         path = find("simulations", name)
@@ -73,10 +73,9 @@ def _content(name: str) -> tuple[dict[str, Any], Path]:
 
 def _of_dataset(name: str) -> dict[str, Any]:
     """Two hospitals that halve a data set, by the recipe of the simulation `privacy`."""
-    words = name.replace(PREFIX, "phantom-") if name.startswith(PREFIX) else Path(name).stem
     federation = {"name": "two", "dataset": name, "partition": {"by": "iid", "seed": 0}, "sites": ["north", "south"]}
     return {
-        "name": f"audit-{words}",
+        "name": f"audit-{parse_source(name).slug}",
         "federation": federation | {"policy": {"allow_real_images": True, "allow_weights": True, "start": "real"}},
         "networks": 3,
         "width": 32,

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from fedistill.config.base import Frozen
+from fedistill.data import parse_source
 from fedistill.data.combine import LabelSpace, label_space, parts_of
 from fedistill.errors import DataError, nearest
 
@@ -28,7 +29,7 @@ class Combine(Frozen):
 
     @model_validator(mode="after")
     def _possible(self) -> "Combine":
-        if not any(".npz" in entry for entry in self.classes):  # a hospital's own file is looked into with its data
+        if all(parse_source(name).path is None for name in self.sets()):  # a user's own file is read with its data
             try:
                 self.space()
             except DataError as error:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.config.federation import Federation
-from fedistill.data import to_phantom
+from fedistill.data import parse_source, to_phantom
 from fedistill.data.combine import with_set
-from fedistill.data.sources.phantom import PREFIX
 
 Change = Callable[[str], str]
 """One data set's name to another's."""
@@ -17,18 +16,9 @@ def from_folder(folder: Path) -> Change:
     """Paths inside a TOML are relative to it."""
 
     def change(dataset: str) -> str:
-        return str((folder / Path(dataset).expanduser()).resolve()) if dataset.endswith(".npz") else dataset
+        return parse_source(dataset).moved(folder).name
 
     return change
-
-
-def phantom_for(dataset: str) -> str:
-    """The phantom in the place of a data set; a phantom is its own.
-
-    Raises:
-        DataError: a file by path has none.
-    """
-    return dataset if dataset.startswith(PREFIX) else to_phantom(dataset)
 
 
 def renamed(content: Any, change: Change, key: str = "") -> Any:
@@ -36,9 +26,9 @@ def renamed(content: Any, change: Change, key: str = "") -> Any:
 
     What is not as it should be stays as it is, for whoever checks the table to say so.
 
-    >>> renamed({"dataset": "bloodmnist", "site": {"a": {"dataset": "octmnist"}}}, phantom_for)
+    >>> renamed({"dataset": "bloodmnist", "site": {"a": {"dataset": "octmnist"}}}, to_phantom)
     {'dataset': 'phantom:blood', 'site': {'a': {'dataset': 'phantom:oct'}}}
-    >>> renamed(["bloodmnist:platelet"], phantom_for, "combine.classes")
+    >>> renamed(["bloodmnist:platelet"], to_phantom, "combine.classes")
     ['phantom:blood:platelet']
     """
     if isinstance(content, dict):
@@ -57,13 +47,13 @@ def with_phantoms(federation: Federation) -> Federation:
         DataError: a file by path has none.
     """
     sites = {
-        name: site if site.dataset is None else site.model_copy(update={"dataset": phantom_for(site.dataset)})
+        name: site if site.dataset is None else site.model_copy(update={"dataset": to_phantom(site.dataset)})
         for name, site in federation.site.items()
     }
     changed: dict[str, Any] = {"site": sites}
     if federation.dataset is not None:
-        changed["dataset"] = phantom_for(federation.dataset)
+        changed["dataset"] = to_phantom(federation.dataset)
     if (combine := federation.combine) is not None:
-        classes = tuple(with_set(entry, phantom_for) for entry in combine.classes)
+        classes = tuple(with_set(entry, to_phantom) for entry in combine.classes)
         changed["combine"] = combine.model_copy(update={"classes": classes})
     return federation.model_copy(update=changed)

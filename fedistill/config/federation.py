@@ -11,8 +11,8 @@ from fedistill.config.base import Frozen
 from fedistill.config.combined import Combine
 from fedistill.config.partition_rule import IID, Partition
 from fedistill.core.text import printable
+from fedistill.data import parse_source
 from fedistill.data import scanner as device
-from fedistill.data.combine import one_name
 from fedistill.data.facts import LEAST_SIZE
 from fedistill.errors import nearest
 from fedistill.privacy.policy.rules import Policy, require_bound
@@ -192,7 +192,7 @@ class Federation(Frozen):
 
     def _brought(self) -> list[str]:
         """Each site's own data set; empty where they divide what there is."""
-        return [one_name(each) for name in self.sites if (each := self.of(name).dataset) is not None]
+        return [parse_source(each).name for name in self.sites if (each := self.of(name).dataset) is not None]
 
     def of(self, name: str) -> Site:
         """A site's settings."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 from fedistill.config.federation import Federation
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
-from fedistill.data import ImageSet, acquire, concatenate, follow, hold_out, load_dataset, partition
+from fedistill.data import ImageSet, acquire, concatenate, follow, hold_out, load_dataset, parse_source, partition
 from fedistill.data.combine import alike, into
 from fedistill.errors import DataError, PlanError
 
@@ -132,19 +131,13 @@ def test_sets(federation: Federation, data_root: str | None) -> list[ImageSet]:
     return _sets(federation, "test", data_root)
 
 
-def test_set(federation: Federation, data_root: str | None) -> ImageSet:
-    """The official test split; of all sets where there are several."""
-    return concatenate(test_sets(federation, data_root))
-
-
 def val_set(federation: Federation, data_root: str | None) -> ImageSet:
     """Return the official validation split as a whole, of all sets, where a coordinator has it."""
     return concatenate(_sets(federation, "val", data_root))
 
 
-# Their names make pytest think them tests.
+# Its name makes pytest take it for a test.
 test_sets.__test__ = False  # type: ignore[attr-defined]
-test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def _sets(federation: Federation, split: str, data_root: str | None) -> list[ImageSet]:
@@ -157,8 +150,8 @@ def _sets(federation: Federation, split: str, data_root: str | None) -> list[Ima
 
 
 def _load(federation: Federation, name: str, split: str, data_root: str | None) -> ImageSet:
-    phantom = name.startswith("phantom:")
-    if not phantom and (federation.images is not None or federation.data_seed is not None):
+    drawn = parse_source(name).drawn
+    if not drawn and (federation.images is not None or federation.data_seed is not None):
         # Under --phantom they would mean something; on real data they would be passed over in silence.
         raise DataError(
             f"Federation {federation.name!r} sets images or data_seed, which only phantoms have.",
@@ -170,8 +163,8 @@ def _load(federation: Federation, name: str, split: str, data_root: str | None) 
         split,
         size=federation.size,
         data_root=data_root,
-        images=federation.images if phantom else None,
-        seed=federation.data_seed if phantom else None,
+        images=federation.images if drawn else None,
+        seed=federation.data_seed if drawn else None,
     )
 
 
@@ -187,7 +180,7 @@ _kept: dict[str, Holdings] = {}
 
 def holdings_here(federation: Federation, redraw: int, data_root: str | None, remember: Remember) -> Holdings:
     """`holdings`, kept in this process: a worker serves many sites' jobs one after another."""
-    files = [Path(name) for name in federation.datasets() if name.endswith(".npz")]
+    files = [path for name in federation.datasets() if (path := parse_source(name).path) is not None]
     changed = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
     about = {"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root, "files": changed}
     key = key_of(about)

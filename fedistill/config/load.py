@@ -7,12 +7,13 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fedistill.config.dataset_names import from_folder, phantom_for, renamed, with_phantoms
+from fedistill.config.dataset_names import from_folder, renamed, with_phantoms
 from fedistill.config.federation import Federation
 from fedistill.config.find import find, read_toml
 from fedistill.config.literals import assign, parts_of, put
 from fedistill.config.simulation import Simulation
 from fedistill.config.sweep import Plan, Point, combinations, label_of, listed
+from fedistill.data import to_phantom
 from fedistill.errors import PlanError, nearest
 
 M = TypeVar("M", bound=BaseModel)
@@ -149,7 +150,7 @@ def _settled(key: str, value: Any, *, folder: Path, phantom: bool) -> Any:
         return value
     if key == "federation" and isinstance(value, str):
         value = _from_file(find("sites", value, beside=folder))
-    return renamed(value, phantom_for if phantom else from_folder(folder), key.removeprefix("federation").strip("."))
+    return renamed(value, to_phantom if phantom else from_folder(folder), key.removeprefix("federation").strip("."))
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from fedistill.data.deal import follow, hold_out
 from fedistill.data.imageset import MEAN, STD, ImageSet, concatenate
-from fedistill.data.load import DatasetCard, catalogue, describe, load_dataset, to_phantom
+from fedistill.data.load import catalogue, describe, load_dataset, parse_source, to_phantom
 from fedistill.data.partition import Partition, partition
 from fedistill.data.scanner import Scanner, acquire
+from fedistill.data.sources.base import DatasetCard, DataSource
 
 __all__ = [
     "MEAN",
     "STD",
+    "DataSource",
     "DatasetCard",
     "ImageSet",
     "Partition",
@@ -20,6 +22,7 @@ __all__ = [
     "follow",
     "hold_out",
     "load_dataset",
+    "parse_source",
     "partition",
     "to_phantom",
 ]

@@ -7,13 +7,11 @@ An entry of a label space is a whole set (``organamnist``, or ``organamnist:*``)
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from fedistill.data.imageset import ImageSet
-from fedistill.data.load import describe, load_dataset
-from fedistill.data.sources.phantom import PREFIX, phantom_of
+from fedistill.data.load import describe, parse_source, source_kinds
 from fedistill.errors import DataError, nearest
 
 WHOLE = "*"
@@ -49,24 +47,8 @@ def parts_of(entry: str) -> tuple[str, str]:
     >>> parts_of("pathmnist:smooth muscle"), parts_of("phantom:organamnist"), parts_of("ours/lungs.npz:sick")
     (('pathmnist', 'smooth muscle'), ('phantom:organa', '*'), ('ours/lungs.npz', 'sick'))
     """
-    prefix = PREFIX if entry.startswith(PREFIX) else ""
-    rest = entry.removeprefix(prefix).strip()
-    if rest.endswith(".npz"):
-        return rest, WHOLE  # a path may have a colon of its own
-    name, colon, of_it = rest.partition(".npz:")
-    if colon:
-        return f"{name}.npz", of_it.strip()
-    name, colon, of_it = rest.partition(":")
-    return one_name(prefix + name.strip()), of_it.strip() if colon else WHOLE
-
-
-def one_name(name: str) -> str:
-    """The one name of a set that may have two: ``phantom:bloodmnist`` is ``phantom:blood``.
-
-    Raises:
-        DataError: there is no such phantom.
-    """
-    return phantom_of(name).phantom if name.startswith(PREFIX) else name
+    name, label = next(parts for kind in source_kinds() if (parts := kind.split_class(entry)) is not None)
+    return parse_source(name).name, WHOLE if label is None else label
 
 
 def with_set(entry: str, change: Callable[[str], str]) -> str:
@@ -109,7 +91,7 @@ def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
         for name in known[source] if wanted == WHOLE else (wanted,):
             if name in mine:
                 raise DataError(f"The class {name!r} of {source} is listed twice.", mend="list it once")
-            joint = name if by_name else f"{short(source)}: {name}"
+            joint = name if by_name else f"{parse_source(source).short}: {name}"
             if not by_name and joint in names:
                 raise DataError(
                     f"Two classes would be called {joint!r}.", mend="give the files different names, or their classes"
@@ -120,28 +102,15 @@ def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
     return LabelSpace(tuple(names), labels)
 
 
-def short(name: str) -> str:
-    """A set's name as joint classes carry it, the same for a set and its phantom.
-
-    >>> short("phantom:blood"), short("bloodmnist"), short("ours/lungs.npz")
-    ('blood', 'blood', 'lungs')
-    """
-    return Path(name).stem if name.endswith(".npz") else name.removeprefix(PREFIX).removesuffix("mnist")
-
-
 def _classes_of(name: str) -> tuple[str, ...]:
     """A set's classes.
 
     Raises:
         DataError: there is no such set, or its labels are not classes.
     """
-    if name.endswith(".npz"):
-        of_file = load_dataset(name, "test")
-        classes, multilabel = of_file.class_names, of_file.multilabel
-    else:
-        card = describe(name)
-        classes, multilabel = card.class_names, card.task.startswith("multi-label")
-    if multilabel:
+    card = describe(name)
+    classes = card.class_names
+    if card.multilabel:
         raise DataError(
             f"{name} cannot be combined with others: an image of it has several findings or none.",
             expected="sets whose images have one class each",

@@ -1,14 +1,12 @@
 """Real images in, a few synthetic images out: one file per family of methods, and a registry of their names."""
 
 from fedistill.methods.engine.method import (
-    Event,
     Method,
     Remember,
     SyntheticSet,
     Task,
     classes_held,
     forget,
-    ignore,
     in_memory,
 )
 from fedistill.methods.installed import installed
@@ -17,7 +15,6 @@ from fedistill.methods.run import distill, distill_budgets
 
 __all__ = [
     "METHODS",
-    "Event",
     "Method",
     "Remember",
     "SyntheticSet",
@@ -26,7 +23,6 @@ __all__ = [
     "distill",
     "distill_budgets",
     "forget",
-    "ignore",
     "in_memory",
     "method_named",
     "privacy_statement",

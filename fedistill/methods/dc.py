@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
@@ -115,7 +116,7 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
             velocity = settings.momentum_img * velocity + gradient  # kept across networks, as published
             images = images - pace * settings.lr_img * velocity
             if j < outer - 1:
-                task.on_event({"stage": f"{name} ipc {ipc}"})  # a sign of life
+                task.on_event(Event("distilling", method=name, ipc=ipc))  # a sign of life
                 sgd.epochs(
                     net,
                     params,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors
 from fedistill.methods.mtt_settings import MTTSettings
@@ -83,9 +84,17 @@ def train_together(task: Task, settings: MTTSettings, indices: Sequence[int]) ->
             snapshots.append(_snapshot(params))
             # A sign of life: a large site's expert takes long.
             message = f"expert {indices[0] + 1}, epoch {len(snapshots)}/{epochs}"
-            about = {"expert": indices[0] + 1, "epoch": len(snapshots) - 1, "loss": loss.item() / len(indices)}
             task.on_event(
-                {"stage": "mtt experts", "step": indices[0], "steps": settings.experts, "message": message, **about}
+                Event(
+                    "experts",
+                    method="mtt",
+                    step=indices[0],
+                    steps=settings.experts,
+                    message=message,
+                    expert=indices[0] + 1,
+                    epoch=len(snapshots) - 1,
+                    loss=loss.item() / len(indices),
+                )
             )
     return list(sgd.finite(torch.stack(snapshots, 1), "mtt's experts", f"lr_teacher = {settings.lr_teacher}"))
 
@@ -134,7 +143,6 @@ def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
     kept = []
     for i in range(settings.experts):
         kept.append(task.remember("experts", {**about, "expert": i}, maker(i))["theta"])
-        task.on_event(
-            {"stage": "mtt experts", "step": i + 1, "steps": settings.experts, "seconds": time.monotonic() - clock}
-        )
+        seconds = time.monotonic() - clock
+        task.on_event(Event("experts", method="mtt", step=i + 1, steps=settings.experts, seconds=seconds))
     return kept

@@ -1,21 +1,20 @@
 """From images to synthetic sets in one call: the function people use, and the one a site's job uses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, overload
 
+from fedistill.core.events import OnEvent, ignore
 from fedistill.core.precision import resolve
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 from fedistill.methods.engine.method import (
     Checkpoints,
-    Event,
     Remember,
     SyntheticSet,
     Task,
     forget,
-    ignore,
     in_memory,
     unkept,
 )
@@ -58,7 +57,7 @@ def distill(
     precision: str = ...,
     device: str = ...,
     entropy: str = ...,
-    on_event: Callable[[Event], None] = ...,
+    on_event: OnEvent = ...,
     remember: Remember = ...,
     checkpoints: Checkpoints = ...,
 ) -> SyntheticSet: ...
@@ -76,7 +75,7 @@ def distill(
     precision: str = ...,
     device: str = ...,
     entropy: str = ...,
-    on_event: Callable[[Event], None] = ...,
+    on_event: OnEvent = ...,
     remember: Remember = ...,
     checkpoints: Checkpoints = ...,
 ) -> dict[int, SyntheticSet]: ...
@@ -93,7 +92,7 @@ def distill(
     precision: str = "auto",
     device: str = "cpu",
     entropy: str = "seeded",
-    on_event: Callable[[Event], None] = ignore,
+    on_event: OnEvent = ignore,
     remember: Remember = forget,
     checkpoints: Checkpoints = unkept,
 ) -> SyntheticSet | dict[int, SyntheticSet]:

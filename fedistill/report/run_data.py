@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from fedistill.config import Plan, load_plan
-from fedistill.data.sources.phantom import PREFIX
+from fedistill.core.events import Event
+from fedistill.data import parse_source
 from fedistill.errors import RunFolderError
 from fedistill.report.terminal.table import first_point, swept, whole_pools
-from fedistill.study.folder.event_log import read_events
+from fedistill.study.folder.event_log import EventLog, read_events
 from fedistill.study.folder.tables_on_disk import read_table
 
 WHAT = ("scheme", "ipc", "rounds", "epsilon", "start")
@@ -27,7 +28,7 @@ class Recorded:
         text: of simulation.toml; plan: what it says.
         rows, compared, by_site: results.csv, comparison.csv, sites.csv.
         holdings, sources, rounds, privacy, roc: their tables; empty where the run has none.
-        events: of events.jsonl, oldest first; unreadable: lines of it that are none.
+        log: events.jsonl.
         environment, timing: of their files; empty where there are none.
     """
 
@@ -42,10 +43,13 @@ class Recorded:
     rounds: pd.DataFrame
     privacy: pd.DataFrame
     roc: pd.DataFrame
-    events: tuple[Mapping[str, Any], ...]
-    unreadable: int
+    log: EventLog
     environment: Mapping[str, Any]
     timing: Mapping[str, Any]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return self.log.events
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ class Recorded:
     def phantom(self) -> bool:
         """Whether any of its images are drawn: then nothing in it is about medicine."""
         return any(
-            name.startswith(PREFIX) for point in self.plan.points for name in point.simulation.federation.datasets()
+            parse_source(name).drawn for point in self.plan.points for name in point.simulation.federation.datasets()
         )
 
     @property
@@ -112,7 +116,6 @@ def read_recorded(folder: Path) -> Recorded:
             f"{folder} is no run of FeDistill.", expected="a folder with simulation.toml", mend="name a run folder"
         )
     plan = load_plan(str(folder / "simulation.toml"))
-    happened = read_events(folder)
     return Recorded(
         folder=folder,
         text=(folder / "simulation.toml").read_text(encoding="utf-8"),
@@ -125,8 +128,7 @@ def read_recorded(folder: Path) -> Recorded:
         rounds=_table(folder / "rounds.csv", needed=False),
         privacy=_attacked(folder / "privacy.csv"),
         roc=_attacked(folder / "roc.csv"),
-        events=happened.objects,
-        unreadable=happened.unreadable,
+        log=read_events(folder),
         environment=_json(folder / "environment.json"),
         timing=_json(folder / "timing.json"),
     )

@@ -265,7 +265,7 @@ class ImageScheme(StudyScheme):
 
     def answer(self, request: Job, site: SiteContext) -> Outcome:
         """Make a Release of the site's own images."""
-        return carry_out(request, site, emitter(request.name))
+        return carry_out(request, site, emitter(request.name, seed=request.seed, partition=request.partition))
 
     # ------------------------------------------------------------------ forecast
 

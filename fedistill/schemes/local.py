@@ -21,6 +21,7 @@ from pydantic import Field
 from fedistill.config import Simulation
 from fedistill.config.base import Frozen
 from fedistill.core.accounting import Mechanism
+from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.methods import Task
@@ -369,7 +370,7 @@ class LocalShadow:
 
     def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:
         def on_step(step: int, steps: int, ratio: float) -> None:
-            task.on_event({"stage": "training", "step": step, "steps": steps})
+            task.on_event(Event("training", step=step, steps=steps))
 
         params = fit_privately(
             self.network,

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedistill.config import Share, Simulation
 from fedistill.config.base import Frozen
+from fedistill.core.events import Event
 from fedistill.core.seeds import generator, rng, spawn
 from fedistill.core.store import KeptCheckpoints, key_of
 from fedistill.data import ImageSet
@@ -623,7 +624,7 @@ class RoundsShadow:
                 now, own = self.one_round(task, others, strategy, i + 1, now, sites, seed=of_round)
                 sent += [] if own is None else [own]
                 done += 1
-                task.on_event({"stage": "training", "step": done, "steps": total})
+                task.on_event(Event("training", step=done, steps=total))
         return None, sent
 
     def one_round(

@@ -4,12 +4,13 @@ A condition's networks are scored once on the official test split, and at the si
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fedistill.config import Holdings, Job, Plan, Simulation
 from fedistill.config.scheme import EVERYONE, scheme_named
+from fedistill.core.events import OnEvent
 from fedistill.core.store import Store
 from fedistill.data import ImageSet
 from fedistill.errors import RunError
@@ -83,7 +84,7 @@ class Study:
         holdings: Sequence[Holdings],
         *,
         val: ImageSet | None = None,
-        on_event: Callable[[dict[str, Any]], None],
+        on_event: OnEvent,
     ) -> None:
         self.simulation = simulation
         self.trainer = Trainer(simulation, coordinator, store, test, val)

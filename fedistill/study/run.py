@@ -3,18 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fedistill.config import Holdings, Plan, Simulation
+from fedistill.core.events import Event, OnEvent, ignore, now
 from fedistill.core.files import require_folder
 from fedistill.core.store import Store, key_of
 from fedistill.errors import RunError
 from fedistill.study.folder.environment import describe_environment
-from fedistill.study.folder.event_log import NOTE
 from fedistill.study.folder.run_folder import RunFolder, open_run_folder
 from fedistill.study.orchestrator import Study, plan_record
 from fedistill.study.preflight import PointData, prepare_data
@@ -64,7 +63,7 @@ def run(
     cache: Path | None = None,
     fresh: bool = False,
     workers: int | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: OnEvent = ignore,
     began: float | None = None,
 ) -> Finished:
     """Run a simulation, or all points of a sweep, and write the run folder.
@@ -96,7 +95,7 @@ def run(
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
     def work(folder: RunFolder, store: Store, ready: Sequence[PointData]) -> Launched:
-        def listen(event: dict[str, Any]) -> None:
+        def listen(event: Event) -> None:
             folder.event(event)
             on_event(event)
 
@@ -133,17 +132,17 @@ def _run_studies(
     store: Store,
     ready: Sequence[PointData],
     *,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: OnEvent,
 ) -> list[Study]:
     """Run the studies of all points concurrently, and return them."""
     for note in dict.fromkeys(note for data in ready for note in data.notes()):
-        on_event({"time": time.time(), "stage": NOTE, "message": note})
+        on_event(now("note", message=note))
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):
-        point_folder, about = folder.of_point(number), {"point": point.label} if plan.sweep else {}
+        point_folder, label = folder.of_point(number), point.label if plan.sweep else ""
 
-        def listen(event: dict[str, Any], about: dict[str, Any] = about) -> None:
-            on_event({**about, **event})
+        def listen(event: Event, label: str = label) -> None:
+            on_event(replace(event, point=label))
 
         study = Study(
             point.simulation, coordinator, point_folder, store, data.test, data.holdings, val=data.val, on_event=listen
@@ -152,7 +151,7 @@ def _run_studies(
 
     plans = plan_record(plan)
     folder.json("plan", plans)
-    on_event({"time": time.time(), "stage": "planned", "plan": plans})
+    on_event(now("planned", plan=plans))
 
     async def run_point(study: Study, label: str) -> None:
         try:
@@ -194,7 +193,7 @@ def _check_run_write(
     with open_run_folder(out, plan, fresh=fresh) as folder:
         store = Store(
             (cache or folder.work).resolve(),
-            on_damage=lambda words: folder.event({"time": time.time(), "stage": "damaged file", "message": words}),
+            on_damage=lambda words: folder.event(now("damaged file", message=words)),
         )
         for kind, detail, tensors in drawn:  # for the workers, which need not import the partitioners
             store.put(kind, key_of(detail), tensors)

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fedistill.config import Plan
 from fedistill.config.find import find
+from fedistill.core.events import OnEvent
 from fedistill.core.files import require_folder
 from fedistill.core.json_lines import parse
 from fedistill.errors import SettingError
-from fedistill.study.folder.event_log import is_event
+from fedistill.study.folder.event_log import read_event
 from fedistill.study.folder.tables_on_disk import read_table
 from fedistill.transport.deploy.control import connection
 from fedistill.transport.deploy.deployed import error_of, require_deployable
@@ -42,7 +42,7 @@ def run_submitted(
     data_root: str | None,
     phantom: bool,
     changes: Sequence[str],
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: OnEvent,
     tell: Callable[[str], None],
 ) -> Followed:
     """Submit a simulation, follow it to its end, and raise its error if it fails.
@@ -107,7 +107,7 @@ class Tail:
         self._path = path
         self._read = path.stat().st_size if path.is_file() else 0
 
-    def hand_on(self, on_event: Callable[[dict[str, Any]], None]) -> None:
+    def hand_on(self, on_event: OnEvent) -> None:
         """Pass on new events; an incomplete line is left for the next call."""
         if not self._path.is_file():
             return
@@ -120,12 +120,11 @@ class Tail:
                     return
                 self._read += len(line)
                 try:
-                    event = parse(line)
+                    event = read_event(parse(line))
                 except ValueError:
                     continue  # damaged: the report and `fedistill status` count such lines
-                # The plan is in plan.json as well.
-                if is_event(event) and event.get("stage") != "planned":
-                    on_event({key: value for key, value in event.items() if value is not None})
+                if event.kind != "planned":  # the plan is in plan.json as well
+                    on_event(event)
 
 
 def _missing(path: Path) -> Iterator[str]:

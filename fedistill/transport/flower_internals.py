@@ -7,6 +7,7 @@ of Flower that ``pyproject.toml`` allows.
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -33,6 +34,11 @@ except ImportError as error:  # pragma: no cover - only with a Flower we do not 
 
 SERVER_ID = 0
 """The server's own address: no site has it, since sites count from 1."""
+
+CONNECTED = "SuperNode ID"
+"""Stands in a SuperNode's log once it is connected."""
+REFUSED = "Failed to activate SuperNode"
+"""Stands in a SuperNode's log where its key is not known, or an earlier node with it has died and is not yet missed."""
 
 _TASK_ID = 1  # Flower's number for a task; nothing reads it here, but it must be set
 
@@ -69,3 +75,21 @@ def stamped(message: Message, message_id: str) -> Message:
 def empty_run(run_id: int) -> Run:
     """Flower's description of a run, with nothing but its id."""
     return Run.create_empty(run_id)
+
+
+_STATUS = "fedistill exit status"
+
+
+def words_with_status(status: int, text: str) -> str:
+    """Return an exception's words with the exit status in them: of what a ServerApp raises, Flower keeps the words."""
+    return f"{_STATUS} {status}: {text}"
+
+
+def status_in_words(words: str) -> tuple[int | None, str]:
+    """Return the status and the text that `words_with_status` has put into Flower's words; (None, all of them) else.
+
+    >>> status_in_words(f"ServerApp failed with exception: {words_with_status(2, 'no such file')}")
+    (2, 'no such file')
+    """
+    found = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
+    return (None, words) if found is None else (int(found[1]), found[2])

@@ -21,7 +21,7 @@ from benchmarks.quality import quality
 from benchmarks.scores import RECIPE
 from benchmarks.tables import markdown, show
 from fedistill.core.files import write_atomic
-from fedistill.data.sources.medmnist import data_root
+from fedistill.data.sources.medmnist import find_data_root
 
 PARTS = ("steps", "memory", "quality")
 MEMORY_REPEATS = 3  # peaks hardly vary
@@ -124,7 +124,7 @@ def _listed(known: tuple[str, ...]) -> Any:
 
 
 def _how(source: str, given: argparse.Namespace) -> str:
-    name = source if source.startswith("phantom:") else data_root(given.data_root) / f"{source}.npz"
+    name = source if source.startswith("phantom:") else find_data_root(given.data_root) / f"{source}.npz"
     folder = given.curves or given.out / "curves"
     return f"Make them (a seed each): PYTHONPATH=tests python -m benchmarks.curve {name} {folder} --ipc 1 --seed 0"
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from fedistill.data import ImageSet, load_dataset, to_phantom
-from fedistill.data.sources.medmnist import data_root, file_name
+from fedistill.data.sources.medmnist import file_name, find_data_root
 
 SETS = ("pneumoniamnist", "breastmnist")
 
 
 def at_hand(name: str, root: str | Path | None) -> str:
     """The set's name where its file is in the data folder, else its phantom's; nothing is ever downloaded."""
-    return name if (data_root(root) / file_name(name, 28)).is_file() else to_phantom(name)
+    return name if (find_data_root(root) / file_name(name, 28)).is_file() else to_phantom(name)
 
 
 def load(name: str, split: str, root: str | Path | None) -> ImageSet:

@@ -129,7 +129,7 @@ def test_data_that_cannot_be_had_name_file_address_folder_and_phantom(typed, tmp
 
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", unreachable)
     code, text = typed("run", "breast", width=200)
-    wanted = medmnist.entry("breastmnist", 28)
+    wanted = medmnist.published_file("breastmnist", 28)
     assert code == 2
     for word in (wanted.url, "breastmnist.npz", str(tmp_path / "medmnist"), "--phantom"):
         assert word in text

@@ -5,14 +5,15 @@ from io import StringIO
 
 from rich.console import Console
 
+from fedistill.core.events import Event
 from fedistill.report.terminal.progress import Progress
 
 EVENTS = [
-    {"job": "north dc seed 0", "site": "north", "stage": "started"},
-    {"job": "north dc seed 0", "stage": "dc ipc 10", "step": 20, "steps": 100, "seconds": 5.0},
-    {"job": "server: dc ipc 10", "stage": "training", "step": 1, "steps": 2, "seconds": 1.0},
-    {"job": "nobody's", "stage": "lost"},
-    {"job": "north dc seed 0", "stage": "done", "final": True, "message": "12 kB"},
+    Event("started", job="north dc seed 0", site="north"),
+    Event("distilling", job="north dc seed 0", site="north", method="dc", ipc=10, step=20, steps=100, seconds=5.0),
+    Event("training", job="dc ipc 10", step=1, steps=2, seconds=1.0),
+    Event("training", job="somebody else's", site="west", message="lost"),
+    Event("done", job="north dc seed 0", site="north", bytes=12_300),
 ]
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from fedistill.cli.main import main
 from fedistill.cli.options import short
 from fedistill.cli.screen import Lasting, show_what_can_be
+from fedistill.core.events import Event
 from fedistill.report.terminal.progress import Progress
 
 
@@ -44,7 +45,7 @@ def test_a_reader_who_leaves_ends_no_run(monkeypatch):
         for _ in range(3):
             console.print("x" * 10)
         with Progress(["a"], console) as progress:
-            progress({"job": "a dc seed 0", "site": "a", "stage": "done"})
+            progress(Event("done", job="a dc seed 0", site="a"))
 
 
 def test_a_live_display_prints_through_itself(monkeypatch):
@@ -52,7 +53,7 @@ def test_a_live_display_prints_through_itself(monkeypatch):
     monkeypatch.setattr(sys, "stdout", raw)
     console = Console(file=Lasting("stdout"), force_terminal=True, width=60, _environ={"TERM": "xterm"})
     with Progress(["a"], console) as progress:
-        progress({"job": "a dc seed 0", "site": "a", "stage": "done"})
+        progress(Event("done", job="a dc seed 0", site="a"))
         print("beside it")
     assert "beside it" in raw.getvalue()
 
@@ -63,7 +64,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(terminal, words):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
     with Progress(["a"], console) as progress:
-        progress({"job": "a dc seed 0", "site": "a", "stage": "failed", "message": words, "point": words})
+        progress(Event("failed", job="a dc seed 0", site="a", message=words, point=words))
     assert words in out.getvalue()
 
 
@@ -79,8 +80,8 @@ def test_a_site_called_server_has_a_line_of_its_own():
     out = io.StringIO()
     with Progress(["server", "server-room"], Console(file=out, width=100)) as progress:
         for name in ("server", "server-room"):
-            progress({"job": f"{name} dc seed 0", "site": name, "stage": "done", "message": f"from {name}"})
-        progress({"job": "server: dc ipc 1", "stage": "training", "message": "at the server"})
+            progress(Event("done", job=f"{name} dc seed 0", site=name, message=f"from {name}"))
+        progress(Event("training", job="dc ipc 1", message="at the server"))
     lines = [line.split("] ")[1] for line in out.getvalue().splitlines()]
     assert lines == [
         "server: dc seed 0: done from server",

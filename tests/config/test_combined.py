@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fedistill.config import everything, holdings, load_federation, load_plan, test_set, test_sets
-from fedistill.data import load_dataset
+from fedistill.config import everything, holdings, load_federation, load_plan, test_sets
+from fedistill.data import concatenate, load_dataset
 from fedistill.data.facts import FACTS
 from fedistill.errors import DataError, PlanError
 from fedistill.report.terminal.plan import print_holdings
@@ -51,7 +51,8 @@ def test_each_site_holds_what_is_listed_of_its_set(tmp_path):
 
 def test_the_test_split_is_that_of_every_set_joined(tmp_path):
     mixed = federation(tmp_path, MIXED + BROUGHT)
-    parts, joined = test_sets(mixed, None), test_set(mixed, None)
+    parts = test_sets(mixed, None)
+    joined = concatenate(parts)
     assert mixed.datasets() == ["phantom:oct", "phantom:blood"] and len(parts) == 2
     assert np.array_equal(joined.labels, np.concatenate([part.labels for part in parts]))
     whole = load_dataset("phantom:blood", "test", images=80)

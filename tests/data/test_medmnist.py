@@ -17,9 +17,11 @@ from fedistill.errors import DataError
 def published(save, monkeypatch) -> Path:
     """A small file that passes for the published BreastMNIST."""
     path = save("published.npz")
-    made = medmnist.entry("breastmnist")
-    stand_in = medmnist.Entry(made.name, made.size, made.url, hashlib.md5(path.read_bytes()).hexdigest(), made.file)
-    monkeypatch.setattr(medmnist, "entry", lambda name, size=28: stand_in)
+    made = medmnist.published_file("breastmnist")
+    stand_in = medmnist.PublishedFile(
+        made.name, made.size, made.url, hashlib.md5(path.read_bytes()).hexdigest(), made.file
+    )
+    monkeypatch.setattr(medmnist, "published_file", lambda name, size=28: stand_in)
     return path
 
 
@@ -54,7 +56,7 @@ def test_facts_are_those_of_the_medmnist_package():
         if known.test_counts:
             assert sum(known.test_counts) == known.images[2]
         for size in SIZES:
-            assert len(medmnist.entry(name, size).md5) == 32
+            assert len(medmnist.published_file(name, size).md5) == 32
 
 
 def test_only_organs_must_not_be_mirrored():
@@ -63,19 +65,19 @@ def test_only_organs_must_not_be_mirrored():
 
 def test_unknown_names_and_sizes_get_a_hint():
     with pytest.raises(DataError, match="did you mean 'breastmnist'"):
-        medmnist.entry("brestmnist")
+        medmnist.published_file("brestmnist")
     with pytest.raises(DataError, match="There is no data set 'organmnist3d'"):
-        medmnist.entry("organmnist3d")
+        medmnist.published_file("organmnist3d")
     with pytest.raises(DataError, match="28, 64, 128, 224"):
-        medmnist.entry("breastmnist", 32)
+        medmnist.published_file("breastmnist", 32)
 
 
 def test_the_root_is_the_argument_the_variable_or_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "variable"))
-    assert medmnist.data_root(tmp_path) == tmp_path
-    assert medmnist.data_root() == tmp_path / "variable"
+    assert medmnist.find_data_root(tmp_path) == tmp_path
+    assert medmnist.find_data_root() == tmp_path / "variable"
     monkeypatch.delenv("MEDMNIST_ROOT")
-    assert medmnist.data_root() == Path("~/.medmnist").expanduser()
+    assert medmnist.find_data_root() == Path("~/.medmnist").expanduser()
 
 
 def test_a_missing_file_is_downloaded_once(network, tmp_path):
@@ -88,7 +90,7 @@ def test_a_missing_file_is_downloaded_once(network, tmp_path):
 
 def test_a_wrong_download_leaves_nothing(published, network, tmp_path):
     published.write_bytes(b"please log in")
-    with pytest.raises(DataError, match="came out wrong"):
+    with pytest.raises(DataError, match="is not the published file"):
         load_dataset("breastmnist", data_root=tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
 
@@ -118,12 +120,12 @@ def test_a_checked_file_is_remembered_outside_the_data_folder(published, monkeyp
     md5 = medmnist._md5
     monkeypatch.setattr(medmnist, "_md5", lambda file: read.append(file) or md5(file))
     for _ in range(3):
-        medmnist.fetch(medmnist.entry("breastmnist"), path.parent)
+        medmnist.fetch(medmnist.published_file("breastmnist"), path.parent)
     assert read == [path]
     assert len(json.loads((own_cache / "fedistill" / "verified.json").read_text())) == 1
     path.write_bytes(path.read_bytes() + b"x")  # another size or time: checked again, and found wrong
     with pytest.raises(DataError, match="not the file"):
-        medmnist.fetch(medmnist.entry("breastmnist"), path.parent)
+        medmnist.fetch(medmnist.published_file("breastmnist"), path.parent)
 
 
 @pytest.mark.parametrize("damage", ["no json", '{"a": 1}', None])
@@ -134,7 +136,7 @@ def test_a_broken_or_unwritable_memory_is_no_error(published, own_cache, damage)
     else:
         (own_cache / "fedistill").mkdir(parents=True)
         (own_cache / "fedistill" / "verified.json").write_text(damage)
-    assert medmnist.fetch(medmnist.entry("breastmnist"), path.parent) == path
+    assert medmnist.fetch(medmnist.published_file("breastmnist"), path.parent) == path
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import DataError, LedgerError, PolicyError
 from fedistill.transport.backend.failure import from_exception
-from fedistill.transport.backend.job import Answer
 from fedistill.transport.deploy.client_loop import _discreet
 from fedistill.transport.flower_internals import acting_as, become_server
 from fedistill.transport.protocol.messages import RELEASE, SCORE, Outcome, pack_outcomes, unpack_outcomes
@@ -19,7 +18,7 @@ def discreet(came, kind=RELEASE):
     asked, told = Message(RecordDict({"job": ConfigRecord({"name": "x"})}), 2, kind), []
     asked.metadata.__dict__["_message_id"] = "1"
     with acting_as(1, 2):
-        came = came if not callable(came) else Answer(Message(came(), reply_to=asked), {})
+        came = came if not callable(came) else Message(came(), reply_to=asked)
         return (*_discreet(came, asked, told.append, own={"ledger": "/ward/ledger.jsonl", "store": "/ward"}), told)
 
 
@@ -33,7 +32,7 @@ def raised(error):
 def test_errors_stay_at_the_site():
     reply, how, told = discreet(raised(DataError(f"{SECRET} cannot be read")), SCORE)
     assert reply.error.reason == "DataError at the site, whose own log says more"
-    assert SECRET in how and SECRET in told[0]["message"] and "Traceback" in told[0]["message"]
+    assert SECRET in how and SECRET in told[0].message and "Traceback" in told[0].message
 
 
 def test_a_refusal_is_told_in_full():
@@ -61,12 +60,12 @@ def test_of_several_jobs_each_is_told_apart():
     good, refused, failed = unpack_outcomes(reply.content)
     assert (good, refused) == (made[0], made[1])
     assert (failed.error, failed.trace) == ("ValueError at the site, whose own log says more", "")
-    assert [event["stage"] for event in told] == ["refused", "failed", "answered"]
-    assert "forbids it" in told[0]["message"] and SECRET in told[1]["message"] and "forbids it" in how
+    assert [event.kind for event in told] == ["refused", "failed", "answered"]
+    assert "forbids it" in told[0].message and SECRET in told[1].message and "forbids it" in how
 
 
 @pytest.mark.parametrize("name", ["", "x: y"])
 def test_no_error_says_nothing_of_errors(name):
     reply, how, told = discreet(lambda: RecordDict({"who": ConfigRecord({"site": name})}), "query.who")
     assert how == "answered" and reply.content.config_records["who"]["site"] == name
-    assert [event["stage"] for event in told] == ["answered"]
+    assert [event.kind for event in told] == ["answered"]

@@ -345,14 +345,14 @@ def the_installed_code_answers(folder, control):
 
 def all_of_it_is_logged(folder, run):
     lines = events(folder, "north")
-    asked = [json.loads(event["message"]) for event in lines if event["stage"] == "asked"]
-    assert all(event["from"] == f"run {run}" for event in lines if event["stage"] == "asked")
+    asked = [json.loads(event["message"]) for event in lines if event["kind"] == "asked"]
+    assert all(event["run"] == int(run) for event in lines if event["kind"] == "asked")
     assert sum("scheme" in each for each in asked) == 3 + THOUSAND, "settings and budgets of every job"
     assert {each.get("scheme") for each in asked} == {None, "full", "dm"} and COPIER in [
         each.get("settings") for each in asked
     ]
     assert [each["kind"] for each in asked if "kind" in each].count("evaluate.score") == 1
-    refused = [event["message"] for event in lines if event["stage"] == "refused"]
+    refused = [event["message"] for event in lines if event["kind"] == "refused"]
     for rule in ("allow_real_images", "smallest_batch", "partition", "scores", "max_releases"):
         assert any(f"(rule {rule})" in each for each in refused), rule
     said = (folder / "north.log").read_text()

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from fedistill.cli.main import cli
 from fedistill.config import load_plan
+from fedistill.core.events import Event
 from fedistill.errors import PlanError, RunError, SettingError, UserError
 from fedistill.study import submitted
 from fedistill.study.submitted import Tail, run_submitted
@@ -77,11 +78,11 @@ def leaves(folder, *events):
 
 
 def test_it_follows_to_the_end_and_names_who_is_missing(tmp_path, follow):
-    events = [{"stage": "planned", "job": None}, {"stage": "done", "job": "a dc seed 0", "site": "a", "step": None}]
+    events = [{"kind": "planned", "job": None}, {"kind": "done", "job": "a dc seed 0", "site": "a", "step": None}]
     server, heard = Server(None, leaves(tmp_path / "run", *events), Ended(True)), []
     done, told = follow(server, heard=heard)
     assert done.missing == ("b dc: no answer within 9 s",) and done.root == tmp_path / "run"
-    assert heard == [{"stage": "done", "job": "a dc seed 0", "site": "a"}] and "run folder" in told[0]
+    assert heard == [Event("done", job="a dc seed 0", site="a")] and "run folder" in told[0]
     assert json.loads(server.config["changes"]) == list(DEPLOYABLE) and server.config["deployed"] is True
     assert not server.stopped
 
@@ -123,21 +124,21 @@ def test_what_the_command_refuses(tmp_path, monkeypatch):
 
 def test_half_a_line_waits_for_its_other_half(tmp_path):
     path, heard = tmp_path / "events.jsonl", []
-    path.write_text('{"stage": "before"}\n')
+    path.write_text('{"kind": "note"}\n')
     tail = Tail(path)
     with path.open("a") as file:
-        file.write('{"stage": "one"}\n{"stage": "t')
+        file.write('{"kind": "started"}\n{"kind": "d')
         file.flush()
         tail.hand_on(heard.append)
-        assert heard == [{"stage": "one"}]
-        file.write('wo"}\n')
+        assert heard == [Event("started")]
+        file.write('one"}\n')
     tail.hand_on(heard.append)
-    assert heard[1:] == [{"stage": "two"}]
+    assert heard[1:] == [Event("done")]
     path.write_text("")
     tail.hand_on(heard.append)
-    path.write_text('{"stage": "another run"}\n')
+    path.write_text('{"kind": "scored"}\n')
     tail.hand_on(heard.append)
-    assert heard[2:] == [{"stage": "another run"}]
+    assert heard[2:] == [Event("scored")]
 
 
 def test_keys_by_the_command(tmp_path):

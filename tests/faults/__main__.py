@@ -23,6 +23,7 @@ from faults.plans import SMALL, written
 from faults.sites import SPOILT, WHY
 from fedistill.config import load_plan
 from fedistill.core import store
+from fedistill.core.events import Event
 from fedistill.core.files import write_atomic
 from fedistill.errors import RunError
 from fedistill.study import run
@@ -95,9 +96,9 @@ def machine_killed(path: str, out: Path) -> Outcome:
         nodes.start("first")
         nodes.start("second")
 
-        def kill(event: dict[str, Any]) -> None:
-            if event.get("site") and event.get("message") == "on second" and not killed:
-                killed.append(event["job"])
+        def kill(event: Event) -> None:
+            if event.site and event.message == "on second" and not killed:
+                killed.append(event.job)
                 nodes.kill("second")
 
         done = run(plan, out=out / "machine", engine=nodes.address, on_event=kill)

@@ -16,9 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "fedistill"
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 RUNS_PROGRAMS = {"system", "popen", "spawnl", "spawnv", "execv", "execve", "fork", "Popen"}
 UNPICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
-RAY_PAYLOADS = {
-    f"transport/backend/{name}.py" for name in ("executor", "ray_executor", "ray_grid", "ray_task", "worker")
-}
+RAY_PAYLOADS = {f"transport/backend/{name}.py" for name in ("dispatch", "inline", "ray_result", "worker")}
 
 
 def found(source: str) -> set[str]:

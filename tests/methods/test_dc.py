@@ -132,10 +132,11 @@ def test_the_matching_loss_falls(blobs):
     events = []
     task = Task(blobs((20, 20, 20)), 2, width=8, on_event=events.append)
     dc(task, DCSettings(iterations=40, outer=1, inner=1, lr_img=1.0))
-    events = [e for e in events if "step" in e]
-    losses = [float(e["message"].split()[2]) for e in events]
+    events = [e for e in events if e.step is not None]
+    losses = [float(e.message.split()[2]) for e in events]
     assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
-    assert events[-1]["stage"] == "dc ipc 2" and events[-1]["step"] == events[-1]["steps"] == 40
+    last = events[-1]
+    assert (last.kind, last.method, last.ipc) == ("distilling", "dc", 2) and last.step == last.steps == 40
 
 
 def test_one_iteration_is_the_paper_s(blobs):

@@ -102,7 +102,7 @@ def test_answers_are_paid_for_once_for_all_budgets_and_fits(blobs, method, tmp_p
     about = dict(method=method, entropy="system", remember=keep, on_event=told.append)
 
     def spent():
-        return sum(event["stage"] == f"{method} noise" for event in told)
+        return sum((event.kind, event.method) == ("noise", method) for event in told)
 
     made = distill(x, ipc=[1, 2], settings=QUICK[method] | {"epsilon": 900.0}, **about)
     assert spent() == 1 and list(made) == [1, 2]
@@ -134,16 +134,16 @@ def test_keys_of_unseeded_noise_are_their_own(blobs):
 def test_events_name_the_spending_the_signal_and_a_site_too_small(blobs):
     told = []
     answers_of(blobs((9, 7)), "dp-dm", epsilon=0.5, delta=0.1, on_event=told.append)
-    assert sum("signal_to_noise" in event for event in told) == 2
-    [spent] = [e for e in told if e["stage"] == "dp-dm noise"]
-    assert "epsilon 0.5 at delta 0.1 is spent" in spent["message"]
-    warnings = [e["message"] for e in told if e["stage"] == "dp-dm warning"]
+    assert sum(event.signal_to_noise is not None for event in told) == 2
+    [spent] = [e for e in told if e.kind == "noise"]
+    assert "epsilon 0.5 at delta 0.1 is spent" in spent.message
+    warnings = [e.message for e in told if e.kind == "warning"]
     assert any("delta 0.1 is above 1/16" in message for message in warnings)
     [small] = [message for message in warnings if "too small for its epsilon" in message]
     assert "16 x 1 / 2 = 8 x clip" in small
     told.clear()
     answers_of(blobs((9, 7)), "dp-dm", epsilon=900.0, on_event=told.append)
-    assert not [e for e in told if e["stage"] == "dp-dm warning"]
+    assert not [e for e in told if e.kind == "warning"]
 
 
 def test_classes_are_told_by_noisy_counts():
@@ -199,7 +199,7 @@ def test_dp_dm_comes_as_near_as_the_noise_and_no_nearer(blobs):
     apart = torch.nn.functional.cosine_similarity((real[1] - real[0]).flatten(), (mine[1] - mine[0]).flatten(), dim=0)
     assert apart > 0.5
     distill(x, method="dp-dm", ipc=4, settings=more | {"epsilon": 0.5}, on_event=told.append)
-    assert [e["loss"] for e in told if "loss" in e][-1] == 0
+    assert [e.loss for e in told if e.loss is not None][-1] == 0
 
 
 @pytest.mark.parametrize("method", QUICK)

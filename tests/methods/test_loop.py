@@ -87,7 +87,7 @@ def test_a_stopped_distillation_goes_on_and_ends_with_the_same_images(name, stop
     made = method.run(dataclasses.replace(kept, on_event=events.append), settings)
     assert torch.equal(made.images, whole.images) and made.lr == whole.lr
     if stops == (5,) and name != "mtt":  # mtt was stopped among its experts
-        assert 0 < len([e for e in events if e.get("stage") == f"{name} ipc 2" and "step" in e]) < 6
+        assert 0 < len([e for e in events if (e.method, e.ipc) == (name, 2) and e.step is not None]) < 6
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -114,7 +114,7 @@ def test_images_that_run_away_come_back_with_half_the_step(bad, blobs):
     assert paces[:15] == [1.0] * 15 and set(paces[15:]) == {0.5}
     # Back to iteration 10, ten more from there at half the step.
     assert torch.equal(made.images, torch.full_like(made.images, 15.0))
-    assert any("back at iteration 10 with step x 0.5" in e["message"] for e in events)
+    assert any("back at iteration 10 with step x 0.5" in e.message for e in events)
 
 
 def test_what_cannot_be_saved_is_an_error_that_teaches(blobs):
@@ -169,9 +169,9 @@ def test_it_stops_when_quality_no_longer_moves(qualities, steps, chosen, blobs, 
     events = []
     task = Task(blobs(), 1, width=4, val=blobs(seed=1), on_event=events.append)
     made = run(task, blobs, count, iterations=10, looks=5, patience=2)
-    assert events[-1]["step"] == steps
+    assert events[-1].step == steps
     assert float(made.images[0, 0, 0, 0]) == chosen
-    assert ("stopped" in events[-1]["message"]) == (steps < 10)
+    assert ("stopped" in events[-1].message) == (steps < 10)
 
 
 def test_without_patience_it_only_chooses(blobs, monkeypatch):
@@ -179,7 +179,7 @@ def test_without_patience_it_only_chooses(blobs, monkeypatch):
     events = []
     task = Task(blobs(), 1, width=4, val=blobs(seed=1), on_event=events.append)
     made = run(task, blobs, count, iterations=10, looks=5, patience=0)
-    assert events[-1]["step"] == 10 and float(made.images[0, 0, 0, 0]) == 2
+    assert events[-1].step == 10 and float(made.images[0, 0, 0, 0]) == 2
 
 
 @pytest.mark.parametrize(("average", "mean"), [(0.0, 10.0), (0.1, 10.0), (0.5, 8.0), (1.0, 5.5)])
@@ -218,7 +218,7 @@ def test_too_few_validation_images_choose_nothing(counts, blobs):
     task = Task(blobs(), 1, width=4, val=blobs(counts), on_event=events.append)
     made = run(task, blobs, count, iterations=4, looks=2)
     assert float(made.images[0, 0, 0, 0]) == 4
-    assert any("too few validation images" in e["message"] for e in events)
+    assert any("too few validation images" in e.message for e in events)
 
 
 def test_a_judge_prefers_the_real_thing_to_noise(blobs):

@@ -113,7 +113,7 @@ def test_other_sizes(blobs, name):
 def test_events_count_up(blobs):
     events = []
     distill(blobs(), method="mtt", ipc=1, width=4, settings=QUICK["mtt"], on_event=events.append)
-    told = [(e["stage"], e["step"]) for e in events if "seconds" in e]
+    told = [(e.stage, e.step) for e in events if e.seconds is not None]
     assert told == [("mtt experts", 1), ("mtt ipc 1", 1), ("mtt ipc 1", 2)]
 
 

@@ -111,7 +111,7 @@ def test_the_loss_falls(blobs):
         iterations=30, experts=1, epochs=10, expert_epochs=2, max_start_epoch=1, syn_steps=4, lr_img=30.0, augment=False
     )
     mtt(Task(blobs((20, 20, 20)), 1, width=8, on_event=events.append), settings)
-    losses = [float(e["message"].split()[1].rstrip(",")) for e in events if e["stage"] == "mtt ipc 1"]
+    losses = [float(e.message.split()[1].rstrip(",")) for e in events if e.stage == "mtt ipc 1"]
     assert losses[-1] < 0.8 * losses[0]
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta, norm
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedistill.errors import SettingError
-from fedistill.privacy.attacks.attack_metrics import _bootstrap, clopper_pearson, measure, one_target
+from fedistill.privacy.attacks.attack_metrics import _bootstrap, measure
 from fedistill.privacy.attacks.roc import curve
 from fedistill.privacy.attacks.shadow_design import halves
 
@@ -68,26 +68,6 @@ def test_points_for_two_logarithmic_axes():
     assert fpr[0] >= 1 / 2000 and fpr[-1] == tpr[-1] == 1 and (tpr > 0).all() and (np.diff(tpr) >= 0).all()
     for x, y in zip(fpr, tpr, strict=True):
         assert y == found.tpr[found.fpr <= x * (1 + 1e-9)].max()
-
-
-def test_clopper_pearson():
-    assert clopper_pearson(0, 10) == pytest.approx((0.0, 0.3085), abs=5e-5)  # 1 - 0.025 ** (1 / 10)
-    assert clopper_pearson(5, 10) == pytest.approx((0.1871, 0.8129), abs=5e-5)
-    assert clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
-    assert clopper_pearson(7, 40) == pytest.approx((beta.ppf(0.025, 7, 34), beta.ppf(0.975, 8, 33)))
-    assert np.isnan(clopper_pearson(0, 0)).all()
-    with pytest.raises(SettingError, match="3 of 2"):
-        clopper_pearson(3, 2)
-
-
-def test_one_target():
-    scores, members = np.arange(200.0), np.arange(200) >= 100
-    scores[150:] -= 300  # half of the members are below all
-    found = one_target(scores, members, fpr=0.01)
-    assert (found.value, found.low, found.high) == (0.5, *clopper_pearson(50, 100))
-    assert np.isnan(one_target(scores, members, fpr=0.001).low)
-    with pytest.raises(SettingError, match="one attacked model"):
-        one_target(np.zeros((2, 3)), np.zeros((2, 3), bool), fpr=0.01)
 
 
 def simulated(shadows, records, *, leak, seed, of_shadow=0.5, of_record=0.5):

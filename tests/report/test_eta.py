@@ -10,6 +10,7 @@ from rich.console import Console
 from tiny import write_tiny
 
 from fedistill.config import load_plan
+from fedistill.core.events import Event
 from fedistill.errors import RunFolderError
 from fedistill.report.terminal.eta import Tally
 from fedistill.report.terminal.status import in_use, print_status
@@ -28,8 +29,8 @@ PLAN = {
 }
 
 
-def event(job, stage, time=0.0, **more):
-    return {"run": "x", "job": job, "stage": stage, "time": time, **more}
+def event(job, kind, time=0.0, **more):
+    return Event(kind, job=job, time=time, **more)
 
 
 def told(*events):
@@ -44,7 +45,7 @@ def test_jobs_are_done_running_or_left():
         event("a dc seed 0", "started", 0.0),
         event("a dc seed 0", "done", 9.0, seconds=8.0),
         event("b dc seed 0", "started", 2.0),
-        event("b dc seed 0", "dc ipc 1", 4.0, step=1, steps=5, seconds=2.0),
+        event("b dc seed 0", "distilling", 4.0, method="dc", ipc=1, step=1, steps=5, seconds=2.0),
         event("a mtt seed 0", "failed", message="no disk"),
     )
     assert tally.by_scheme() == {"dc": (1, 1, 0, 0), "mtt": (0, 0, 1, 1)}
@@ -68,22 +69,22 @@ def test_jobs_at_one_time_share_the_rest():
 
 
 def test_a_step_that_takes_long_is_believed():
-    slow = [event("b dc seed 0", "dc ipc 1", 50.0, step=1, steps=11, seconds=50.0)]
+    slow = [event("b dc seed 0", "distilling", 50.0, method="dc", ipc=1, step=1, steps=11, seconds=50.0)]
     done = [event(f"{s} mtt seed 0", "done", seconds=1.0) for s in "ab"] + [event("a dc seed 0", "done", seconds=1.0)]
     assert told(*done, *slow).estimate(now=50.0).seconds == pytest.approx(500.0)
 
 
 def test_what_ran_when_it_was_stopped_runs_no_more():
-    tally = told(event("a dc seed 0", "started"), {"run": "x", "stage": "planned"})
+    tally = told(event("a dc seed 0", "started"), Event("planned"))
     assert tally.by_scheme()["dc"] == (0, 0, 2, 0)
 
 
 def test_points_of_a_sweep_do_what_they_share_once():
     jobs, arms = {"a dc seed 0": "dc"}, {"dc ipc 1": "dc"}
     tally = Tally({"name": "x", "points": [{"point": p, "jobs": jobs, "arms": arms} for p in ("w=1", "w=2")]})
-    tally.add({"run": "x: w=1", "job": "a dc seed 0", "stage": "done", "seconds": 1.0})
+    tally.add(Event("done", point="w=1", job="a dc seed 0", seconds=1.0))
     for point in ("w=1", "w=2"):
-        tally.add({"point": point, "job": "server: dc ipc 1", "stage": "scored"})
+        tally.add(Event("scored", point=point, job="dc ipc 1"))
     assert tally.by_scheme() == {"dc": (2, 0, 0, 0)} and len(tally.scored) == len(tally.arms) == 2
 
 
@@ -105,7 +106,7 @@ def finished(tmp_path_factory):
 def test_a_plan_names_everything_that_a_run_then_does(finished):
     tally = Tally(json.loads((finished / "plan.json").read_text()))
     assert sorted(set(tally.jobs.values())) == ["central-dm", "dm", "random"] and len(tally.jobs) == 2 + 2 + 1
-    for each in read_events(finished).objects:
+    for each in read_events(finished).events:
         tally.add(each)
     assert set(tally.seconds) == set(tally.jobs) and tally.scored == set(tally.arms) and not tally.running
     assert len(tally.arms) == 1 + 1 + 1 + 2, "random, dm, central-dm, and a local one at each site"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedistill.report.figures.frontier import _edge, draw_frontier, frontier, frontier_points, leaks
+from fedistill.report.figures.frontier import Finding, _edge, draw_frontier, frontier, frontier_points, leaks
 from fedistill.report.figures.roc import roc_panels
 from fedistill.report.figures.style import looks
 from fedistill.report.html.page import page
@@ -77,7 +77,8 @@ def test_an_attack_stands_beside_the_line_of_as_many_rounds(audited, hostile, tm
 
 
 def test_what_leaks_is_said_first(audited, recorded):
-    first, second = leaks(audited)
+    first, second = (finding.text for finding in leaks(audited))
+    assert [finding.proven for finding in leaks(audited)] == [True, False]
     assert "lira, 2\xa0% of them named at 1\xa0% false alarms" in first
     assert (
         first.index("full: AUC 100") < first.index("dm (noise): AUC 61\xa0% (57 to 65) by lira")
@@ -104,7 +105,7 @@ def test_the_curve_of_the_strongest_attack_is_drawn_on_logarithmic_axes(audited,
 
 def test_too_few_shadows_say_nothing(audited):
     lines = audited.privacy.assign(auc_low=np.nan, auc_high=np.nan)
-    assert leaks(replace(audited, privacy=lines)) == ["Too few shadows to say: full, dm (noise), random."]
+    assert leaks(replace(audited, privacy=lines)) == [Finding("Too few shadows to say: full, dm (noise), random.")]
 
 
 def test_who_is_found_out_for_certain_leaves_room_for_the_others(audited):

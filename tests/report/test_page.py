@@ -14,6 +14,7 @@ from hostile import CLASSES, FILE
 from tiny import write_tiny
 
 from fedistill.config import load_plan
+from fedistill.core.events import Event
 from fedistill.errors import RunFolderError
 from fedistill.report.html.missing import failures, gaps, incidents
 from fedistill.report.html.page import page, rebuild
@@ -21,6 +22,7 @@ from fedistill.report.html.summary import answers
 from fedistill.report.html.tables import privacy
 from fedistill.report.html.templates.script import SCRIPT
 from fedistill.report.run_data import read_recorded
+from fedistill.study.folder.event_log import EventLog
 
 
 class Parsed(HTMLParser):
@@ -101,8 +103,8 @@ def test_words_of_figures_are_escaped_as_well(recorded):
     )
     names = {"St Mary": evil}
     tables = {name: getattr(recorded, name).replace({"site": names}) for name in ("by_site", "holdings")}
-    events = tuple({**event, "site": names.get(event["site"], event["site"])} for event in recorded.events)
-    text = page(replace(recorded, plan=replace(recorded.plan, points=(point,)), events=events, **tables))
+    log = EventLog(tuple(replace(event, site=names.get(event.site, event.site)) for event in recorded.events))
+    text = page(replace(recorded, plan=replace(recorded.plan, points=(point,)), log=log, **tables))
     drawn = "".join(re.findall(r'<svg class="plot".*?</svg>', text, re.DOTALL))
     assert "&lt;/text&gt;&lt;script" in drawn and "<script" not in drawn
     assert text.count("<script") == 1
@@ -185,15 +187,15 @@ def test_what_failed_and_what_was_not_measured_is_said(recorded, made):
 
 def test_what_went_wrong_and_was_made_good_is_said(recorded, made):
     assert "Went wrong" not in made
-    told = {"job": "a dm seed 0", "site": "a", "stage": "cancelled", "message": "<b>no event</b>"}
-    events = [
-        told,
-        {"stage": "done", "job": "b dm seed 0", "site": "b", "message": "3 kB"},
-        told,
-        {"stage": "machine", "job": "cluster", "message": "node-b is gone"},
-        {"stage": "damaged file", "message": "network/1 was damaged"},
-    ]
-    wrong = replace(recorded, events=[*recorded.events, *events])
+    again = Event("cancelled", job="a dm seed 0", site="a", message="<b>no event</b>")
+    events = (
+        again,
+        Event("done", job="b dm seed 0", site="b", bytes=3000),
+        again,
+        Event("machine", job="cluster", message="node-b is gone"),
+        Event("damaged file", message="network/1 was damaged"),
+    )
+    wrong = replace(recorded, log=EventLog(recorded.events + events))
     assert incidents(wrong) == [
         "a dm seed 0: <b>no event</b> (2 times)",
         "cluster: node-b is gone",

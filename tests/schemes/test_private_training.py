@@ -159,7 +159,7 @@ def a_round(folder, *, entropy="system"):
 def test_asked_again_a_site_answers_with_the_same_noise(tmp_path):
     """Another draw would spend again: the mean of both has less noise than was paid for."""
     one, told, charged = a_round(tmp_path)
-    assert any("operating system's entropy" in event.get("message", "") for event in told)
+    assert any("operating system's entropy" in event.message for event in told)
     [(about, cost)] = charged
     assert about["entropy"] == "system" and cost.mechanism.steps == 2 and cost.epsilon < 4
     same, _, again = a_round(tmp_path)

@@ -262,7 +262,7 @@ def test_a_site_that_fails_is_named_and_min_sites_decides(simulation, tmp_path, 
     done = run(few.model_copy(update={"min_sites": 2}), out=tmp_path / "out", engine="inline")
     assert (done.rows["n_sites"] == 2).all()
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
-    assert any(e["stage"] == "failed" and e["site"] == "b" and "on fire" in e["message"] for e in events)
+    assert any(e["kind"] == "failed" and e["site"] == "b" and "on fire" in e["message"] for e in events)
 
 
 def test_the_site_itself_refuses_to_send_networks(simulation, tmp_path):

@@ -50,19 +50,21 @@ def strategy_of(asked):
 
 
 def as_the_scheme_does(simulation, folder, asked, drawn, start):
-    """The global network after every round of the real scheme, on the inline grid, with the shadow's seeds."""
+    """The global network and the strategy's state after every round of the real scheme, with the shadow's seeds."""
     network = build("convnet", channels=1, classes=2, size=28, width=4)
 
     async def rounds(coordinator):
         strategy = strategy_of(asked)
         now, found = start, []
+        states = []
         for number, sites in enumerate(drawn, 1):
             of_round = replace(asked, seed=spawn(SEED, "network", 0, "round", number))
             result = await train_round(coordinator, strategy, number, network, now, of_round, sites=sites, name="it")
             assert result.sites == sites
             now = result.params
             found.append(now)
-        return found
+            states.append(strategy.state())
+        return found, states
 
     def conduct(coordinators):
         return coordinators[0].conduct(rounds(coordinators[0]))
@@ -81,7 +83,7 @@ def as_the_scheme_does(simulation, folder, asked, drawn, start):
     ids=["fedavg", "fedprox", "dp-fedavg", "fedadam"],
 )
 def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
-    """The last round is of the site alone: then the global network is what it sent."""
+    """The last round is of the site alone: what the shadow sent in it, folded by the server, is the global network."""
     path = tmp_path / "three.toml"
     path.write_text(THREE.replace("COUNTS", counts))
     simulation = load_simulation(str(path))
@@ -94,9 +96,12 @@ def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
     turns = Turns("a", (drawn,), dict.fromkeys("abc", counts), asked.mu)
     maker = RoundsShadow(network, asked, (3,), turns, strategy_of(asked))
     _, mine = maker.make(Task(held["a"], None, seed=SEED), others)
-    wanted = as_the_scheme_does(simulation, tmp_path / "store", asked, drawn, begin(network, 3))
+    wanted, states = as_the_scheme_does(simulation, tmp_path / "store", asked, drawn, begin(network, 3))
     assert len(mine) == 2
-    for a, b in zip(mine[-1], wanted[-1], strict=True):
+    server = strategy_of(asked).fresh()
+    server.resume(states[1])
+    folded = server.fold(3, network, wanted[1], [(35, mine[-1])])
+    for a, b in zip(folded, wanted[-1], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
     assert max((a - b).abs().max() for a, b in zip(mine[0], wanted[0], strict=True)) > 1e-4  # its own, not the mean
 
@@ -121,7 +126,7 @@ def attacked(asked, *, rounds):
         task = Task(mine.take(np.flatnonzero(row)), None, seed=number, on_event=told.append)
         found.append(shadow(task, maker, others, mine, population))
     assert found[0].confidence.shape == (rounds, 60) and not found[0].distance and found[0].absent.all()
-    assert [event["step"] for event in told[:rounds]] == list(range(1, rounds + 1))
+    assert [event.step for event in told[:rounds]] == list(range(1, rounds + 1))
     return verdicts(found, design, seed=0, replicates=100)
 
 

@@ -42,7 +42,7 @@ def simulation(tmp_path):
 
 def tasks(root):
     """The numbers of the networks that were trained in one task, as the events name them."""
-    jobs = [json.loads(line)["job"] or "" for line in (root / "events.jsonl").read_text().splitlines()]
+    jobs = [json.loads(line).get("job", "") for line in (root / "events.jsonl").read_text().splitlines()]
     return {found[1] for job in jobs if (found := re.search(r" network (\d+(?:, \d+)*)", job))}
 
 

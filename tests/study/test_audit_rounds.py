@@ -98,9 +98,9 @@ def test_the_attack_stands_beside_the_quality_of_as_many_rounds(finished):
 def test_shadows_are_told_of_and_found_again(finished, monkeypatch):
     planned = json.loads((finished.root / "plan.json").read_text())["points"][0]["jobs"]
     mine = {name for name, kind in planned.items() if kind.startswith("shadows of")}
-    assert len(mine) == 12 and "server: shadow 6 of dp-fedavg 2 rounds" in mine
+    assert len(mine) == 12 and "shadow 6 of dp-fedavg 2 rounds" in mine
     events = [json.loads(line) for line in (finished.root / "events.jsonl").read_text().splitlines()]
-    assert mine <= {event["job"] for event in events if event["stage"] == "done"}
+    assert mine <= {event["job"] for event in events if event["kind"] == "done"}
     before = (finished.root / "privacy.csv").read_text()
     monkeypatch.setattr(shadowing, "shadow", lambda *args: pytest.fail("made again"))
     again = run(finished.plan, out=finished.root, engine="inline")
@@ -117,7 +117,7 @@ def test_the_server_draws_who_takes_part(tmp_path, monkeypatch):
     run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
     [[drawn]] = {turns.drawn for turns in made}
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
-    jobs = {event["job"] for event in events}
+    jobs = {event.get("job") for event in events}
     for number, sites in enumerate(drawn, 1):
         assert len(sites) == 1
         assert [s for s in "ab" if f"{s} fedprox convnet lr 0.01 network 1 round {number}" in jobs] == list(sites)

@@ -69,10 +69,12 @@ def test_the_run_folder_says_who_held_what_and_by_what_licence(folder):
 
 def test_events_have_the_numbers_of_curves(folder):
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    steps = [event for event in events if event["stage"] == "dc ipc 1"]
+    steps = [
+        event for event in events if event["kind"] == "distilling" and (event["method"], event["ipc"]) == ("dc", 1)
+    ]
     assert steps and all(event["loss"] > 0 for event in steps if event["step"])
     assert any(0 <= event["validation_auc"] <= 1 for event in steps if "validation_auc" in event)
-    assert not any("loss" in event for event in events if event["stage"] == "training")
+    assert not any("loss" in event for event in events if event["kind"] == "training")
 
 
 def test_a_random_subset_is_drawn_beside_the_distilled(folder):

@@ -49,7 +49,7 @@ def test_a_site_with_rules_of_its_own_is_named_and_the_run_goes_on(tmp_path):
     why = finished.sites.set_index(["scheme", "site"])["why"]["random", "b"]
     assert "rule allow_real_images" in why
     assert any(
-        e["stage"] == "failed" and e["site"] == "b" and "allow_real_images" in e["message"]
+        e["kind"] == "failed" and e["site"] == "b" and "allow_real_images" in e["message"]
         for e in events(finished.root)
     )
     again = load_simulation(str(finished.root / "simulation.toml"))

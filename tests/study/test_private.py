@@ -34,7 +34,7 @@ def carried_out(folder, *, entropy):
     plan, told = simulation(folder), []
     site = SiteContext(plan.federation, 0, None, Store(folder / "store"), entropy)
     outcome = carry_out(job(plan, "a", "dp-dm", 0, 0), site, told.append)
-    return outcome, sum(event.get("stage") == "dp-dm noise" for event in told)
+    return outcome, sum((event.kind, event.method) == ("noise", "dp-dm") for event in told)
 
 
 @pytest.mark.parametrize("entropy", ["seeded", "system"])

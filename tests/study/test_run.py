@@ -12,13 +12,14 @@ from tiny import same, write_tiny
 from fedistill import distill
 from fedistill.api.evaluate import evaluate
 from fedistill.config import holdings, load_simulation
+from fedistill.core.events import Event
 from fedistill.errors import DataError, RunError
 from fedistill.methods import METHODS, SyntheticSet
 from fedistill.release.release import Release
 from fedistill.schemes import images as images_scheme
-from fedistill.schemes.site import training as site_training
 from fedistill.study import run
 from fedistill.training.metrics import Tally
+from fedistill.transport.site import scoring
 
 PROMISED = (
     "simulation dataset federation partition scheme ipc pool_ipc seed recipe model network accuracy auc "
@@ -59,9 +60,8 @@ def test_the_folder_is_as_promised(finished):
     names = {p.name for p in root.iterdir()}
     assert {"simulation.toml", "results.csv", "sites.csv", "comparison.csv", "events.jsonl"} <= names
     events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
-    # What a look measured comes after what every event says.
-    assert all(list(e)[:9] == "time run job site stage step steps seconds message".split() for e in events)
-    assert {e["site"] for e in events} >= {"a", "b"}
+    assert [Event.from_json(e).as_json() for e in events] == events
+    assert {e.get("site") for e in events} >= {"a", "b"}
     known = json.loads((root / "environment.json").read_text())
     assert known["precision"] == {"distillation": "float32", "training": "float32"}
     assert known["device"] == {"distillation": {"a": "cpu", "b": "cpu"}, "training": "cpu"}
@@ -234,7 +234,7 @@ def test_inside_a_running_loop_as_in_a_notebook(finished):
 
 
 def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
-    true = site_training.tally
+    true = scoring.tally
 
     def doubled(labels, probabilities):
         return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
@@ -244,7 +244,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
     wrong = max(sizes)
     assert sizes.count(wrong) == 1
-    monkeypatch.setattr(site_training, "tally", doubled)
+    monkeypatch.setattr(scoring, "tally", doubled)
     run(simulation, out=tmp_path / "out", engine="inline")
     told = (tmp_path / "out" / "events.jsonl").read_text()
     assert "its counts are not valid counts" in told

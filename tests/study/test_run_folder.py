@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fedistill.config import Plan, load_plan, load_simulation
+from fedistill.core.events import Event
 from fedistill.errors import RunFolderError
 from fedistill.study.folder.run_folder import described, open_run_folder
 
@@ -119,10 +120,10 @@ def test_points_keep_their_files_apart(tmp_path):
             here = folder.of_point(number)
             here.release("north", "dc", 0, 0, bytes([number]), keep=True, name="x")
             here.failure("north dc seed 0", f"why {number}")
-            here.event({"job": "north dc seed 0", "point": swept.points[number].label})
+            here.event(Event("started", job="north dc seed 0", point=swept.points[number].label))
     found = {str(p.relative_to(folder.root)) for p in folder.root.rglob("*") if p.is_file()}
     wanted = {f"releases/{n}/north/dc-seed0.safetensors" for n in ("1-width=8", "2-width=16")}
     wanted |= {f"failures/{n}/north-dc-seed-0.txt" for n in ("1-width=8", "2-width=16")}
     assert wanted <= found
-    runs = [json.loads(line)["run"] for line in (folder.root / "events.jsonl").read_text().splitlines()]
-    assert runs == ["quickstart: width=8", "quickstart: width=16"]
+    points = [json.loads(line)["point"] for line in (folder.root / "events.jsonl").read_text().splitlines()]
+    assert points == ["width=8", "width=16"]

@@ -100,8 +100,8 @@ def test_releases_of_points_lie_apart(finished):
     assert "4-iid-lr_img=10/b/mtt-seed0.safetensors" in found and len(found) == 4 * 2 * 2
     grids = [p.name for p in (finished.root / "grids").iterdir() if "-dc-" in p.name or "-mtt-" in p.name]
     assert len(grids) == 2 * 2 * 2  # the first point's
-    runs = {json.loads(line)["run"] for line in (finished.root / "events.jsonl").read_text().splitlines()}
-    assert "tiny: iid, lr_img=10" in runs
+    points = {json.loads(line).get("point") for line in (finished.root / "events.jsonl").read_text().splitlines()}
+    assert "iid, lr_img=10" in points
 
 
 def test_the_folders_plan_repeats_the_run_and_computes_nothing(finished):

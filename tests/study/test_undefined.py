@@ -74,7 +74,7 @@ def test_a_run_whose_auc_is_not_defined_says_so_everywhere(tmp_path):
     np.savez(tmp_path / "one.npz", **arrays)
     (tmp_path / "one.toml").write_text(PLAN)
     done = run(load_plan(str(tmp_path / "one.toml")), out=tmp_path / "out", engine="inline")
-    stages = [json.loads(line)["stage"] for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    stages = [json.loads(line)["kind"] for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
     assert stages.index("note") < stages.index("planned") and stages.count("note") == 1
     assert done.rows["auc"].isna().all() and done.rows["accuracy"].notna().all()
     page = rebuild(done.root).read_text()

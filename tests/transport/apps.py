@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedistill.core.events import Event
 from fedistill.transport.backend.events import emitter
 
 app = ClientApp()
@@ -25,19 +26,10 @@ def echo(message: Message, context: Context) -> Message:
     return Message(RecordDict({"said": ConfigRecord(said)}), reply_to=message)
 
 
-@app.query("own")
-def own(message: Message, context: Context) -> Message:
-    """Set a state record named by the message; tell which there are."""
-    context.state[message.content["ask"]["name"]] = MetricRecord({"x": 1.0})
-    said = ConfigRecord({"keys": sorted(context.state)})
-    return Message(RecordDict({"said": said}), reply_to=message)
-
-
 @app.query("spoil")
 def spoil(message: Message, context: Context) -> Message:
     """Write to everything it was given, then raise."""
     message.content["ask"]["number"] = -1
-    context.state["spoilt"] = MetricRecord({"x": 1.0})
     raise ValueError("the images are\n  \x1b[31mnot\x1b[0m there")
 
 
@@ -94,8 +86,8 @@ def threads(message: Message, context: Context) -> Message:
 
     emit = emitter(str(message.content["job"]["name"]))
     for step in range(1000):
-        emit({"stage": "steps", "step": step})
-    emit({"stage": "steps", "final": True})
+        emit(Event("training", step=step))
+    emit(Event("done"))
     said = {"torch": torch.get_num_threads(), "omp": os.environ.get("OMP_NUM_THREADS", "")}
     return Message(RecordDict({"said": ConfigRecord(said)}), reply_to=message)
 
@@ -119,7 +111,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def total(array: np.ndarray, factor: float) -> float:
     """Server-side work."""
-    emitter("total")({"stage": "adding"})
+    emitter("total")(Event("training"))
     result = float(array.sum() * factor)
     array[:] = 0
     return result

@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from tiny import same
 
 from fedistill.config import load_plan
+from fedistill.core.events import Event
 from fedistill.errors import PlanError
 from fedistill.report.html.page import rebuild
 from fedistill.study import run
@@ -89,9 +90,9 @@ def a_study_survives(nodes: Cluster, tmp_path: Path) -> None:
     whole = run(load_plan(str(tmp_path / "three.toml")), out=tmp_path / "whole", engine="inline")
     killed: list[str] = []
 
-    def kill(event: dict[str, Any]) -> None:
-        if event.get("site") and event.get("message") == "on second" and not killed:
-            killed.append(event["job"])
+    def kill(event: Event) -> None:
+        if event.site and event.message == "on second" and not killed:
+            killed.append(event.job)
             nodes.kill("second")
 
     out = tmp_path / "run"
@@ -112,11 +113,11 @@ def what_no_machine_can_run_any_more_is_given_up(runtime: Runtime, nodes: Cluste
         replies = list(runtime.grid.pull_messages([wanting]))
     [reply] = replies
     assert reply.error.code == NO_ROOM and "no machine is left" in reply.error.reason
-    assert "third is gone; its jobs are done elsewhere" in [event.get("message") for event in runtime.events()]
+    assert "third is gone; its jobs are done elsewhere" in [event.message for event in runtime.events()]
     nodes.start("fourth")
     until, told = time.monotonic() + 60, []
     while "fourth has joined" not in told and time.monotonic() < until:
         short = Message(RecordDict({"ask": ConfigRecord({"seconds": 0.5})}), 1, "query.doze")
         assert not next(iter(runtime.grid.send_and_receive([short], timeout=60))).has_error()
-        told += [event.get("message") for event in runtime.events()]
+        told += [event.message for event in runtime.events()]
     assert "fourth has joined" in told

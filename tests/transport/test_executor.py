@@ -9,23 +9,22 @@ from apps import count_threads, doze, fail, total
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import RunError, UserError
-from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import open_runtime
+from fedistill.transport.backend.server_work import ServerWork
 
 
 def test_one_item_per_poll_and_arguments_stay_as_they_were() -> None:
-    executor = InlineExecutor()
+    executor = ServerWork()
     array = np.ones(4, dtype=np.float32)
     executor.submit("two", total, array, 2.0)
     executor.submit("three", total, executor.share(array), 3.0)
-    assert executor.pending == 2
     assert [executor.poll(), executor.poll(), executor.poll()] == [[("two", 8.0)], [("three", 12.0)], []]
-    assert executor.pending == 0 and array.sum() == 4  # `total` writes to what it gets
+    assert array.sum() == 4  # `total` writes to what it gets
 
 
 def test_a_failure_comes_as_an_error_with_its_traceback() -> None:
-    executor = InlineExecutor()
+    executor = ServerWork()
     executor.submit("bad", fail)
     [(key, error)] = executor.poll()
     assert key == "bad" and isinstance(error, RunError) and str(error) == "ArithmeticError: no sum"
@@ -34,7 +33,7 @@ def test_a_failure_comes_as_an_error_with_its_traceback() -> None:
 
 def test_threads_are_as_asked_and_then_as_before() -> None:
     before = torch.get_num_threads()
-    executor = InlineExecutor()
+    executor = ServerWork()
     executor.submit("threads", count_threads, threads=before + 1)
     assert executor.poll() == [("threads", before + 1)]
     assert torch.get_num_threads() == before
@@ -42,7 +41,7 @@ def test_threads_are_as_asked_and_then_as_before() -> None:
 
 def test_work_that_another_process_could_not_import_is_refused() -> None:
     with pytest.raises(RunError, match="top of a module"):
-        InlineExecutor().submit("bad", lambda: 1)
+        ServerWork().submit("bad", lambda: 1)
 
 
 def test_an_inline_runtime_collects_the_events_of_both() -> None:
@@ -51,7 +50,7 @@ def test_an_inline_runtime_collects_the_events_of_both() -> None:
         runtime.executor.submit("total", total, np.ones(2), 1.0)
         runtime.executor.poll()
         events = runtime.events()
-        assert [(event["job"], event["stage"]) for event in events] == [("total", "started"), ("total", "adding")]
+        assert [(event.job, event.kind) for event in events] == [("total", "started"), ("total", "training")]
         assert heard == events and runtime.events() == []
 
 
@@ -65,8 +64,7 @@ def test_busy_has_the_seconds_that_jobs_compute_and_no_others() -> None:
             ids = [each for each in ids if each != replies[0].metadata.reply_to_message_id]
         runtime.executor.submit("doze", doze, 0.1)
         runtime.executor.submit("bad", fail)
-        while runtime.executor.pending:
-            runtime.executor.poll()
+        assert len(runtime.executor.poll() + runtime.executor.poll()) == 2
         assert runtime.busy.sites_seconds == pytest.approx(0.4, abs=0.1)
         assert runtime.busy.server_seconds == pytest.approx(0.1, abs=0.1)
     broken = [Node(1, "north")]

@@ -6,9 +6,9 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fedistill.config.federation import Federation
-from fedistill.transport.backend.executor import InlineExecutor
-from fedistill.transport.backend.inline_grid import InlineGrid
 from fedistill.transport.backend.nodes import Node
+from fedistill.transport.backend.server_work import ServerWork
+from fedistill.transport.backend.site_grid import SiteGrid
 from fedistill.transport.protocol.messages import Question
 from fedistill.transport.server import coordinator as wires
 from fedistill.transport.server.coordinator import Coordinator
@@ -18,7 +18,7 @@ from fedistill.transport.site.context import read_context
 def test_questions_with_networks_are_out_some_at_a_time(monkeypatch):
     monkeypatch.setattr(wires, "AT_ONCE", 3)
     names = tuple(f"site-{i}" for i in range(10))
-    grid = InlineGrid("apps:app", [Node(i + 1, name, {"partition-id": i}) for i, name in enumerate(names)], {})
+    grid = SiteGrid("apps:app", [Node(i + 1, name, {"partition-id": i}) for i, name in enumerate(names)], {})
     out, most = 0, 0
     push, pull = grid.push_messages, grid.pull_messages
 
@@ -37,7 +37,7 @@ def test_questions_with_networks_are_out_some_at_a_time(monkeypatch):
 
     monkeypatch.setattr(grid, "push_messages", counted_push)
     monkeypatch.setattr(grid, "pull_messages", counted_pull)
-    wire = Coordinator(grid, InlineExecutor(), names)
+    wire = Coordinator(grid, ServerWork(), names)
 
     async def ask():
         asked = [Question(name, "convnet", 4, 0, {"w": torch.zeros(1, 2)}) for name in names]

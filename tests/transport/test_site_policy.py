@@ -234,7 +234,7 @@ def test_copies_are_kept_in(tmp_path):
     def at(rule, job):
         told = []
         here = site(tmp_path, Policy(start="real", proximity=rule), held_out=0.3)
-        return done(job, here, told), [event for event in told if "proximity" in str(event.get("stage"))]
+        return done(job, here, told), [event for event in told if "proximity" in event.stage]
 
     with pytest.raises(PolicyError, match="rule proximity") as raised:
         at("refuse", copies)
@@ -249,7 +249,7 @@ def test_copies_are_kept_in(tmp_path):
 def test_a_private_release_is_not_screened(tmp_path):
     here, told = site(tmp_path, Policy(proximity="refuse", epsilon_max=5.0)), []  # and nothing was set aside for it
     assert "No screen for copies was applied" in release(asked(), here, told).privacy
-    assert not any("proximity" in str(event.get("stage")) for event in told)
+    assert not any("proximity" in event.stage for event in told)
 
 
 def test_a_site_s_own_rules_go_over_the_federation_s(tmp_path):

@@ -6,13 +6,15 @@ Required: ``train_images, train_labels, test_images, test_labels``. May be absen
 Nothing is unpickled, and what a file claims is checked from its headers before memory is given to it.
 """
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -28,6 +30,7 @@ from fedistill.data.layout import (
     check_sizes,
     name_classes,
 )
+from fedistill.data.sources.base import DatasetCard, DataSource
 from fedistill.errors import DataError, nearest
 
 LARGEST_ARRAY = 16 * 2**30  # bytes; PathMNIST at 224 pixels, the largest published, has 12.6 GiB
@@ -37,6 +40,84 @@ LARGE = 2**30  # bytes; an array beyond it that packs better than LARGE_RATIO ho
 LARGE_RATIO = 200
 LARGEST_HEADER = 10_000  # bytes, numpy's own limit; numpy compares only after it has read as many as the file claims
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other
+
+
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class NpzFile(DataSource):
+    """A user's own file: a path that ends in ``.npz``."""
+
+    @classmethod
+    def parse(cls, word: str) -> Self | None:
+        """Return the file of a path; None if the word does not end in ``.npz``."""
+        return cls(word) if word.endswith(SUFFIX) else None
+
+    @classmethod
+    def split_class(cls, entry: str) -> tuple[str, str | None] | None:
+        """Split ``PATH.npz:CLASS``; the path and the class may contain colons."""
+        if entry.strip().endswith(SUFFIX):
+            return entry.strip(), None
+        name, colon, label = entry.strip().partition(f"{SUFFIX}:")
+        return (name + SUFFIX, label.strip()) if colon else None
+
+    @property
+    def one_size(self) -> bool:
+        """Return True: a file has the size it has."""
+        return True
+
+    @property
+    def path(self) -> Path:
+        """Return the file's path."""
+        return Path(self.name).expanduser()
+
+    @property
+    def short(self) -> str:
+        """Return the file's name without ``.npz``."""
+        return self.path.stem
+
+    @property
+    def slug(self) -> str:
+        """Return the file's name without ``.npz``."""
+        return self.path.stem
+
+    def moved(self, folder: Path) -> Self:
+        """Return the file with its whole path, resolved from a folder if the path is relative."""
+        return replace(self, name=str((folder / self.path).resolve()))
+
+    def phantom(self) -> str:
+        """Raise DataError: a user's own file has no phantom."""
+        raise DataError(
+            f"There is no phantom of {self.name}: a phantom copies the numbers of a published set; "
+            "this is your own file.",
+            mend="name a phantom yourself, such as phantom:blood",
+        )
+
+    def load(
+        self, split: str, *, size: int | None, data_root: str | Path | None, images: int | None, seed: int | None
+    ) -> ImageSet:
+        """Return one split of the file; DataError if it has images of another size."""
+        loaded = read_npz(self.path, split)
+        if size is not None and loaded.size != size:
+            raise DataError(
+                f"{self.name} has images of another size.",
+                expected=f"{size} pixels",
+                found=loaded.size,
+                mend="leave out size: a file has the size it has",
+            )
+        return loaded
+
+    def card(self, data_root: str | Path | None) -> DatasetCard:
+        """Read the file and return its facts."""
+        train, val, test = (read_npz(self.path, split) for split in SPLITS)
+        lengths = (len(train), len(val), len(test))
+        return DatasetCard(self.name, train.task, train.class_names, train.channels, lengths, "", (train.size,))
+
+    def provenance(self, *, size: int | None, images: int | None, seed: int | None) -> tuple[str, str]:
+        """Return the file's name without its folder, and its MD5 sum."""
+        with self.path.open("rb") as file:
+            return self.path.name, hashlib.file_digest(file, "md5").hexdigest()
 
 
 def read_npz(
@@ -50,7 +131,7 @@ def read_npz(
     licence: str = "",
     mirror: bool = True,
 ) -> ImageSet:
-    """One split of a file. Of the other splits only headers, labels and groups are read.
+    """Return one split of a file. Of the other splits only headers, labels and groups are read.
 
     Args:
         path: the file. Images uint8 and square, (N, S, S) or (N, S, S, C) with C = 1 or 3; labels integers from 0,
@@ -69,8 +150,8 @@ def read_npz(
         present = [s for s in SPLITS if f"{s}_images" in headers]
         shape = check_images(path, headers)
         labels = check_labels(path, headers, {s: _array(path, archive, f"{s}_labels") for s in present})
-        found = [s for s in present if f"{s}_groups" in headers]
-        groups = check_groups(path, headers, {s: _array(path, archive, f"{s}_groups") for s in found})
+        grouped = [s for s in present if f"{s}_groups" in headers]
+        groups = check_groups(path, headers, {s: _array(path, archive, f"{s}_groups") for s in grouped})
         if class_names is None and "class_names" in headers:
             class_names = check_names(path, _array(path, archive, "class_names"))
         names, guess = name_classes(path, labels, class_names)

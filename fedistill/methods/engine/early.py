@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from fedistill.core import seeds
+from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors, classes_held
 from fedistill.methods.engine.settings import setting
@@ -65,7 +66,7 @@ def _remembered(task: Task, settings: EarlySettings, index: int) -> torch.Tensor
     }
 
     def make() -> Tensors:
-        task.on_event({"stage": "early networks", "step": index, "steps": settings.early_networks})
+        task.on_event(Event("early networks", step=index, steps=settings.early_networks))
         return {"theta": train(task, settings, index)}
 
     return task.remember("early", about, make)["theta"]
@@ -88,5 +89,5 @@ def train(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
             sgd.step(net, params, augment.apply(x[batch], draw), y[batch], LR)
         if step + 1 in ends:
             states.append(sgd.flatten(params).cpu())
-        task.on_event({"stage": "early networks"})  # a sign of life
+        task.on_event(Event("early networks"))  # a sign of life
     return finite(torch.stack(states), "early networks", f"step size {LR}")

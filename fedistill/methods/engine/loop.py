@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.events import Event
 from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
@@ -155,14 +156,17 @@ def steadily(
             now = time.monotonic()
             run = replace(after, seconds=before + now - clock)  # once, so that a step is never kept without its look
             task.on_event(
-                {
-                    "stage": f"{name} ipc {task.ipc}",
-                    "step": run.step,
-                    "steps": settings.iterations,
-                    "seconds": run.seconds,
-                    "message": "; ".join(filter(None, (found.message, _said(run), note))),
-                    **_measured(run, found.loss),
-                }
+                Event(
+                    "distilling",
+                    method=name,
+                    ipc=task.ipc,
+                    step=run.step,
+                    steps=settings.iterations,
+                    seconds=run.seconds,
+                    message="; ".join(filter(None, (found.message, _said(run), note))),
+                    loss=found.loss,
+                    validation_auc=_just_seen(run),
+                )
             )
             if now - saved > CHECKPOINT_SECONDS:
                 checkpoint.save(*_kept(run))
@@ -234,12 +238,9 @@ def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run,
     return replace(run, looks=looks, stopped=stopped), said
 
 
-def _measured(run: _Run, loss: float) -> dict[str, float]:
-    """What curves are drawn of: the loss, and the validation AUC of images that were looked at just now."""
-    measured = {"loss": loss}
-    if run.looks and run.looks[-1][0] == run.step:
-        measured["validation_auc"] = run.looks[-1][1]
-    return measured
+def _just_seen(run: _Run) -> float | None:
+    """Return the validation AUC of the images where they were looked at just now, for curves."""
+    return run.looks[-1][1] if run.looks and run.looks[-1][0] == run.step else None
 
 
 def _said(run: _Run) -> str:

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from fedistill.core.accounting import Cost
+from fedistill.core.events import OnEvent, ignore
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
 from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
-
-Event = dict[str, Any]
-"""``stage, step, steps, seconds, message``: each optional; what a person watching would want to read."""
 
 Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
@@ -54,10 +52,6 @@ class NoCheckpoint:
 def unkept(about: Mapping[str, Any]) -> Checkpoint:
     """The checkpoints of who keeps nothing: a stopped distillation begins anew."""
     return NoCheckpoint()
-
-
-def ignore(event: Event) -> None:
-    """The listener of who does not listen."""
 
 
 def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
@@ -154,7 +148,7 @@ class Task:
     device: str = "cpu"
     entropy: str = "seeded"
     smallest: int = 1
-    on_event: Callable[[Event], None] = ignore
+    on_event: OnEvent = ignore
     remember: Remember = forget
     checkpoints: Checkpoints = unkept
     charge: Charge = unpaid

@@ -1,6 +1,5 @@
 """How good are images on their way? Small networks trained on them, scored on the site's own validation images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.events import Event, OnEvent
 from fedistill.data.imageset import ImageSet
-from fedistill.methods.engine.method import Event, Task
+from fedistill.methods.engine.method import Task
 from fedistill.models import Network
 from fedistill.training.fit import fit, predict, probabilities
 from fedistill.training.metrics import tally
@@ -48,7 +48,7 @@ class Judge:
     scored: np.ndarray
     mirror: bool
     seed: int
-    on_event: Callable[[Event], None]
+    on_event: OnEvent
 
     @classmethod
     def of(cls, task: Task, name: str) -> "Judge | None":
@@ -57,7 +57,7 @@ class Judge:
             return None
         val, scored = _drawn(task.val, seeds.rng(task.seed, name, "look"))
         if not len(scored):
-            task.on_event({"stage": name, "message": "too few validation images to stop or choose by"})
+            task.on_event(Event("validation", method=name, message="too few validation images to stop or choose by"))
             return None
         seed = seeds.spawn(task.seed, name, "look")
         pixels = val.pixels().to(task.device)
@@ -78,7 +78,7 @@ class Judge:
         return float((counted.concordant[self.scored] / counted.pairs[self.scored]).mean())
 
     def _alive(self, step: int, steps: int) -> None:
-        self.on_event({"stage": "validation"})
+        self.on_event(Event("validation"))
 
 
 def _drawn(val: ImageSet, generator: np.random.Generator) -> tuple[ImageSet, np.ndarray]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
+from fedistill.core.events import Event
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.method import Task, Tensors, unkept
@@ -204,12 +205,12 @@ def _asked(
     drawn, unit, labels = source(task, name), units(task.images), torch.from_numpy(task.images.labels)
     n = int(unit.max()) + 1
     words = f"epsilon {settings.epsilon:g} at delta {settings.delta:g} is spent: noise of {mechanism.sigma:.3g} x clip"
-    task.on_event({"stage": f"{name} noise", "message": words, "sigma": mechanism.sigma})
+    task.on_event(Event("noise", method=name, message=words, sigma=mechanism.sigma))
     if settings.delta > 1 / n:
         words = (
             f"delta {settings.delta:g} is above 1/{n}: to publish one of the images, drawn at random, would keep to it"
         )
-        task.on_event({"stage": f"{name} warning", "message": words})
+        task.on_event(Event("warning", method=name, message=words))
     answers: list[Tensor] = []
     for query in range(mechanism.steps):
         total, ratio = noisy_sum(
@@ -227,8 +228,8 @@ def _asked(
         if not query:
             _warn_if_small(task, name, mechanism, n, total.shape[1])
         said = f"signal to noise {ratio:.3g}"
-        told = {"step": query + 1, "steps": mechanism.steps, "message": said, "signal_to_noise": ratio}
-        task.on_event({"stage": f"{name} query {query + 1}", **told})
+        done = Event("query", method=name, step=query + 1, steps=mechanism.steps, signal_to_noise=ratio, message=said)
+        task.on_event(done)
         answers.append(total.float())
     return {"sums": torch.stack(answers)}
 
@@ -243,7 +244,7 @@ def _warn_if_small(task: Task, name: str, mechanism: Mechanism, n: int, dimensio
             f"long, and its noise {mechanism.sigma:.3g} x sqrt({dimensions}) = {noise:.0f} x clip; "
             f"it would take {math.ceil(n * noise / most)} of them, a larger epsilon, fewer queries or a smaller width"
         )
-        task.on_event({"stage": f"{name} warning", "message": message})
+        task.on_event(Event("warning", method=name, message=message))
 
 
 def begin(task: Task, name: str, answers: Answers, *, side: int | None = None) -> tuple[Task, Tensor, Tensor]:

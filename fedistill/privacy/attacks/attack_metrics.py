@@ -16,7 +16,7 @@ import numpy as np
 
 from fedistill.core.seeds import rng
 from fedistill.errors import SettingError
-from fedistill.privacy.attacks.roc import Curve, can_say, curve, ranked
+from fedistill.privacy.attacks.roc import Curve, curve, ranked
 from fedistill.privacy.attacks.shadow_design import Design
 
 FPRS = {"tpr_at_1": 0.01, "tpr_at_01": 0.001}
@@ -124,41 +124,3 @@ def _figures(found: np.ndarray, accused: np.ndarray) -> np.ndarray:
             last = (accused <= fpr * outside[:, None] * (1 + _ROUND)).sum(1) - 1
             columns.append(found[np.arange(len(found)), last] / inside)
     return np.stack(columns, 1)
-
-
-def clopper_pearson(successes: int, trials: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a share from independent trials (Clopper & Pearson, Biometrika 1934).
-
-    >>> [round(bound, 4) for bound in clopper_pearson(0, 10)]
-    [0.0, 0.3085]
-    """
-    if not 0 <= successes <= trials:
-        raise SettingError(
-            "These are no trials.", expected="0 <= successes <= trials", found=f"{successes} of {trials}"
-        )
-    if not trials:
-        return float("nan"), float("nan")
-    from scipy.stats import beta
-
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
-    return low, high
-
-
-def one_target(scores: np.ndarray, members: np.ndarray, *, fpr: float) -> Estimate:
-    """The true-positive rate on one attacked model, with a Clopper-Pearson interval at the threshold it takes.
-
-    Only for records that are independent of each other (no two of one patient), and one model: for several, `measure`.
-
-    Args:
-        scores: float (N,), high: a member; members: bool (N,).
-        fpr: the false-positive rate allowed; NaN from fewer than 1 / fpr non-members.
-    """
-    if np.asarray(scores).ndim != 1:
-        raise SettingError("This interval is for one attacked model.", expected="scores (N,)", found=np.shape(scores))
-    one = curve(scores, members)
-    value = one.tpr_at(fpr)
-    if np.isnan(value) or not can_say(one.nonmembers, fpr):
-        return Estimate(value, float("nan"), float("nan"))
-    return Estimate(value, *clopper_pearson(round(value * one.members), one.members))

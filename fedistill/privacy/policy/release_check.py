@@ -1,11 +1,12 @@
 """The last look at a Release before it leaves: at the images themselves, whatever was asked and whoever made them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, PolicyError
 from fedistill.methods.registry import is_private, method_named
@@ -60,7 +61,7 @@ def screened(
     sets: Mapping[int | None, Packed],
     training: ImageSet,
     held_out: ImageSet,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: OnEvent,
 ) -> None:
     """Hold synthetic images, as they would arrive, against the training images, by the policy's screen for copies.
 
@@ -81,8 +82,7 @@ def screened(
                 f"The site's policy wants copies to be screened for (rule proximity), and cannot: {error.what}",
                 mend="a larger held_out in the federation file",
             ) from error
-        stage = "proximity warning" if found.too_near else "proximity"
-        on_event({"stage": stage, "message": f"ipc {ipc}: {found}"})
+        on_event(Event("proximity warning" if found.too_near else "proximity", ipc=ipc, message=f"ipc {ipc}: {found}"))
         if found.too_near and policy.proximity == "refuse":
             raise PolicyError(
                 "The site's policy forbids it: of its synthetic images some come nearer to a patient's image than "

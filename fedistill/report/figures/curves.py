@@ -1,22 +1,17 @@
 """How making it went: distillation, experts and federated rounds, step by step, from events.jsonl and rounds.csv."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from fedistill.core.events import Event
 from fedistill.report.figures.panels import Looks, shortened
 from fedistill.report.figures.svg import INK, MUTED, SERIES, Panel, panel
 from fedistill.report.run_data import Recorded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-STAGE = re.compile(r"(?P<method>[\w-]+) ipc (?P<ipc>\d+)$")
-"""Stages that methods give their iterations; see `fedistill.methods.engine.loop`."""
-
-EXPERTS = "mtt experts"
 
 QUALITIES = {"validation_auc": ("Validation AUC, %", 100.0), "loss": ("Matching loss", 1.0)}
 
@@ -26,24 +21,18 @@ def distilling(run: Recorded) -> pd.DataFrame:
 
     The first point, repeat and partition; of a step that was taken twice, because the run was stopped, the later.
     """
-    lines = []
-    for event in _first(run):
-        stage = STAGE.match(str(event.get("stage") or ""))
-        if stage is None or not event.get("step"):
-            continue
-        about = {"method": stage["method"], "ipc": int(stage["ipc"]), "site": str(event.get("site") or "")}
-        measured = {name: event.get(name) for name in ("step", "loss", "validation_auc")}
-        lines.append(about | measured)
-    frame = pd.DataFrame(lines, columns=["method", "ipc", "site", "step", "loss", "validation_auc"])
+    columns = ["method", "ipc", "site", "step", "loss", "validation_auc"]
+    steps = [event for event in _first(run) if event.kind == "distilling" and event.method and event.step]
+    frame = pd.DataFrame([[getattr(event, name) for name in columns] for event in steps], columns=columns)
     frame = frame.astype({"loss": float, "validation_auc": float})
     return frame.drop_duplicates(["method", "ipc", "site", "step"], keep="last")
 
 
 def experts(run: Recorded) -> pd.DataFrame:
     """``site, expert, epoch, loss`` of MTT's experts."""
-    kept = ("site", "expert", "epoch", "loss")
-    lines = [{name: event.get(name) for name in kept} for event in _first(run) if event.get("stage") == EXPERTS]
-    frame = pd.DataFrame(lines, columns=list(kept)).dropna(subset=["epoch", "loss"])
+    columns = ["site", "expert", "epoch", "loss"]
+    lines = [[getattr(event, name) for name in columns] for event in _first(run) if event.kind == "experts"]
+    frame = pd.DataFrame(lines, columns=columns).dropna(subset=["epoch", "loss"])
     return frame.drop_duplicates(["site", "expert", "epoch"], keep="last")
 
 
@@ -166,12 +155,7 @@ def spread_out(heights: dict[str, float], gap: float) -> dict[str, float]:
     return {who: placed[who] for who in heights}
 
 
-def _first(run: Recorded) -> list[Any]:
-    """Events of the first point, repeat and partition."""
+def _first(run: Recorded) -> list[Event]:
+    """Return the events of Releases of the first point, repeat and partition."""
     point = run.plan.points[0].label
-    mine = f"{run.name}: {point}" if point else run.name
-    return [
-        event
-        for event in run.events
-        if event.get("run") == mine and re.search(r" seed 0$", str(event.get("job") or ""))
-    ]
+    return [event for event in run.events if (event.point, event.seed, event.partition) == (point, 0, 0)]

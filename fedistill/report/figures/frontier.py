@@ -5,6 +5,7 @@ Of several attacks on one scheme the strongest is shown. It was chosen on the sh
 side of a leak.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,16 @@ def name_of(line: dict[str, Any], *, several: bool) -> str:
     return words if pd.isna(line["start"]) or not line["start"] else f"{words} ({line['start']})"
 
 
-def leaks(run: Recorded) -> list[str]:
-    """A sentence on each scheme that was attacked, those that leak first: what an attack told, and how surely."""
+@dataclass(frozen=True)
+class Finding:
+    """What attacks say of some schemes: a sentence, and whether it reports a leak that is proven."""
+
+    text: str
+    proven: bool = False
+
+
+def leaks(run: Recorded) -> list[Finding]:
+    """Return what attacks told of the schemes, proven leaks first, and how surely."""
     points = frontier_points(run)
     if points.empty:
         return []
@@ -111,19 +120,21 @@ def leaks(run: Recorded) -> list[str]:
         if not pd.isna(line["tpr_at_1"]):
             said += f", {100 * line['tpr_at_1']:.0f}\xa0% of them named at 1\xa0% false alarms"
         (found if low > COIN else open_).append(f"{name}: {said}")
-    sentences = []
+    sentences: list[Finding] = []
     if found:
-        sentences.append(
+        text = (
             "What these schemes send leaks whose images were in a site’s data; the strongest attack on each tells "
             f"members from others with {'; '.join(found)}. 50\xa0% would be a coin."
         )
+        sentences.append(Finding(text, proven=True))
     if open_:
-        sentences.append(
+        text = (
             "No leak was proven, which is no proof that there is none: the interval of the strongest attack holds "
             f"50\xa0% for {'; '.join(open_)}."
         )
+        sentences.append(Finding(text))
     if unknown:
-        sentences.append(f"Too few shadows to say: {', '.join(unknown)}.")
+        sentences.append(Finding(f"Too few shadows to say: {', '.join(unknown)}."))
     return sentences
 
 

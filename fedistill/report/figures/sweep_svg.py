@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fedistill.config import Federation
-from fedistill.data.sources.phantom import PREFIX
+from fedistill.data import parse_source
 from fedistill.report.figures.panels import METRICS, Looks, horizontal, legend, row_height
 from fedistill.report.figures.style import Look
 from fedistill.report.figures.svg import Panel, panel
@@ -57,7 +57,7 @@ def phantom_points(run: Recorded) -> dict[str, bool]:
 
 def drawn(federation: Federation) -> bool:
     """Whether any of its images are phantoms."""
-    return any(name.startswith(PREFIX) for name in federation.datasets())
+    return any(parse_source(name).drawn for name in federation.datasets())
 
 
 def _part(frame: pd.DataFrame, points: Sequence[str], found: Looks, phantom: bool) -> Part:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fedistill.config.scheme import scheme_named
+from fedistill.core.events import INCIDENTS
 from fedistill.report.run_data import Recorded
 from fedistill.report.terminal.table import swept
 from fedistill.study.feasibility.run_metrics import distils
-from fedistill.study.folder.event_log import NOTE, unread_words
+from fedistill.study.folder.event_log import older_words, unread_words
 
 
 def failures(run: Recorded) -> list[str]:
@@ -25,29 +26,21 @@ def failures(run: Recorded) -> list[str]:
         lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
     told = set(failed["site"].astype(str))
     for event in run.events:
-        who = str(event.get("site") or "")
-        if event.get("stage") == "failed" and who and who not in told:
-            told.add(who)
-            lines.append(f"{who}, {event.get('job')}: {event.get('message')}")
+        if event.kind == "failed" and event.site and event.site not in told:
+            told.add(event.site)
+            lines.append(f"{event.site}, {event.job}: {event.message}")
     return lines
-
-
-INCIDENTS = ("cancelled", "started again", "machine", "damaged file")
-"""Stages of events that tell of something that went wrong and was mended."""
 
 
 def incidents(run: Recorded) -> list[str]:
     """What went wrong on the way and cost nothing but time, each cause once."""
-    times: Counter[tuple[str, str, str]] = Counter()
+    times: Counter[tuple[str, str]] = Counter()
     for event in run.events:
-        if event.get("stage") in INCIDENTS:
-            job = str(event.get("job") or "server")
-            times[str(event.get("site") or ""), job, str(event.get("message"))] += 1
-    unread = [f"{unread_words(run.unreadable)}."] if run.unreadable else []
+        if event.kind in INCIDENTS:
+            times[f"{event.site} {event.title}".strip() or "server", event.message] += 1
+    unread = [f"{words}." for words in (unread_words(run.log.unreadable), older_words(run.log.older)) if words]
     return unread + [
-        f"{f'{site}, ' if site and not job.startswith(site) else ''}{job}: {words}"
-        + (f" ({count} times)" if count > 1 else "")
-        for (site, job, words), count in times.items()
+        f"{job}: {words}" + (f" ({count} times)" if count > 1 else "") for (job, words), count in times.items()
     ]
 
 
@@ -58,7 +51,7 @@ def gaps(run: Recorded) -> list[str]:
 
 def _gaps(run: Recorded) -> Iterator[str]:
     simulation = run.plan.first
-    yield from dict.fromkeys(str(event.get("message")) for event in run.events if event.get("stage") == NOTE)
+    yield from dict.fromkeys(event.message for event in run.events if event.kind == "note")
     schemes = list(simulation.scheme)
     if run.privacy.empty:
         yield ("What the sites sent tells of single patients was not measured in this run: no attack was tried on it.")

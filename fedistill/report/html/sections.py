@@ -14,7 +14,7 @@ def command(run: Recorded) -> str:
 
 def ended(run: Recorded) -> str:
     """The day of the last event; empty where nobody noted any."""
-    times = [event["time"] for event in run.events if event.get("time")]
+    times = [event.time for event in run.events if event.time]
     return datetime.fromtimestamp(max(times), UTC).strftime("%-d %B %Y") if times else ""
 
 

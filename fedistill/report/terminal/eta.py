@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OF_SERVER = "server: "
-"""What the server's jobs begin with; no site's name has a colon."""
+from fedistill.core.events import Event
 
 
 @dataclass(frozen=True)
@@ -73,38 +72,29 @@ class Tally:
         """Jobs that ran at one time."""
         self._other: dict[str, float] = {}
 
-    def add(self, event: Mapping[str, Any]) -> None:
-        """One event, from the run itself or from events.jsonl."""
-        job, stage = str(event.get("job") or ""), str(event.get("stage") or "")
-        where = (self._point(event), job)
-        if stage == "planned":
+    def add(self, event: Event) -> None:
+        """Take in one event, from the run itself or from events.jsonl."""
+        where = (event.point, event.job)
+        if event.kind == "planned":
             self.running.clear()  # another attempt began: what ran before was stopped
-        elif stage == "scored":
-            self.scored.add((where[0], job.removeprefix(OF_SERVER)))
-        elif stage == "failed":
+        elif event.kind == "scored":
+            self.scored.add(where)
+        elif event.kind == "failed":
             self.running.pop(where, None)
-            self.failed[job] = str(event.get("message") or "")
+            self.failed[event.job] = event.message
         elif where in self.jobs:
-            self._of_job(where, stage, event)
-        elif job and event.get("seconds"):
-            self._other[job] = max(self._other.get(job, 0.0), float(event["seconds"]))
+            self._of_job(where, event)
+        elif event.job and event.seconds:
+            self._other[event.job] = max(self._other.get(event.job, 0.0), event.seconds)
 
-    def _point(self, event: Mapping[str, Any]) -> str:
-        if event.get("point"):
-            return str(event["point"])
-        return str(event.get("run") or "").removeprefix(self.name).removeprefix(": ")
-
-    def _of_job(self, where: tuple[str, str], stage: str, event: Mapping[str, Any]) -> None:
-        now = float(event.get("time") or 0.0)
-        if stage == "done":
+    def _of_job(self, where: tuple[str, str], event: Event) -> None:
+        if event.kind == "done":
             self.running.pop(where, None)
-            self.seconds[where] = float(event.get("seconds") or 0.0)
+            self.seconds[where] = event.seconds or 0.0
             return
-        doing = self.running.setdefault(where, Doing(now))
-        doing.stage = stage
-        step, steps = event.get("step"), event.get("steps")
-        doing.step, doing.steps = int(step or 0), int(steps or 0)
-        doing.seconds = float(event.get("seconds") or 0.0)
+        doing = self.running.setdefault(where, Doing(event.time or 0.0))
+        doing.stage = event.stage
+        doing.step, doing.steps, doing.seconds = event.step or 0, event.steps or 0, event.seconds or 0.0
         self.most = max(self.most, len(self.running))
 
     def left(self) -> dict[tuple[str, str], str]:

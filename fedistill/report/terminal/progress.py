@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from fedistill.report.terminal.eta import OF_SERVER, Tally, clock
-from fedistill.study.folder.event_log import NOTE
+from fedistill.core.events import Event
+from fedistill.report.terminal.eta import Tally, clock
+from fedistill.report.terminal.table import size_of
 
 PLAIN_EVERY_SECONDS = 10.0
 WHOLE_EVERY_SECONDS = 30.0
@@ -19,7 +19,10 @@ WHOLE_EVERY_SECONDS = 30.0
 
 
 SERVER = ""
-"""The server's line; any word may be a site's name."""
+"""The server's line: its events have no site."""
+
+NOBODYS = ("planned", "note", "machine", "damaged file")
+"""Kinds of events that are of no job."""
 
 
 class Progress:
@@ -28,11 +31,9 @@ class Progress:
     def __init__(self, sites: Iterable[str], console: Console) -> None:
         self._console = console
         self._lines: dict[str, tuple[str, str]] = {name: ("waiting", "") for name in (*sites, SERVER)}
-        self._done = dict.fromkeys(self._lines, 0)
         self._start = time.monotonic()
         self._printed: dict[str, float] = {}
         self._told = self._start
-        self._site_of: dict[str, str] = {}
         self._tally: Tally | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -47,40 +48,21 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        job, stage = str(event.get("job", "")), str(event.get("stage", ""))
-        if stage == "planned":
-            self._tally = Tally(event["plan"])
+    def __call__(self, event: Event) -> None:
+        if event.plan is not None:
+            self._tally = Tally(event.plan)
         if self._tally is not None:
             self._tally.add(event)
-        if stage in ("machine", NOTE):
-            self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event['message']}", markup=False)
-        if event.get("site"):
-            self._site_of[job] = str(event["site"])
-        who = SERVER if job.startswith(OF_SERVER) else self._site_of.get(job)
-        if who is None or who not in self._lines:
+        if event.kind in ("machine", "note"):
+            self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event.message}", markup=False)
+        if event.kind in NOBODYS or event.site not in self._lines:
             return
-        doing = job.removeprefix(OF_SERVER).removeprefix(who).strip()
-        if event.get("point"):
-            doing = f"{event['point']}: {doing}"
-        self._lines[who] = (doing, self._state(event, stage))
-        if event.get("final"):
-            self._done[who] += 1
+        doing = f"{event.point}: {event.title}" if event.point else event.title
+        self._lines[event.site] = (doing, state_words(event))
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
         else:
-            self._plainly(who, stage, event)
-
-    def _state(self, event: dict[str, Any], stage: str) -> str:
-        text = stage
-        step, steps, seconds = event.get("step"), event.get("steps"), event.get("seconds")
-        if step and steps:
-            text += f" {step}/{steps}"
-            if seconds and step < steps:
-                text += f", {_rate(step / seconds)}, {clock(seconds / step * (steps - step))} left"
-        if event.get("message"):
-            text += f" {event['message']}"
-        return text
+            self._plainly(event)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2), expand=True)
@@ -99,10 +81,10 @@ class Progress:
             parts += [self._tally.line, self._tally.estimate(time.time()).words]
         return ", ".join(filter(None, parts))
 
-    def _plainly(self, who: str, stage: str, event: dict[str, Any]) -> None:
-        now = time.monotonic()
+    def _plainly(self, event: Event) -> None:
+        now, who = time.monotonic(), event.site
         due = now - self._printed.get(who, -PLAIN_EVERY_SECONDS) >= PLAIN_EVERY_SECONDS
-        if due or (stage in ("done", "failed") and who != SERVER):
+        if due or (event.kind in ("done", "failed") and who != SERVER):
             self._printed[who] = now
             doing, state = self._lines[who]
             line = f"[{now - self._start:5.0f} s] {who or 'server'}: {doing}: {state}"
@@ -110,6 +92,23 @@ class Progress:
                 self._told = now
                 line += f" ({self._whole()})"
             self._console.print(line, markup=False, highlight=False)
+
+
+def state_words(event: Event) -> str:
+    """Return in words how far a job is.
+
+    >>> state_words(Event("distilling", method="dc", ipc=10, step=20, steps=100, seconds=5.0))
+    'dc ipc 10 20/100, 4.0/s, 20 s left'
+    >>> state_words(Event("done", seconds=5.0, bytes=12_300))
+    'done 12 kB'
+    """
+    text, step, steps, seconds = event.stage, event.step, event.steps, event.seconds
+    if step and steps:
+        text += f" {step}/{steps}"
+        if seconds and step < steps:
+            text += f", {_rate(step / seconds)}, {clock(seconds / step * (steps - step))} left"
+    size = "" if event.bytes is None else size_of(event.bytes)
+    return " ".join(filter(None, (text, size, event.message)))
 
 
 def _rate(per_second: float) -> str:

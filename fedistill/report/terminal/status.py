@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fedistill.errors import RunFolderError
 from fedistill.report.terminal.eta import Tally, clock
-from fedistill.study.folder.event_log import read_events, unread_words
+from fedistill.study.folder.event_log import older_words, read_events, unread_words
 
 
 def print_status(folder: Path, console: Console) -> None:
@@ -29,11 +29,10 @@ def print_status(folder: Path, console: Console) -> None:
         raise RunFolderError(f"{folder} has no plan.json: its run has not come so far yet.", mend="ask again later")
     tally, now = _tally(folder / "plan.json"), time.time()
     running = in_use(folder)
-    found = read_events(folder, growing=running)
-    events = found.objects
-    for event in events:
+    log = read_events(folder, growing=running)
+    for event in log.events:
         tally.add(event)
-    times = [event["time"] for event in events if event.get("time")]
+    times = [event.time for event in log.events if event.time]
     finished = not running and len(tally.scored) == len(tally.arms) and (folder / "comparison.csv").is_file()
     state = "finished" if finished else "running" if running else "stopped; run it again to resume"
     console.print(f"[bold]{escape(tally.name)}[/]: {state}", highlight=False)
@@ -50,8 +49,8 @@ def print_status(folder: Path, console: Console) -> None:
         console.print("; ".join(filter(None, (last, words))), markup=False, highlight=False)
     for job, why in tally.failed.items():
         console.print(f"failed: {job}: {why}", style="yellow", markup=False, highlight=False)
-    if found.unreadable:
-        console.print(unread_words(found.unreadable) + ".", style="dim", markup=False, highlight=False)
+    for words in filter(None, (unread_words(log.unreadable), older_words(log.older))):
+        console.print(f"{words}.", style="dim", markup=False, highlight=False)
 
 
 def _tally(path: Path) -> Tally:

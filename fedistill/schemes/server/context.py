@@ -1,13 +1,13 @@
 """The study's context, shared by the conditions of all schemes."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fedistill.config import Holdings, Simulation
+from fedistill.core.events import Kind, OnEvent, now
 from fedistill.core.single_flight import single_flight
 from fedistill.core.store import Store
 from fedistill.errors import RunError
@@ -58,7 +58,7 @@ class StudyContext:
     folder: Archive
     expected: Expected
     holdings: Sequence[Holdings]
-    on_event: Callable[[dict[str, Any]], None]
+    on_event: OnEvent
     begun: dict[Any, "asyncio.Task[Any]"] = field(default_factory=dict)
     releases: list[tuple[str, Release]] = field(default_factory=list)
     site_rows: list[SiteRow] = field(default_factory=list)
@@ -80,12 +80,11 @@ class StudyContext:
     def report_failure(self, site: str, job: str, why: str, trace: str = "") -> None:
         """Report a failure as an event, and store its traceback in a file."""
         self.folder.failure(job, f"{why}\n\n{trace}\n")
-        self.on_event({"time": time.time(), "job": job, "site": site, "stage": "failed", "message": why})
+        self.on_event(now("failed", job=job, site=site, message=why))
 
-    def report(self, condition: str, stage: str, message: str | None = None, *, seconds: float | None = None) -> None:
-        """Report the progress of a condition or a shadow, and at its end the seconds it took."""
-        about = {"stage": stage, "message": message, "seconds": seconds}
-        self.on_event({"time": time.time(), "job": f"server: {condition}", **about})
+    def report(self, job: str, kind: Kind, message: str = "", *, seconds: float | None = None) -> None:
+        """Report how far a condition, or a shadow, is; and at its end how long it took."""
+        self.on_event(now(kind, job=job, message=message, seconds=seconds))
 
     def require_sites(self, answered: int, of: int, what: str, missing: dict[str, str]) -> None:
         """Raise RunError if fewer sites answered than ``min_sites`` requires.

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from fedistill.config import Simulation
+from fedistill.core.events import Event
 from fedistill.core.seeds import rng, spawn
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
@@ -57,7 +58,7 @@ class AuditTarget:
 
     def job(self, number: int) -> str:
         """Return the name of a shadow's job."""
-        return f"server: shadow {number + 1} of {self.name}"
+        return f"shadow {number + 1} of {self.name}"
 
 
 class Dealing(Protocol):
@@ -227,7 +228,7 @@ def train_shadow_networks(
     """Train networks on a shadow's images; return their parameters on the CPU."""
 
     def on_step(step: int, steps: int) -> None:
-        task.on_event({"stage": "training", "step": step, "steps": steps})
+        task.on_event(Event("training", step=step, steps=steps))
 
     trained = fit_ensemble(
         network,

@@ -5,12 +5,12 @@ They are module-level functions of plain values, because they run on Ray's worke
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.models import Network, Params
 from fedistill.schemes.server.cross_validation import Pilot
 from fedistill.training.device import device_for
@@ -55,14 +55,14 @@ def cross_validate(
         params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror)
         logits = predict(network, params, pilot.images[fold.aside]).cpu()
         scores.append(probabilities(logits, multilabel=pilot.labels.ndim == 2))
-        progress = {"step": done + 1, "steps": len(work), "seconds": time.perf_counter() - start}
-        on_event({"stage": "cross-validation", **progress})
+        seconds = time.perf_counter() - start
+        on_event(Event("cross-validation", step=done + 1, steps=len(work), seconds=seconds))
     return scores, time.perf_counter() - start
 
 
-def _reporting(on_event: Callable[[dict[str, Any]], None], start: float) -> Callable[[int, int], None]:
+def _reporting(on_event: OnEvent, start: float) -> Callable[[int, int], None]:
     def on_step(step: int, steps: int) -> None:
-        on_event({"stage": "training", "step": step, "steps": steps, "seconds": time.perf_counter() - start})
+        on_event(Event("training", step=step, steps=steps, seconds=time.perf_counter() - start))
 
     return on_step
 

@@ -124,7 +124,7 @@ class Trainer:
         data = pool.of_networks(list(missing))
         images = data[1].shape[0 if pool.draw is None else 1]
         numbers = ", ".join(str(index + 1) for index in missing)
-        name = f"server: {condition.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
+        name = f"{condition.name} lr {recipe.lr:g} steps {recipe.steps_for(images)} network {numbers}"
         new, seconds = await self.coordinator.compute(
             f"{name} {next(iter(missing.values()))[:8]}",
             train_networks,
@@ -169,7 +169,7 @@ class Trainer:
         stored = self.store.get("crossval", key)
         if stored is not None:
             return [stored[0][str(i)] for i in range(len(stored[0]))]
-        name = f"server: {condition.name} lr {recipe.lr:g} cross-validation {key[:8]}"
+        name = f"{condition.name} lr {recipe.lr:g} cross-validation {key[:8]}"
         scores: list[torch.Tensor]
         scores, seconds = await self.coordinator.compute(
             name,
@@ -195,7 +195,7 @@ class Trainer:
 
         async def scored() -> torch.Tensor:
             scores: torch.Tensor = await self.coordinator.compute(
-                f"server: validation {key[:16]}",
+                f"validation {key[:16]}",
                 score_networks,
                 self.network(model),
                 [n.params for n in networks],
@@ -221,7 +221,7 @@ class Trainer:
         if stored is not None:
             return stored[0]["probabilities"].numpy()
         scores: torch.Tensor = await self.coordinator.compute(
-            f"server: {condition.name} on the test split {key[:8]}",
+            f"{condition.name} on the test split {key[:8]}",
             score_networks,
             self.network(condition.model),
             [n.params for n in networks],

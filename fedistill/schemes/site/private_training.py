@@ -6,12 +6,12 @@ with the networks that it has stored, because new noise for the same steps would
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
@@ -21,8 +21,6 @@ from fedistill.training.clipping import units
 from fedistill.training.dpsgd import DPSGD, VERSION, begin, fit_privately
 from fedistill.training.noise import source_for
 from fedistill.transport.site.context import SiteContext
-
-OnEvent = Callable[[dict[str, Any]], None]
 
 SIMULATED = "simulated: the noise follows from the seed, and whoever knows the seed can subtract it"
 UNSEEDED = "noise from the operating system's entropy"
@@ -100,14 +98,14 @@ class Private:
         self.charge(about, cost)
         words = f"epsilon {cost.epsilon:.3g} at delta {settings.delta:g} is spent, of {settings.epsilon:g}: noise of "
         words += f"{cost.mechanism.sigma:.3g} x clip; {UNSEEDED if site.entropy == 'system' else SIMULATED}"
-        self.on_event({"stage": "dpsgd noise", "message": words, "sigma": cost.mechanism.sigma})
+        self.on_event(Event("noise", method="dpsgd", message=words, sigma=cost.mechanism.sigma))
         if settings.delta > 1 / n:
             words = f"delta {settings.delta:g} is above 1/{n}: to publish one image, drawn at random, would keep to it"
-            self.on_event({"stage": "dpsgd warning", "message": words})
+            self.on_event(Event("warning", method="dpsgd", message=words))
 
         def on_step(step: int, steps: int, ratio: float) -> None:
-            progress = {"step": step, "steps": steps, "signal_to_noise": ratio}
-            self.on_event({"stage": "training", **progress, "message": f"signal to noise {ratio:.3g}"})
+            words = f"signal to noise {ratio:.3g}"
+            self.on_event(Event("training", step=step, steps=steps, signal_to_noise=ratio, message=words))
 
         params = fit_privately(
             network,

@@ -1,11 +1,12 @@
 """A Release of a site's own images: distil, encode, check against the site's policy, store."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fedistill.config import Job
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.errors import PolicyError
 from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for
@@ -24,7 +25,7 @@ from fedistill.transport.site.deployed_rules import require_own
 from fedistill.transport.site.ledger import Answers, open_job_account
 
 
-def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     """Carry out one job: distil, encode, check against the site's own policy, enter in the ledger.
 
     Raises:
@@ -44,11 +45,11 @@ def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], 
         )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
     check_request(policy, _requested(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
-    waiting = {"stage": "waiting", "message": "another job makes what this one needs"}
+    waiting = Event("waiting", message="another job makes what this one needs")
     store = Store(
         site.store.root,
         on_wait=lambda: on_event(waiting),
-        on_damage=lambda words: on_event({"stage": "damaged file", "message": words}),
+        on_damage=lambda words: on_event(Event("damaged file", message=words)),
     )
     account = open_job_account(job, site, train)
     task = Task(
@@ -100,7 +101,7 @@ def carry_out(job: Job, site: SiteContext, on_event: Callable[[dict[str, Any]], 
     data = answer.to_bytes()
     account.release(data, answers, item=item_of(job), per_class=_per_class(job, site))
     seconds = tuple(taken for _, taken, _ in done.values())
-    on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
+    on_event(Event("done", seconds=sum(seconds), bytes=len(data)))
     # A deployed site does not reveal whether others have requested the same.
     stored = 0 if site.deployed else sum(was_stored for _, _, was_stored in done.values())
     examples = disclosed_count(len(train), policy.share_counts)

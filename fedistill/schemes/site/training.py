@@ -7,12 +7,12 @@ allows it. Private training (`fedistill.schemes.site.private_training`) uses no 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedistill.config import Share
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.seeds import spawn
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
@@ -42,8 +42,6 @@ from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
 from fedistill.transport.site.ledger import open_account
 from fedistill.transport.site.scoring import build_network
-
-OnEvent = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +141,7 @@ def answer_local_training(request: LocalTrainRequest, site: SiteContext) -> Loca
     reply = train_to_end(request, share, site.store, private, gpus=site.gpus, on_event=on_event)
     reply = replace(reply, examples=disclosed_count(reply.examples, site.policy.share_counts))
     entry.leaves(tuple(reply.params.values()))
-    on_event({"stage": "done", "final": True, "seconds": reply.seconds})
+    on_event(Event("done", seconds=reply.seconds))
     return reply
 
 
@@ -270,6 +268,6 @@ def _reporting(on_event: OnEvent) -> Callable[[int, int], None]:
     start = time.perf_counter()
 
     def on_step(step: int, steps: int) -> None:
-        on_event({"stage": "training", "step": step, "steps": steps, "seconds": time.perf_counter() - start})
+        on_event(Event("training", step=step, steps=steps, seconds=time.perf_counter() - start))
 
     return on_step

@@ -115,7 +115,7 @@ class Auditing:
             trace = "\n".join(getattr(error, "__notes__", []))
             self.ctx.report_failure(self.site, name, f"left out together with its partner: {error}", trace)
             return None
-        self.ctx.report(name.removeprefix("server: "), "done", seconds=seconds)
+        self.ctx.report(name, "done", seconds=seconds)
         return signals
 
     async def _compute(self, target: AuditTarget, number: int, key: str, spec: ShadowSpec) -> tuple[Signals, float]:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from fedistill.config import CommonRecipe, Simulation
 from fedistill.config.sweep import word
-from fedistill.data import describe
+from fedistill.data import describe, parse_source
 from fedistill.data.facts import SIZES
-from fedistill.data.sources.phantom import PREFIX, phantom_of
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ def canonical_name(name: str) -> str:
     >>> canonical_name("phantom:bloodmnist"), canonical_name("bloodmnist")
     ('phantom:blood', 'bloodmnist')
     """
-    if name.endswith(".npz"):
-        return str(Path(name).expanduser().resolve())
-    return phantom_of(name).phantom if name.startswith(PREFIX) else name
+    return parse_source(name).moved(Path.cwd()).name
 
 
 def kind_of(simulation: Simulation, model: str) -> Kind:
@@ -75,10 +72,11 @@ def kind_of(simulation: Simulation, model: str) -> Kind:
     federation = simulation.federation
     dataset = str(federation.dataset)
     size = federation.size or SIZES[0]
-    if dataset.endswith(".npz"):
+    source = parse_source(dataset)
+    if source.one_size:
         [size] = describe(dataset).on_disk or ()
     return Kind(
-        phantom=dataset.startswith(PREFIX),
+        phantom=source.drawn,
         images=federation.images,
         size=size,
         sites=len(federation.sites),

@@ -4,7 +4,6 @@ Networks are trained on random subsets only, by the recipe of the reference runs
 `fedistill.study.feasibility.indicator` through the other sets, gives the prediction.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedistill.core.events import OnEvent, ignore
 from fedistill.core.files import write_atomic
 from fedistill.study.feasibility.indicator import bounds_of, fit_line, indicator, leave_one_out
 from fedistill.study.feasibility.reference_runs import NEEDED, Basis
@@ -42,7 +42,7 @@ def predict(
     engine: str | None = None,
     data_root: str | None = None,
     workers: int | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Prediction:
     """Train on random subsets, and predict the quality of distilled images.
 

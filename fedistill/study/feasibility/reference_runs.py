@@ -9,9 +9,8 @@ import pandas as pd
 
 from fedistill.config import Simulation
 from fedistill.config.scheme import scheme_names
-from fedistill.data import describe, to_phantom
+from fedistill.data import describe, parse_source, to_phantom
 from fedistill.data.facts import FACTS
-from fedistill.data.sources.phantom import PREFIX
 from fedistill.errors import RunFolderError, SettingError, nearest
 from fedistill.study.feasibility.comparability import Kind, canonical_name
 from fedistill.study.feasibility.run_metrics import Measured, distils, finished_runs, points, read_runs
@@ -76,11 +75,11 @@ def find_basis(
     measured = _read_sources(sources, notes)
     every_point = points(measured)
     candidates = every_point[
-        (every_point["phantom"] == name.startswith(PREFIX))
+        (every_point["phantom"] == parse_source(name).drawn)
         & (every_point["ipc"] == ipc)
         & (every_point["dataset"] != name)
     ]
-    if name.endswith(".npz"):  # its pixels cannot be chosen
+    if parse_source(name).one_size:  # its pixels cannot be chosen
         same_size = {each.kind.words for each in measured if (each.kind.size,) == card.on_disk}
         candidates = candidates[candidates["kind"].isin(same_size)]
     if method is not None:
@@ -118,7 +117,7 @@ def short(dataset: str) -> str:
     >>> short("phantom:blood"), short("bloodmnist"), short("/data/ours.npz")
     ('blood', 'blood', 'ours')
     """
-    return Path(dataset).stem.removeprefix(PREFIX).removesuffix("mnist")
+    return parse_source(dataset).short
 
 
 def _read_sources(sources: Sequence[Path] | None, notes: list[str]) -> list[Measured]:
@@ -147,7 +146,7 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
     like = used[0].simulation
     federation = like.federation.model_copy(update={"dataset": name, "site": {}})
     repeats = ("seeds", "networks", "partitions")
-    words = re.sub(r"[^\w.-]+", "-", name.replace(PREFIX, "phantom-") if PREFIX in name else Path(name).stem)
+    words = re.sub(r"[^\w.-]+", "-", parse_source(name).slug)
     return like.model_copy(
         update={
             "name": f"predict-{words.strip('-.')[:40]}-ipc{ipc}",
@@ -169,7 +168,7 @@ def _too_few_sets(
     name: str, ipc: int, method: str | None, sets: Sets, every_point: pd.DataFrame, measured: Sequence[Measured]
 ) -> SettingError:
     """Return the error for too few sets: the sets available, the number missing, and the command to run."""
-    is_phantom = name.startswith(PREFIX)
+    is_phantom = parse_source(name).drawn
     sort, other = ("phantoms", "real data sets") if is_phantom else ("real data sets", "phantoms")
     largest = sorted(sets.items(), key=lambda group: -len(group[1]))
     available = [
@@ -199,7 +198,7 @@ def _too_few_sets(
 
 def _suggest_runs(name: str, group: tuple[str, str, str], sets: Sequence[str], measured: Sequence[Measured]) -> str:
     """Return the runs that would complete the largest group."""
-    is_phantom = name.startswith(PREFIX)
+    is_phantom = parse_source(name).drawn
     words = f"{NEEDED - len(sets)} more of one kind are missing: "
     words += f"`fedistill run per-dataset{' --phantom' * is_phantom}` measures all"
     known = [card.phantom if is_phantom else card.name for card in FACTS.values()]

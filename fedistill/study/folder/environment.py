@@ -1,14 +1,13 @@
 """environment.json: software, machine, seeds and data of a run, for whoever repeats it."""
 
-import hashlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from fedistill.config import Federation, Plan
 from fedistill.core.precision import processor
+from fedistill.data import parse_source
 
 PACKAGES = (
     "fedistill", "torch", "flwr", "ray", "numpy", "pandas", "scikit-learn", "medmnist", "flwr-datasets", "safetensors"
@@ -77,19 +76,9 @@ def _version(package: str) -> str | None:
 
 def _data(federation: Federation, data_root: str | None) -> dict[str, str]:
     """Return the MD5 of every data file, and for phantoms the parameters that draw them."""
-    from fedistill.data.sources import medmnist
-
-    sources = {}
-    for name in federation.datasets():
-        if name.startswith("phantom:"):
-            sources[name] = f"drawn, seed {federation.data_seed or 0}, {federation.images or 'default'} images"
-        elif name.endswith(".npz"):
-            sources[Path(name).name] = _md5(Path(name))
-        else:
-            sources[name] = medmnist.entry(name, federation.size or 28).md5
-    return sources
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+    options: dict[str, int | None] = {
+        "size": federation.size,
+        "images": federation.images,
+        "seed": federation.data_seed,
+    }
+    return dict(parse_source(name).provenance(**options) for name in federation.datasets())

@@ -1,49 +1,97 @@
-"""events.jsonl: the events of a run, one line each. Only the driver writes it; anybody may read it meanwhile."""
+"""events.jsonl: what happened in a run, an `Event` a line. Only the driver writes it; anybody may read it meanwhile."""
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedistill.core.json_lines import Lines, append_line, read_lines
+from fedistill.core.events import KINDS, Event
+from fedistill.core.json_lines import append_line, read_lines
 
 NAME = "events.jsonl"
-NOTE = "note"
-"""Stage of warnings about the data before any work."""
-
-NUMBERS = ("time", "step", "steps", "seconds")
-WORDS = ("run", "job", "site", "stage", "message")
 
 
-def append_event(folder: Path, event: Mapping[str, Any]) -> None:
-    """Append one event to a run folder's log."""
-    append_line(folder / NAME, event)
+@dataclass(frozen=True)
+class EventLog:
+    """The events of a run folder.
 
-
-def read_events(folder: Path, *, growing: bool = False) -> Lines:
-    """Read a run folder's events, oldest first, and count the lines that are none.
-
-    ``growing`` says that the run may be writing at the same time.
+    Args:
+        events: oldest first.
+        unreadable: lines that are no event: cut, zeroed or otherwise damaged.
+        older: lines of a version whose events said in words, and not as data, which method's step they are of.
     """
-    return read_lines(folder / NAME, growing=growing, fits=is_event)
+
+    events: tuple[Event, ...] = ()
+    unreadable: int = 0
+    older: int = 0
 
 
-def is_event(record: Mapping[str, Any]) -> bool:
-    """Return whether an object is an event: all of its known fields have the right type.
+def append_event(folder: Path, event: Event) -> None:
+    """Append one event to a run folder's.
 
-    >>> is_event({"job": "a", "time": 1.5, "seconds": None}), is_event({"job": "a", "time": "1.5"})
+    Raises:
+        OSError: it could not be written whole; nothing of it is in the file.
+    """
+    append_line(folder / NAME, event.as_json())
+
+
+def read_events(folder: Path, *, growing: bool = False) -> EventLog:
+    """Return a run folder's events, and how many lines are none.
+
+    Args:
+        growing: whether the run may be writing just now: its last line may then be half there.
+    """
+    lines = read_lines(folder / NAME, growing=growing, fits=is_event)
+    events = tuple(read_event(each) for each in lines.objects)
+    return EventLog(events, lines.unreadable, sum("kind" not in each for each in lines.objects))
+
+
+def read_event(values: Mapping[str, Any]) -> Event:
+    """Return the event of a line, of this version or an older one.
+
+    Raises:
+        ValueError: the line holds something else.
+    """
+    return Event.from_json(values if "kind" in values else _of_older_version(values))
+
+
+def is_event(values: Mapping[str, Any]) -> bool:
+    """Say whether a line's object is an event.
+
+    >>> is_event({"kind": "done", "time": 1.5, "seconds": None}), is_event({"kind": "done", "time": "1.5"})
     (True, False)
     """
-    numbers = (record.get(name) for name in NUMBERS)
-    words = (record.get(name) for name in WORDS)
-    return all(_possible(each) for each in numbers) and all(each is None or isinstance(each, str) for each in words)
+    try:
+        read_event(values)
+    except ValueError:
+        return False
+    return True
 
 
-def _possible(value: Any) -> bool:
-    if value is None:
-        return True
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 1e11  # seconds since 1970, up to the year 5138
+_SERVER = "server: "
+_PLAIN = ("time", "job", "site", "message", "step", "steps", "seconds", "loss", "validation_auc", "expert", "epoch")
+
+
+def _of_older_version(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an older line's fields under their names of today.
+
+    Such a line has ``stage`` in place of ``kind``, which may name a method (``dc ipc 10``) and is then read as a sign
+    of life alone; ``run``, which is the plan's name and, of a sweep, the point's label; and the server's arms as jobs
+    that begin with ``server:``.
+
+    >>> _of_older_version({"run": "x: width=4", "stage": "scored", "job": "server: dc ipc 1"})
+    {'job': 'dc ipc 1', 'kind': 'scored', 'point': 'width=4'}
+    >>> _of_older_version({"run": "x", "stage": "dc ipc 1", "step": 3})
+    {'step': 3, 'kind': 'distilling'}
+    """
+    stage, run = values.get("stage"), values.get("run")
+    if not isinstance(stage, str) or not isinstance(run, str | None):
+        raise ValueError("neither an event of this version nor of an older one")
+    known = {name: values[name] for name in _PLAIN if values.get(name) is not None}
+    if stage == "scored" and isinstance(known.get("job"), str):
+        known["job"] = known["job"].removeprefix(_SERVER)  # as plan.json calls it
+    point = (run or "").partition(": ")[2]
+    return {**known, "kind": stage if stage in KINDS else "distilling", **({"point": point} if point else {})}
 
 
 def unread_words(count: int) -> str:
@@ -58,3 +106,14 @@ def unread_words(count: int) -> str:
         f"{count} lines of {NAME} cannot be read and are" if count > 1 else f"1 line of {NAME} cannot be read and is"
     )
     return f"{lines} passed over: something stopped a run while it wrote"
+
+
+def older_words(count: int) -> str:
+    """Say what lines of an older version do not tell; empty for none.
+
+    >>> older_words(2)
+    '2 lines of events.jsonl are of an older version and do not say which method a step was of: no curve has them'
+    """
+    lines = f"{count} lines of {NAME} are" if count > 1 else f"1 line of {NAME} is"
+    words = "of an older version and do not say which method a step was of: no curve has them"
+    return f"{lines} {words}" if count else ""

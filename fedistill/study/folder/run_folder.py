@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import math
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import pandas as pd
 from fedistill.config import Plan
 from fedistill.config.find import read_toml
 from fedistill.config.literals import written, written_key
+from fedistill.core.events import Event
 from fedistill.core.files import write_atomic
 from fedistill.errors import PlanError, RunFolderError
 from fedistill.study.folder.event_log import append_event
@@ -58,9 +58,6 @@ RESULTS = (
 LONGEST_NAME = 200
 """Most bytes of a file's name: most file systems allow 255, and the suffix of an atomic write takes some."""
 
-MEASURED = ("loss", "validation_auc", "expert", "epoch")
-"""Optional fields of an event."""
-
 
 class RunFolder:
     """A folder that belongs to one plan; open one with `open_run_folder`.
@@ -82,13 +79,9 @@ class RunFolder:
         """Path of the run's own store."""
         return self.root / "work"
 
-    def event(self, event: dict[str, Any]) -> None:
-        """Append one event; only the driver does. Optional fields are written if they are finite."""
-        names = ("time", "run", "job", "site", "stage", "step", "steps", "seconds", "message")
-        run = f"{self.plan.name}: {event['point']}" if event.get("point") else self.plan.name
-        line = {name: {**event, "run": run}.get(name) for name in names}
-        line |= {name: event[name] for name in MEASURED if math.isfinite(event.get(name, math.nan))}
-        append_event(self.root, line)
+    def event(self, event: Event) -> None:
+        """Append one event; the driver alone writes them."""
+        append_event(self.root, event)
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write NAME.csv."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fedistill.core.events import Event
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
 from fedistill.methods import METHODS, experts
@@ -82,9 +83,9 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
         steps: dict[str, int] = {}
 
         def work(clock: Clock) -> None:
-            def listen(event: Mapping[str, Any]) -> None:
-                if event.get("steps") and event.get("step"):
-                    steps["all"] = int(event["steps"])
+            def listen(event: Event) -> None:
+                if event.steps and event.step:
+                    steps["all"] = event.steps
                     clock.tick()
 
             method.run(replace(task, on_event=listen, remember=_mock_store(task, settings)), quiet)

@@ -13,9 +13,7 @@ import numpy as np
 from fedistill.config import Simulation
 from fedistill.config.scheme import CENTRAL, EVERYONE
 from fedistill.core.files import write_atomic
-from fedistill.data import MEAN, STD, ImageSet
-from fedistill.data.facts import FACTS
-from fedistill.data.sources.phantom import PREFIX
+from fedistill.data import MEAN, STD, ImageSet, parse_source
 from fedistill.release.release import Release, unpack
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.study.tables.comparison import BASELINE
@@ -30,7 +28,7 @@ GAP = 2
 def shows_real(simulation: Simulation) -> bool:
     """Return whether pictures of real images are allowed."""
     federation = simulation.federation
-    published = all(name.startswith(PREFIX) or name in FACTS for name in federation.datasets())
+    published = all(parse_source(name).published for name in federation.datasets())
     return federation.policy.allow_real_images and (published or simulation.keep_real_images)
 
 

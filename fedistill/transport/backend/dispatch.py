@@ -5,23 +5,41 @@ message in memory.
 """
 
 import os
+import pickle
 import sys
 import time
 import uuid
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from fedistill.core.events import Event, Kind, now
+from fedistill.transport.backend.base import Lanes, Shared, Task
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import KEPT, Event, Mailbox
+from fedistill.transport.backend.events import KEPT, Mailbox
 from fedistill.transport.backend.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
 from fedistill.transport.backend.machines import Machines
-from fedistill.transport.backend.ray_task import RETRIES, Task, result_of
-from fedistill.transport.backend.worker import Order, work
+from fedistill.transport.backend.ray_result import RETRIES, result_of
+from fedistill.transport.backend.worker import Order, Slot, work
 
 LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs about a millisecond
 LOOK_EVERY = 2.0  # and between two looks at which machines are up, which costs as much
+
+
+@dataclass(eq=False)
+class Attempt:
+    """A job that Ray has.
+
+    Args:
+        token: marks its events; started: when its process began, on the driver's clock; heard: its last event.
+    """
+
+    task: Task
+    token: str
+    started: float | None = None
+    heard: float = 0.0
 
 
 class Dispatcher:
@@ -40,9 +58,9 @@ class Dispatcher:
         self._machines, self._looked = Machines(), time.monotonic()
         self.workers = max(1, int(self._machines.total("CPU")))
         self._attached = attached
-        self._waiting: dict[str, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
-        self._turns = deque(self._waiting)
-        self._out: dict[Any, Task] = {}
+        self._lanes = Lanes()
+        self._out: dict[Any, Attempt] = {}
+        self._silent: set[Task] = set()  # cancelled once for their silence
         self._work = ray.remote(work)
         # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
         self._work_on_gpu = ray.remote(max_calls=1)(work)
@@ -57,15 +75,22 @@ class Dispatcher:
 
     def submit(self, task: Task) -> None:
         """Put a job at the end of its lane. ``step`` starts it."""
-        self._waiting[task.lane].append(task)
+        self._lanes.put(task)
 
     def cancel(self, task: Task) -> None:
         """Forget a job, and kill the process that runs it. ``done`` is not called."""
-        if task.ref is None:
-            self._waiting[task.lane].remove(task)
-        elif self._out.pop(task.ref, None) is not None:
-            # force ends the process at once; Ray does not retry what was cancelled.
-            ray.cancel(task.ref, force=True)
+        self._silent.discard(task)
+        for ref, attempt in self._out.items():
+            if attempt.task is task:
+                del self._out[ref]
+                # force ends the process at once; Ray does not retry what was cancelled.
+                ray.cancel(ref, force=True)
+                return
+        self._lanes.remove(task)
+
+    def share(self, value: Any) -> Shared:
+        """Store a big value once per machine."""
+        return Shared(ray.put(pickle.dumps(value)))
 
     def step(self, wait: float = 0.05) -> None:
         """Start what may start, take in what is done (waiting at most ``wait`` seconds), enforce the limits."""
@@ -77,7 +102,8 @@ class Dispatcher:
             ready, _ = ray.wait(list(self._out), num_returns=len(self._out), timeout=0)
         self._listen(now=bool(ready))  # before the results: a job's events come first
         for ref in ready:
-            task = self._out.pop(ref)
+            task = self._out.pop(ref).task
+            self._silent.discard(task)
             seconds, outcome = result_of(ref)
             self.busy.add(task.lane, seconds, cpus=task.num_cpus)
             task.done(outcome)
@@ -94,40 +120,33 @@ class Dispatcher:
 
     def close(self) -> None:
         """Cancel everything."""
-        for lane in self._waiting.values():
-            lane.clear()
-        for task in list(self._out.values()):
-            self.cancel(task)
+        self._lanes.clear()
+        for attempt in list(self._out.values()):
+            self.cancel(attempt.task)
 
     def _launch(self) -> None:
         # Machines come and go, and with them how much may be out.
         limit = 2 * max(1, int(self._machines.total("CPU")))
-        while len(self._out) < limit and (task := self._next()) is not None:
+        while len(self._out) < limit and (task := self._lanes.next(self._may_start)) is not None:
+            shared = tuple(each.handle for each in task.args if isinstance(each, Shared))
+            numbers = iter(range(len(shared)))
+            args = tuple(Slot(next(numbers)) if isinstance(each, Shared) else each for each in task.args)
             try:
-                payload = task.payload()
+                # Pickled now and not before: only what is under way is held twice.
+                payload = pickle.dumps((task.function, args))
             except Exception as error:  # what cannot be sent spoils no other job
                 task.done(from_exception(error))
                 continue
-            token = uuid.uuid4().hex
-            order = Order(task.job, token, task.threads, self._path, task.about, task.app, named=self._attached)
-            task.token, task.started = order.token, None
+            attempt = Attempt(task, uuid.uuid4().hex)
+            order = Order(task.job, attempt.token, task.threads, self._path, task.about, task.app, named=self._attached)
             remote = self._work_on_gpu if task.num_gpus else self._work
             named = remote.options(**task.options, max_retries=RETRIES, name=task.job)
-            task.ref = named.remote(order, self._mailbox, payload, *task.shared)
-            self._out[task.ref] = task
+            self._out[named.remote(order, self._mailbox, payload, *shared)] = attempt
 
-    def _next(self) -> Task | None:
-        busy = {task.alone for task in self._out.values() if task.alone is not None}
-        # Likewise of each GPU: jobs that wait for one must not keep those from starting that want none.
-        gpus = 2 * self._machines.total("GPU") - sum(task.num_gpus for task in self._out.values())
-        for _ in range(len(self._turns)):
-            lane = self._waiting[self._turns[0]]
-            self._turns.rotate(-1)
-            for task in lane:
-                if task.alone not in busy and (not task.num_gpus or task.num_gpus <= gpus):
-                    lane.remove(task)
-                    return task
-        return None
+    def _may_start(self, task: Task) -> bool:
+        """Return whether a job finds a GPU, if it wants one: those that wait for one keep no other from starting."""
+        gpus = 2 * self._machines.total("GPU") - sum(attempt.task.num_gpus for attempt in self._out.values())
+        return not task.num_gpus or task.num_gpus <= gpus
 
     def _listen(self, *, now: bool) -> None:
         if not now and time.monotonic() - self._listened < LISTEN_EVERY:
@@ -137,39 +156,39 @@ class Dispatcher:
         except ray.exceptions.RayError:
             posted = []  # the mailbox is being restarted; progress is lost, no result is
         self._listened = time.monotonic()
-        tasks = {task.token: task for task in self._out.values()}
+        attempts = {attempt.token: attempt for attempt in self._out.values()}
         for token, event in posted:
             self._events.append(event)
-            if token in tasks:
-                task = tasks[token]
+            if token in attempts:
+                attempt = attempts[token]
                 # The driver's clock, for those of other machines may differ. Ray starting a job again after its
                 # process died is a start like the first.
-                task.heard = self._listened
-                again = task.started is not None and event.get("stage") == "started"
+                attempt.heard = self._listened
+                again = attempt.started is not None and event.kind == "started"
                 if again:
-                    self._note(task, "its process died; it was started again", stage="started again")
-                if again or task.started is None:
-                    task.started = task.heard
+                    self._note(attempt.task, "its process died; it was started again", kind="started again")
+                if again or attempt.started is None:
+                    attempt.started = attempt.heard
 
     def _enforce(self) -> None:
         now = time.monotonic()
-        for task in list(self._out.values()):
-            if task.started is None:
+        for attempt in list(self._out.values()):
+            task = attempt.task
+            if attempt.started is None:
                 continue
-            if task.deadline_s is not None and now - task.started > task.deadline_s:
+            if task.deadline_s is not None and now - attempt.started > task.deadline_s:
                 self._give_up(
                     task, Failure(DEADLINE, f"cancelled: it ran longer than deadline_s = {task.deadline_s:g}")
                 )
-            elif task.silence_s is not None and now - task.heard > task.silence_s:
+            elif task.silence_s is not None and now - attempt.heard > task.silence_s:
                 line = f"no event for silence_s = {task.silence_s:g}"
-                task.silences += 1
-                if task.silences > 1:
+                if task in self._silent:
                     self._give_up(task, Failure(SILENT, f"cancelled twice: {line}"))
                 else:
                     self._note(task, f"cancelled and tried again: {line}")
                     self.cancel(task)
-                    task.ref = None
-                    self._waiting[task.lane].appendleft(task)
+                    self._silent.add(task)
+                    self._lanes.put(task, first=True)
 
     def _look(self) -> None:
         """Tell of machines that have gone or joined, and give up what none of those left could run."""
@@ -177,8 +196,8 @@ class Dispatcher:
             return
         self._looked = time.monotonic()
         for line in self._machines.look():
-            self._events.append({"stage": "machine", "message": line, "time": time.time(), "job": "cluster"})
-        for task in [*self._out.values(), *(task for lane in self._waiting.values() for task in lane)]:
+            self._events.append(now("machine", message=line, job="cluster"))
+        for task in [*(attempt.task for attempt in self._out.values()), *self._lanes.waiting()]:
             if not self._machines.fit(task.options):
                 has, asks = self._machines.lacking(task.options)
                 self._give_up(task, Failure(NO_ROOM, f"no machine is left that could run it: {asks}; there is {has}"))
@@ -188,8 +207,8 @@ class Dispatcher:
         self.cancel(task)
         task.done(failure)
 
-    def _note(self, task: Task, message: str, *, stage: str = "cancelled") -> None:
-        self._events.append({**task.about, "stage": stage, "message": message, "time": time.time(), "job": task.job})
+    def _note(self, task: Task, message: str, *, kind: Kind = "cancelled") -> None:
+        self._events.append(now(kind, message=message, job=task.job, **task.about))
 
 
 def _mailbox() -> Any:

@@ -27,11 +27,14 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that gave no result: a code, one readable line, and the full traceback where there is one."""
+    """A job that gave no result: a code, one readable line, the full traceback where there is one, and the exception's
+    class, where it was one.
+    """
 
     code: int
     line: str
     trace: str = ""
+    error: str = ""
 
     @property
     def reason(self) -> str:
@@ -52,7 +55,16 @@ def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
     line = f"{type(error).__name__}: {'; '.join(parts)}" if parts else type(error).__name__
     line += f" (on machine {machine})" if (machine := _machine.get()) else ""
     trace = _ANSI.sub("", "".join(traceback.format_exception(error)))
-    return Failure(code, line, trace.rstrip())
+    return Failure(code, line, trace.rstrip(), type(error).__name__)
+
+
+def class_of(line: str) -> str:
+    """Return the exception's class from a line that `from_exception` has written.
+
+    >>> class_of(from_exception(ValueError("a: b")).line), class_of(from_exception(KeyboardInterrupt()).line)
+    ('ValueError', 'KeyboardInterrupt')
+    """
+    return line.partition(":")[0].partition(" ")[0]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,21 +11,13 @@ from flwr.clientapp import ClientApp
 
 from fedistill.core.text import printable
 from fedistill.errors import RunError
-from fedistill.transport.backend.events import Event
+from fedistill.transport.backend.events import About
 from fedistill.transport.backend.failure import from_exception
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
 
 LONGEST_NAME = 200
 """Characters of a job's name that are kept: two names of 63, a scheme's, and what tells repeats apart."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a handler gave back: its reply, and the records of ``context.state`` it set (or removed: None)."""
-
-    reply: Message
-    changes: dict[str, Any]
 
 
 def job_name(message: Message, node: Node) -> str:
@@ -38,7 +29,7 @@ def job_name(message: Message, node: Node) -> str:
     return f"{node.name}/{message.metadata.message_id}"
 
 
-def about(message: Message, node: Node) -> Event:
+def about(message: Message, node: Node) -> About:
     """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
     record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
     return {
@@ -47,13 +38,11 @@ def about(message: Message, node: Node) -> Event:
     }
 
 
-def answer(
-    app: ClientApp | str, message: Message, node: Node, run_config: Mapping[str, Any], run_id: int, state: RecordDict
-) -> Answer:
-    """Let the site's handler answer one message.
+def answer(app: ClientApp | str, message: Message, node: Node, run_config: Mapping[str, Any], run_id: int) -> Message:
+    """Return the reply of the site's handler to one message.
 
-    The handler gets its own copies of message and state, so that it behaves in the driver's process as it would in
-    another: two sites may share one content object, and a handler that raises leaves the state as it was.
+    The handler gets a copy of the message, so that it behaves in the driver's process as it would in another: two
+    sites may share one content object.
 
     Args:
         app: the ClientApp, or "module:attribute" to import it from here.
@@ -63,12 +52,12 @@ def answer(
     """
     with torch_threads(node.threads), acting_as(run_id, node.node_id):
         app = load(app) if isinstance(app, str) else app
-        context = Context(run_id, node.node_id, dict(node.config), copy.deepcopy(state), dict(run_config))
+        context = Context(run_id, node.node_id, dict(node.config), RecordDict(), dict(run_config))
         reply = app(copy.deepcopy(message), context)
     if not isinstance(reply, Message):
         kind = message.metadata.message_type
         raise RunError(f"the handler of {kind!r} did not reply", expected="a flwr Message", found=type(reply).__name__)
-    return Answer(reply, _changes(state, context.state))
+    return reply
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -113,8 +102,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _changes(before: RecordDict, after: RecordDict) -> dict[str, Any]:
-    changed = {key: record for key, record in after.items() if key not in before or before[key] != record}
-    return {**changed, **{key: None for key in before if key not in after}}

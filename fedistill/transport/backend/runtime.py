@@ -8,20 +8,18 @@ import socket
 import threading
 import uuid
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fedistill.core.events import OnEvent, ignore
 from fedistill.errors import RunError, UserError
-from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import KEPT, Event, Sink
-from fedistill.transport.backend.executor import Executor, InlineExecutor
-from fedistill.transport.backend.grid import SimulatedGrid
-from fedistill.transport.backend.inline_grid import InlineGrid
+from fedistill.transport.backend.base import Backend
+from fedistill.transport.backend.inline import InlineBackend
 from fedistill.transport.backend.nodes import Node
+from fedistill.transport.backend.server_work import ServerWork
+from fedistill.transport.backend.site_grid import Limits, SiteGrid
 
 if TYPE_CHECKING:
     from fedistill.transport.backend.dispatch import Dispatcher
@@ -44,21 +42,19 @@ AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 """By what Ray knows its own: whether it asks for a token, and which."""
 
 
-@dataclass(frozen=True)
 class Runtime:
-    """A grid for the sites and an executor for the server, on the same machines.
+    """What a run computes on: a grid for the sites and the server's work, on one backend.
 
-    Args:
+    Attributes:
+        executor: of the server's own work.
         workers: CPUs they share; 1 inline.
-        events: a function that returns the events since its last call, oldest first. Each has ``time`` and ``job``.
+        events: returns the events since its last call, oldest first. Each has ``time`` and ``job``.
         busy: the seconds that sites and server have computed so far.
     """
 
-    grid: SimulatedGrid
-    executor: Executor
-    workers: int
-    events: Callable[[], list[Event]]
-    busy: Busy
+    def __init__(self, grid: SiteGrid, backend: Backend) -> None:
+        self.grid, self.executor = grid, ServerWork(backend)
+        self.workers, self.events, self.busy = backend.workers, backend.events, backend.busy
 
 
 @contextmanager
@@ -71,8 +67,7 @@ def open_runtime(
     workers: int | None = None,
     deadline_s: float | None = None,
     silence_s: float | None = 600.0,
-    serial_nodes: bool = False,
-    on_event: Sink | None = None,
+    on_event: OnEvent | None = None,
 ) -> Iterator[Runtime]:
     """Open a runtime; on leaving, however that happens, everything still running is cancelled and Ray is stopped.
 
@@ -82,7 +77,6 @@ def open_runtime(
         workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
         deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
         silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.
-        serial_nodes: on Ray, run the messages of one site one after the other. Inline they always are.
         on_event: inline only: called with each event as it happens, since nobody can ask while a job runs here.
 
     Raises:
@@ -90,37 +84,13 @@ def open_runtime(
         PlanError: when a site asks for more than any machine has.
     """
     if engine == "inline":
-        events: deque[Event] = deque(maxlen=KEPT)
-
-        def sink(event: Event) -> None:
-            events.append(event)
-            if on_event is not None:
-                on_event(event)
-
-        def drain() -> list[Event]:
-            drained = list(events)
-            events.clear()
-            return drained
-
-        busy = Busy()
-        grid = InlineGrid(client_app_loader, nodes, run_config, sink=sink, busy=busy)
-        yield Runtime(grid, InlineExecutor(sink=sink, busy=busy), 1, drain, busy)
+        backend: Backend = InlineBackend(ignore if on_event is None else on_event)
+        yield Runtime(SiteGrid(client_app_loader, nodes, run_config, backend=backend), backend)
         return
-
     with _ray(engine, workers) as dispatcher:
-        from fedistill.transport.backend.ray_executor import RayExecutor
-        from fedistill.transport.backend.ray_grid import Limits, RayGrid
-
-        ray_grid = RayGrid(
-            client_app_loader,
-            nodes,
-            run_config,
-            dispatcher=dispatcher,
-            limits=Limits(deadline_s, silence_s),
-            serial_nodes=serial_nodes,
-            run_id=uuid.uuid4().int >> 65,
-        )
-        yield Runtime(ray_grid, RayExecutor(dispatcher), dispatcher.workers, dispatcher.events, dispatcher.busy)
+        limits, run_id = Limits(deadline_s, silence_s), uuid.uuid4().int >> 65
+        grid = SiteGrid(client_app_loader, nodes, run_config, backend=dispatcher, limits=limits, run_id=run_id)
+        yield Runtime(grid, dispatcher)
 
 
 def _too_long(error: Exception) -> UserError:

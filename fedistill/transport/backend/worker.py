@@ -13,8 +13,9 @@ from typing import Any
 
 import ray
 
+from fedistill.core.events import Event
 from fedistill.core.malloc import keep_freed_memory
-from fedistill.transport.backend.events import Event, delivered_to, emitter
+from fedistill.transport.backend.events import About, delivered_to, emitter
 from fedistill.transport.backend.failure import from_exception, happening_on
 from fedistill.transport.backend.job import load
 from fedistill.transport.backend.machines import this_machine
@@ -38,7 +39,7 @@ class Order:
     token: str
     threads: int
     path: tuple[str, ...]
-    about: Event
+    about: About
     app: str = ""
     named: bool = False
 
@@ -60,12 +61,12 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
     seconds = 0.0
 
     def post(event: Event) -> None:
-        last_post[:] = [mailbox.post.remote(order.token, {**order.about, **event})]
+        last_post[:] = [mailbox.post.remote(order.token, event)]
 
     machine = this_machine() if order.named else ""
-    with delivered_to(post), happening_on(machine):
+    with delivered_to(post, order.about), happening_on(machine):
         # First of all: deadlines count from here.
-        emitter(order.job)({"stage": "started", "message": f"on {machine}" if machine else None})
+        emitter(order.job)(Event("started", message=f"on {machine}" if machine else ""))
         try:
             import torch  # noqa: F401 - in a fresh process this takes seconds, and they are a start, not yet work
 

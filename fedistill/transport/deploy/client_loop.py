@@ -6,7 +6,8 @@ is this file: it fetches messages from the SuperNode beside it and hands them to
 installed here. The code that came with the run is not unpacked, the run's settings are not read, and what the site
 knows of itself comes from its own file alone.
 
-Like ``identity.py``, this file uses private names of Flower; ``tests/deployment`` holds them against its versions.
+Like ``flower_internals.py``, this file uses private names of Flower; ``tests/deployment`` tests them against its
+versions.
 """
 
 import _thread
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import (
@@ -30,11 +31,12 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from fedistill.core.events import Event, OnEvent
 from fedistill.core.json_lines import append_line
 from fedistill.core.text import printable
-from fedistill.transport.backend.events import Event, Sink, delivered_to, emitter
-from fedistill.transport.backend.failure import Failure
-from fedistill.transport.backend.job import Answer, answer, attempt, job_name
+from fedistill.transport.backend.events import delivered_to, emitter
+from fedistill.transport.backend.failure import Failure, class_of
+from fedistill.transport.backend.job import answer, attempt, job_name
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
 from fedistill.transport.protocol.messages import RELEASE
@@ -43,7 +45,8 @@ from fedistill.transport.site.request_log import request_events
 APP = "fedistill.transport.site.app:app"
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
-REFUSALS = ("PolicyError: ", "LedgerError: ")
+REFUSALS = ("PolicyError", "LedgerError")
+"""Errors by which a site says no: their words go out."""
 PATHS = ("ledger", "store", "data-root")
 """Of what a site knows of itself, where its files lie."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
@@ -85,7 +88,7 @@ def answer_while(
             time.sleep(POLL_SECONDS)
 
 
-def _one(client: Any, node: Node, sink: Sink) -> str:
+def _one(client: Any, node: Node, sink: OnEvent) -> str:
     """One message: fetched, answered by the installed app, sent back. How that went, in a line."""
     beat = _Beat(client)
     start, name = time.monotonic(), "a message"
@@ -94,12 +97,12 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         here = replace(node, node_id=context.node_id)
         kind = printable(message.metadata.message_type, most=60)
         name = f"run {run.run_id}, {kind}, {job_name(message, here)}"
-        with delivered_to(lambda event: sink({"run": run.run_id, "site": node.name, **event})):
+        with delivered_to(sink, {"run": run.run_id, "site": node.name}):
             on_event = emitter(job_name(message, here))
-            came = attempt(_logged, message, here, run.run_id, on_event)
+            outcome = attempt(_logged, message, here, run.run_id, on_event)
             beat.end()
             with acting_as(run.run_id, context.node_id):
-                reply, how = _discreet(came, message, on_event, own=node.config)
+                reply, how = _discreet(outcome, message, on_event, own=node.config)
         push_message(client, reply, context)
         push_task_output(client, context, "completed", "")
         return f"{name}: {how} ({time.monotonic() - start:.0f} s)"
@@ -114,16 +117,16 @@ def _one(client: Any, node: Node, sink: Sink) -> str:
         client.close()
 
 
-def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Answer:
+def _logged(message: Message, here: Node, run_id: int, on_event: OnEvent) -> Message:
     """Answer a message when the log has it: what cannot be logged is not answered."""
     for event in request_events(message, run_id=run_id):
         on_event(event)
-    on_event({"stage": "started", "message": printable(message.metadata.message_type, most=60)})
-    return answer(APP, message, here, {}, run_id, RecordDict())
+    on_event(Event("started", message=printable(message.metadata.message_type, most=60)))
+    return answer(APP, message, here, {}, run_id)
 
 
 def _discreet(
-    came: Any, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
+    outcome: Message | Failure, message: Message, on_event: OnEvent, *, own: Mapping[str, str | int | bool | float]
 ) -> tuple[Message, str]:
     """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
     went, for people.
@@ -133,25 +136,25 @@ def _discreet(
     Args:
         own: what the site knows of itself.
     """
-    if isinstance(came, Failure):
-        stage = "refused" if came.line.startswith(REFUSALS) else "failed"
-        on_event({"stage": stage, "final": True, "message": came.reason})
-        line = _placeless(came.line, own) if came.line.startswith(REFUSALS) else _outside(came.line)
-        return Message(Error(code=came.code, reason=line), reply_to=message), printable(came.line)
-    reply: Message = came.reply
+    if isinstance(outcome, Failure):
+        refused = outcome.error in REFUSALS
+        on_event(Event("refused" if refused else "failed", message=outcome.reason))
+        line = _placeless(outcome.line, own) if refused else _outside(outcome.error)
+        return Message(Error(code=outcome.code, reason=line), reply_to=message), printable(outcome.line)
+    reply = outcome
     how = []
     if message.metadata.message_type == RELEASE and reply.has_content():
         for record in reply.content.config_records.values():
             if record.get("error"):
                 line, trace = str(record["error"]), str(record["trace"])
-                on_event({"stage": "failed", "final": True, "message": f"{line}\n\n{trace}"})
-                record["error"], record["trace"] = _outside(line), ""
+                on_event(Event("failed", message=f"{line}\n\n{trace}"))
+                record["error"], record["trace"] = _outside(class_of(line)), ""
                 how.append(line)
             elif record.get("refused"):
-                on_event({"stage": "refused", "final": True, "message": str(record["refused"])})
+                on_event(Event("refused", message=str(record["refused"])))
                 how.append(str(record["refused"]))
                 record["refused"] = _placeless(str(record["refused"]), own)
-    on_event({"stage": "answered", "final": True})
+    on_event(Event("answered"))
     return reply, printable("; ".join(dict.fromkeys(how)) or "answered", most=1000)
 
 
@@ -166,13 +169,13 @@ def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
     return text
 
 
-def _outside(line: str) -> str:
-    """What others are told of an error.
+def _outside(error: str) -> str:
+    """Return what others are told of an error.
 
-    >>> _outside("DataError: /data/patients.npz cannot be read")
+    >>> _outside("DataError")
     'DataError at the site, whose own log says more'
     """
-    return f"{line.partition(':')[0]} at the site, whose own log says more"
+    return f"{error} at the site, whose own log says more"
 
 
 class _Beat:
@@ -212,7 +215,7 @@ def _client(address: str, *interceptors: Any) -> Any:
     )
 
 
-def _sink_to(path: Path) -> Callable[[Event], None]:
+def _sink_to(path: Path) -> OnEvent:
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    return lambda event: append_line(path, event)
+    return lambda event: append_line(path, event.as_json())

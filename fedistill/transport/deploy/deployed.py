@@ -1,6 +1,5 @@
 """A study on real nodes: what it must and cannot ask for, and which node is which site."""
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from fedistill.config import Plan
 from fedistill.config.scheme import scheme_named
 from fedistill.errors import FedistillError, PlanError, RunError, UserError
 from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.flower_internals import status_in_words, words_with_status
 from fedistill.transport.protocol.messages import WHO
 
 SUPERLINK = "superlink:"
@@ -107,31 +107,29 @@ def find_sites(
     return found
 
 
-_STATUS = "fedistill exit status"
-
-
 @contextmanager
 def status_told() -> Iterator[None]:
-    """Within the block an error says the status that the command is to end with: Flower hands on its words alone.
+    """Within the block an error carries the status that the command is to end with, for `error_of`.
 
     Raises:
-        RunError: with that status before the words.
+        RunError: with that status in its words, which are all that Flower hands on.
     """
     try:
         yield
     except FedistillError as error:
-        raise RunError(f"{_STATUS} {error.exit_code}: {error}") from error
+        raise RunError(words_with_status(error.exit_code, str(error))) from error
 
 
 def error_of(words: str) -> FedistillError:
-    """The error that a run ended with, from Flower's words.
+    """Return the error that a run ended with.
 
-    >>> error_of(f"ServerApp failed with exception: {_STATUS} 2: no such file").exit_code
+    Args:
+        words: Flower's own.
+
+    >>> error_of("ServerApp failed with exception: " + words_with_status(2, "no such file")).exit_code
     2
     >>> str(error_of("ServerApp failed with exception: boom"))
     'ServerApp failed with exception: boom'
     """
-    found = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
-    if found is None:
-        return RunError(words)
-    return (UserError if found[1] == "2" else RunError)(found[2])
+    status, text = status_in_words(words)
+    return (UserError if status == UserError.exit_code else RunError)(text)

@@ -14,13 +14,11 @@ from fedistill.errors import RunError, SettingError
 from fedistill.privacy.policy.secret import ensure_secret
 from fedistill.transport.deploy.client_loop import answer_while
 from fedistill.transport.deploy.subprocesses import Child, flower, free_port, secret_file
+from fedistill.transport.flower_internals import CONNECTED, REFUSED
 from fedistill.transport.site.context import read_context
 
 WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
-CONNECTED = "SuperNode ID"
-REFUSED = "Failed to activate SuperNode"
-"""What Flower says of a key that is not known, and of one whose earlier node has died and is not yet missed."""
 REMEMBERED_SECONDS = 75.0
 RETRY_SECONDS = 5.0
 

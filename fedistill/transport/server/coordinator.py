@@ -15,12 +15,12 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedistill.config import Job
+from fedistill.core.events import Event, OnEvent, ignore
 from fedistill.errors import ReleaseError, RunError
 from fedistill.models import Network
 from fedistill.training.metrics import Tally
-from fedistill.transport.backend.events import Event
-from fedistill.transport.backend.executor import Executor
-from fedistill.transport.backend.grid import SimulatedGrid
+from fedistill.transport.backend.server_work import ServerWork
+from fedistill.transport.backend.site_grid import SiteGrid
 from fedistill.transport.protocol.message_hash import likeness
 from fedistill.transport.protocol.messages import (
     RELEASE,
@@ -97,11 +97,11 @@ class Coordinator:
     def __init__(
         self,
         grid: Grid,
-        executor: Executor,
+        executor: ServerWork,
         sites: tuple[str, ...],
         *,
         events: Callable[[], list[Event]] = list,
-        on_event: Callable[[Event], None] = lambda event: None,
+        on_event: OnEvent = ignore,
     ) -> None:
         self._grid, self._executor, self._sites = grid, executor, sites
         self._events, self._on_event = events, on_event
@@ -167,7 +167,7 @@ class Coordinator:
 
     async def _who_is_who(self) -> dict[str, int]:
         """Return node ids by site: as our own grids know them; on another grid, as the nodes say."""
-        if isinstance(self._grid, SimulatedGrid):
+        if isinstance(self._grid, SiteGrid):
             return {node.name: node_id for node_id, node in self._grid.nodes.items()}
         waited = 0.0
         while len(ids := list(self._grid.get_node_ids())) < len(self._sites) and waited < WAIT_FOR_SITES_SECONDS:

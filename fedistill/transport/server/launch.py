@@ -15,14 +15,14 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedistill.config import Plan, Simulation, Site
 from fedistill.config.scheme import EVERYONE, scheme_named
+from fedistill.core.events import OnEvent, ignore
 from fedistill.core.files import PRIVATE_FOLDER
 from fedistill.errors import PlanError, SettingError, nearest
 from fedistill.training.device import device_for
 from fedistill.transport.backend.compute_time import Busy
-from fedistill.transport.backend.events import Event
-from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
+from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.deploy.deadline_grid import PatientGrid
 from fedistill.transport.deploy.deployed import find_sites, status_told
 from fedistill.transport.server.coordinator import Coordinator
@@ -97,7 +97,7 @@ def launch(
     store: Path,
     data_root: str | None,
     workers: int | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Launched:
     """Run a plan's studies on one runtime, on this machine or a Ray cluster.
 
@@ -165,10 +165,10 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
                 wire: Any = grid  # Flower's grid over HTTP, which knows more about nodes than the Grid type says
                 nodes = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
                 patient = PatientGrid(grid, deadline_s=deadline)
-                conduct(Coordinator(patient, InlineExecutor(), sites).at(nodes, ""))
+                conduct(Coordinator(patient, ServerWork(), sites).at(nodes, ""))
             return
         simulation, conduct = prepare(context.run_config)
-        conduct(Coordinator(grid, InlineExecutor(), simulation.federation.sites))
+        conduct(Coordinator(grid, ServerWork(), simulation.federation.sites))
 
     app.main()(main)
     return app

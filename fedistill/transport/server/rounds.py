@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as strategies
 from flwr.serverapp.strategy import FedAvg
@@ -108,12 +108,14 @@ class ServerStrategy:
         with _quiet():
             return list(self.flower.configure_train(number, arrays, config, cast(Grid, _Present(list(nodes)))))
 
-    def aggregate(self, number: int, replies: Sequence[Message]) -> ArrayRecord:
+    def aggregate(self, number: int, network: Network, replies: Sequence[Message]) -> Params:
         """Return the new global parameters from a round's replies, of which there must be at least one."""
         with _quiet():
             params, _ = self.flower.aggregate_train(number, replies)
         assert params is not None  # there were replies
-        return params
+        # Adaptive strategies compute in float64.
+        single = {name: Array(array.numpy().astype(np.float32, copy=False)) for name, array in params.items()}
+        return params_of(ArrayRecord(single), network)
 
     def fold(self, number: int, network: Network, start: Params, replies: Sequence[tuple[int, Params]]) -> Params:
         """Return the new global parameters without a wire, as the shadows of an audit need.
@@ -134,7 +136,7 @@ class ServerStrategy:
                 )
                 del content["who"]  # a strategy accepts only arrays and metrics
                 messages.append(Message(content, 1, MessageType.TRAIN))
-            return params_of(self.aggregate(number, messages), network)
+            return self.aggregate(number, network, messages)
 
 
 async def train_round(
@@ -189,7 +191,7 @@ async def train_round(
         return RoundResult(None, (), missing, up, down, seconds)
     for reply in good:
         del reply.content["who"]  # a strategy accepts only arrays and metrics
-    params = params_of(strategy.aggregate(number, good), network)
+    params = strategy.aggregate(number, network, good)
     return RoundResult(params, tuple(answered), missing, up, down, seconds)
 
 

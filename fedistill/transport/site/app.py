@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedistill.config.scheme import scheme_named
+from fedistill.core.events import Event
 from fedistill.errors import PolicyError
 from fedistill.privacy.policy.disclosure import told_tally
 from fedistill.transport.backend.events import emitter
@@ -67,7 +68,7 @@ def score(message: Message, context: Context) -> Message:
     site = read_context(context)
     refuse_scores(site)
     question = unpack_question(message.content)
-    emitter(question.name)({"stage": "scoring"})
+    emitter(question.name)(Event("scoring"))
     images = site.scored(question.partition, question.split)
     network = build_network(question.model, question.width, site.whole(question.partition))
     tallies = score_networks(network, question.params, images, members=question.members)

@@ -6,8 +6,8 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Message
 
+from fedistill.core.events import Event
 from fedistill.core.text import printable
-from fedistill.transport.backend.events import Event
 
 LONGEST_VALUE = 2000
 """Most characters of each logged value: settings fit, and no request fills a disk."""
@@ -29,7 +29,7 @@ def request_events(message: Message, *, run_id: int) -> Iterator[Event]:
     if jobs:
         about["jobs"] = len(jobs)
     for each in (about, *jobs[:MOST_JOBS]):
-        yield {"stage": "asked", "final": True, "from": f"run {run_id}", "message": printable(_text(each), most=4000)}
+        yield Event("asked", run=run_id, message=printable(_text(each), most=4000))
 
 
 def _jobs(listed: Any, message: Message) -> list[Any]:

@@ -18,8 +18,8 @@ of its data?</p>
 <main>
 <section id="answer">
 <h2>The answer</h2>
-{% for sentence in leaks %}
-<p class="{{ 'failed' if loop.first and 'leaks whose' in sentence else 'note' }}">{{ sentence }}
+{% for finding in leaks %}
+<p class="{{ 'failed' if finding.proven else 'note' }}">{{ finding.text }}
 {% if loop.first %}<a href="#privacy">How it was attacked</a>.{% endif %}</p>
 {% endfor %}
 {% if point %}<p class="note">At the sweep’s first point: {{ point }}.</p>{% endif %}

@@ -1,35 +1,66 @@
-"""What the in-process grid and the Ray grid share: ids, order, state, and the form of replies.
-
-Both are a ``flwr.serverapp.Grid``, so the same ServerApp, ClientApp and Flower strategies run on them unchanged.
-"""
+"""The sites of a simulation as Flower sees them: a grid whose every message is a task of the backend."""
 
 import time
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Error, Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from fedistill.errors import PlanError, RunError
+from fedistill.transport.backend.base import Backend, Task, ray_options
 from fedistill.transport.backend.failure import CANCELLED, Failure
-from fedistill.transport.backend.job import Answer
+from fedistill.transport.backend.inline import InlineBackend
+from fedistill.transport.backend.job import about, answer, job_name
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import Run, become_server, empty_run, stamped
 
 
-class SimulatedGrid(Grid):
-    """A grid whose sites are jobs of this run.
+@dataclass(frozen=True)
+class Limits:
+    """When a site's job is given up; nobody keeps these inline.
+
+    Args:
+        deadline_s: seconds a job may run, counted from its start, never from its sending; None for no limit. The
+            process starts with the job, so its imports count: a few seconds for the first job of a worker.
+        silence_s: seconds without any event after which a job is taken for hung, cancelled and tried once more.
+    """
+
+    deadline_s: float | None = None
+    silence_s: float | None = 600.0
+
+
+class SiteGrid(Grid):
+    """A ``flwr.serverapp.Grid`` whose sites are tasks of a backend, one a message.
+
+    So the same ServerApp, ClientApp and Flower strategies run on it unchanged.
 
     - Every message gets exactly one reply; what goes wrong becomes a reply with an error, never a missing one.
     - Replies are sorted by (site, order of sending), never by arrival.
-    - A site's ``context.state`` lives here between messages. A job starts from the state at its own start and hands
-      back the records it set or removed; those replace the site's, record by record. Two jobs of one site running at
-      once thus never lose each other's records, unless both set the same one: then the later to finish wins.
-      A handler that raised changes nothing.
+    - A site's handlers keep nothing between messages: ``context.state`` is empty at each.
+
+    Args:
+        client_app: the sites' ClientApp, or "module:attribute", which is all that Ray's workers can be told.
+        backend: in this process unless given.
     """
 
-    def __init__(self, nodes: Sequence[Node], run_config: Mapping[str, Any], *, run_id: int = 1) -> None:
+    def __init__(
+        self,
+        client_app: ClientApp | str,
+        nodes: Sequence[Node],
+        run_config: Mapping[str, Any],
+        *,
+        backend: Backend | None = None,
+        limits: Limits | None = None,
+        run_id: int = 1,
+    ) -> None:
+        self._app, self._backend, self._limits = client_app, backend or InlineBackend(), limits or Limits()
+        self._tasks: dict[str, Task] = {}
+        for node in nodes:
+            options = ray_options(node.num_cpus, node.num_gpus, node.memory)
+            self._backend.require_room(f"site {node.name!r}", options)
         self.nodes = {node.node_id: node for node in nodes}
         if len(self.nodes) != len(nodes):
             ids = [node.node_id for node in nodes]
@@ -37,7 +68,6 @@ class SimulatedGrid(Grid):
         self.run_config = dict(run_config)
         self._run = empty_run(run_id)
         self._place = {node_id: place for place, node_id in enumerate(self.nodes)}
-        self._states = {node_id: RecordDict() for node_id in self.nodes}
         self._sent: dict[str, Message] = {}  # every message not yet pulled
         self._replies: dict[str, Message] = {}  # those of them that were answered
         self._count = 0
@@ -100,7 +130,7 @@ class SimulatedGrid(Grid):
                 raise RunError("a reply is asked for that was never sent for", found=repr(message_id))
         open_ids = [message_id for message_id in wanted if message_id in self._sent]
         if any(message_id not in self._replies for message_id in open_ids):
-            self._advance(open_ids)
+            self._backend.step()
         return self._hand_out(open_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
@@ -115,7 +145,7 @@ class SimulatedGrid(Grid):
             if end is not None and time.monotonic() >= end:
                 self.cancel(ids, Failure(CANCELLED, f"no answer within the {timeout:g} s that the server waits"))
                 break
-            self._advance(self._unanswered(ids))
+            self._backend.step()
         return self._hand_out(ids)
 
     def cancel(self, message_ids: Iterable[str], failure: Failure | None = None) -> None:
@@ -124,19 +154,13 @@ class SimulatedGrid(Grid):
             self._drop(message_id)
             self._finish(message_id, failure or Failure(CANCELLED, "cancelled by the server"))
 
-    def _finish(self, message_id: str, outcome: Answer | Failure) -> None:
+    def _finish(self, message_id: str, outcome: Message | Failure) -> None:
         """Turn what came of a message into its reply."""
         sent = self._sent[message_id]
         if isinstance(outcome, Failure):
             reply = Message(Error(code=outcome.code, reason=outcome.reason), reply_to=sent)
         else:
-            reply = outcome.reply
-            state = self._states[sent.metadata.dst_node_id]
-            for key, record in outcome.changes.items():
-                if record is None:
-                    state.pop(key, None)
-                else:
-                    state[key] = record
+            reply = outcome
         self._replies[message_id] = stamped(reply, f"{message_id}-reply")
 
     def _unanswered(self, message_ids: Iterable[str]) -> list[str]:
@@ -149,14 +173,33 @@ class SimulatedGrid(Grid):
             del self._sent[each]
         return [self._replies.pop(each) for each in ready]
 
-    @abstractmethod
     def _queue(self, message_id: str) -> None:
         """Put a sent message in line."""
+        message = self._sent[message_id]
+        node = self.nodes[message.metadata.dst_node_id]
 
-    @abstractmethod
-    def _advance(self, message_ids: Sequence[str]) -> None:
-        """Get on with these messages for a moment and ``_finish`` what is done."""
+        def done(outcome: Message | Failure) -> None:
+            del self._tasks[message_id]
+            self._finish(message_id, outcome)
 
-    @abstractmethod
+        self._tasks[message_id] = Task(
+            # Evaluating takes moments, and a training chain waits for the answer.
+            "question" if message.metadata.message_type.startswith("evaluate") else "site",
+            job_name(message, node),
+            answer,
+            (self._app, message, node, self.run_config, self._run.run_id),
+            done,
+            num_cpus=node.num_cpus,
+            num_gpus=node.num_gpus,
+            memory=node.memory,
+            threads=node.threads,
+            about=about(message, node),
+            app=self._app if isinstance(self._app, str) else "",
+            deadline_s=self._limits.deadline_s,
+            silence_s=self._limits.silence_s,
+        )
+        self._backend.submit(self._tasks[message_id])
+
     def _drop(self, message_id: str) -> None:
         """Take an unanswered message out of line, or stop its job."""
+        self._backend.cancel(self._tasks.pop(message_id))
