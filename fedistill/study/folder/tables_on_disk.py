@@ -56,7 +56,7 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table of a run folder, which may be empty; ``words`` are further text columns.
 
     Raises:
-        RunFolderError: the file does not exist, or has been changed since the run wrote it.
+        RunFolderError: the file does not exist, or is not as the run wrote it.
     """
     if not path.is_file():
         raise RunFolderError(
@@ -93,7 +93,7 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
 
 def _changed_error(path: Path, *, expected: str, actual: object) -> RunFolderError:
     return RunFolderError(
-        f"{path} has been changed since the run wrote it.",
+        f"{path} is not as the run wrote it.",
         expected=expected,
         found=actual,
         mend="run the simulation again: it rewrites its tables and repeats no computation",

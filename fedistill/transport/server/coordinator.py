@@ -229,7 +229,7 @@ class Coordinator:
         try:
             [outcome] = unpack_outcomes(exchange.reply.content)
         except UNREADABLE as error:
-            return Outcome(job.name, job.site, error=f"an unreadable reply: {shown_line(error)}")
+            return Outcome(job.name, job.site, error=f"a reply that cannot be read: {shown_line(error)}")
         if (outcome.job, outcome.site) != (job.name, job.site):
             answered = shown_line(f"{outcome.site!r} for {outcome.job!r}")
             return Outcome(job.name, job.site, error=f"{job.name!r} was answered with a reply of {answered}")
@@ -249,7 +249,7 @@ class Coordinator:
         try:
             return unpack_tallies(exchange.reply.content)
         except UNREADABLE as error:
-            return f"an unreadable reply: {shown_line(error)}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def train_locally(self, request: LocalTrainRequest, network: Network) -> LocalTrainReply | str:
         """Return the networks that a site trained to the end; or a one-line reason why there are none."""
@@ -264,7 +264,7 @@ class Coordinator:
         except ReleaseError as error:
             return f"refused by the server: {shown_line(error)}"
         except UNREADABLE as error:
-            return f"an unreadable reply: {shown_line(error)}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
         """Return ``function(*args)``, computed on the server's executor with these threads and this share of a GPU.
