@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedistill.config import Simulation
 from fedistill.core.events import Event
+from fedistill.core.precision import of_training
 from fedistill.core.seeds import rng, spawn
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
