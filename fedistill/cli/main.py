@@ -64,13 +64,13 @@ def main() -> None:
                 f"[red]error:[/] {escape(str(error.filename)[:200])} cannot be read or written: {error.strerror}",
                 soft_wrap=True,
             )
-            options.errors.print("  to mend it: see who owns it and what it is, or name another place")
+            options.errors.print("  fix: see who owns it and what it is, or name another place")
             sys.exit(2 if error.errno in CLOSED else 1)
         if error.errno not in FULL:
             raise
         where = f" at {error.filename}" if error.filename else ""
         options.errors.print(f"[red]error:[/] there is no room to write{escape(where)}", soft_wrap=True)
-        options.errors.print("  to mend it: make room, and run the same command again: what is finished is kept")
+        options.errors.print("  fix: make room, and run the same command again: what is finished is kept")
         sys.exit(1)
     except KeyboardInterrupt:
         options.errors.print("stopped; run the same command again to resume")

@@ -86,7 +86,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, OSError) as error:
         raise PlanError(f"{path} cannot be read.", expected="a text file in UTF-8", found=str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path} cannot be so.", expected=EXPECTED, found=str(error)[:200]) from error
+        raise PlanError(f"{path} is invalid.", expected=EXPECTED, found=str(error)[:200]) from error
 
 
 def toml(text: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def assign(content: dict[str, Any], change: str) -> None:
     except tomllib.TOMLDecodeError:
         value = literal.strip()  # a bare word is a string: --set models=mlp
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"--set {key.strip()[:80]} cannot be so.", expected=EXPECTED, found=str(error)[:200]) from error
+        raise PlanError(f"--set {key.strip()[:80]} is invalid.", expected=EXPECTED, found=str(error)[:200]) from error
     put(content, parts, value, what=f"--set {change!r}")
 
 

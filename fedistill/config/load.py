@@ -1,4 +1,4 @@
-"""TOML -> frozen Simulation, Plan or Federation, with errors that say what stands where and how to mend it."""
+"""TOML -> frozen Simulation, Plan or Federation, with errors that say what stands where and how to fix it."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -192,7 +192,7 @@ def _explained(error: ValidationError, model: type[BaseModel], source: str) -> P
     message = "a table" if table else first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return PlanError(f"{source}{': ' + where if where else ''}: {message}")
-    return PlanError(f"{source}: {where} cannot be so.", expected=message, found=repr(first["input"])[:200])
+    return PlanError(f"{source}: {where} is invalid.", expected=message, found=repr(first["input"])[:200])
 
 
 def _is_tag(model: type[BaseModel], path: tuple[Any, ...], number: int) -> bool:

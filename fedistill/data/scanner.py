@@ -97,7 +97,7 @@ def require_setting(name: str, value: Any) -> None:
     else:
         fits, wanted = numbers, f"{least:g} to {most:g}"
     if not fits:
-        raise SettingError(f"A scanner's {name} cannot be so.", expected=wanted, found=value)
+        raise SettingError(f"Invalid {name} of a scanner.", expected=wanted, found=value)
 
 
 def acquire(images: ImageSet, scanner: Scanner, seed: int) -> ImageSet:

@@ -303,7 +303,7 @@ ATTEMPTS = (
         Attempt(
             f"a job of {name}",
             "Python's error, or a Release",
-            "cannot be so",
+            "Invalid",
             lambda to, c=change: odd(to, **c),
         )
         for name, change in {

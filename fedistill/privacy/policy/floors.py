@@ -51,7 +51,7 @@ def told(chosen: Sequence[Any], *, model: str, width: int, encoding: str) -> Tol
 
 
 def below_floor(policy: "Policy", told: Told, *, bounded: bool) -> tuple[str, str, str] | None:
-    """Return the first floor that a request is below: (rule, what the request does, how to mend it); None where none.
+    """Return the first floor that a request is below: (rule, what the request does, how to fix it); None where none.
 
     Args:
         bounded: whether a privacy budget bounds what leaves, whatever the method is told: then only the network's shape

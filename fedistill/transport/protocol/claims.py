@@ -43,12 +43,12 @@ def require_counts(seconds: object, examples: object) -> None:
     >>> require_counts(1.5, 546)
     >>> require_counts(float("nan"), 546)
     Traceback (most recent call last):
-    ValueError: seconds or counts cannot be so: nan s, 546 images
+    ValueError: Invalid seconds or counts: nan s, 546 images
     """
     timed = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_SECONDS
     counted = isinstance(examples, int) and not isinstance(examples, bool) and 0 <= examples <= MOST_EXAMPLES
     if not timed or not counted:
-        raise ValueError(f"seconds or counts cannot be so: {seconds} s, {examples} images")
+        raise ValueError(f"Invalid seconds or counts: {seconds} s, {examples} images")
 
 
 def require_as_asked(release: Release, job: Job) -> None:
@@ -84,7 +84,7 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
             told = {name: value for name, value in job.settings.items() if name != "preset"}
             asked = read(kind, told, ipc=ipc, under=asdict(made))
     except SettingError as error:
-        raise ReleaseError(f"The {where} cannot be so.", found=printable(error)) from error
+        raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
     if made != asked:
         other = {name: value for name, value in asdict(asked).items() if value != getattr(made, name)}
         found = {name: getattr(made, name) for name in other}

@@ -148,7 +148,7 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
         shape = like.shape if networks is None else (networks, *like.shape)
         if value.shape != shape or value.dtype != like.dtype:
             raise ReleaseError(
-                f"{name} cannot be so.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
+                f"Invalid {name}.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
             )
         if finite and not torch.isfinite(value).all():
             raise ReleaseError(f"{name} holds NaN or infinity.", expected="finite numbers")
@@ -191,9 +191,9 @@ def _require_counts(seconds: object, examples: object) -> None:
     try:
         require_counts(seconds, examples)
     except ValueError as error:
-        raise ReleaseError("The reply's counts cannot be so.", found=error) from error
+        raise ReleaseError("Invalid counts in the reply.", found=error) from error
     if not examples:
-        raise ReleaseError("The reply's counts cannot be so.", expected="1 image or more", found=examples)
+        raise ReleaseError("Invalid counts in the reply.", expected="1 image or more", found=examples)
 
 
 def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:

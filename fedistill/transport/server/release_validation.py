@@ -92,20 +92,18 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
             continue
         found = (value.dtype, tuple(value.shape))
         if found != (dtype, shape):
-            raise ReleaseError(f"{name} of {where} cannot be so.", expected=(dtype, shape), found=found)
+            raise ReleaseError(f"Invalid {name} of {where}.", expected=(dtype, shape), found=found)
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ReleaseError(f"{name} of {where} holds NaN or infinity.", expected="finite numbers")
     if n == 0 or (most is not None and n > most):
-        raise ReleaseError(f"The number of images of {where} cannot be so.", expected=f"1 to {most}", found=n)
+        raise ReleaseError(f"Invalid number of images of {where}.", expected=f"1 to {most}", found=n)
     top = 1 if expected.multilabel else expected.classes - 1
     if packed.labels.min() < 0 or packed.labels.max() > top:
         found_range = f"{packed.labels.min().item()}..{packed.labels.max().item()}"
         raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
     _check_range(packed, where)
     if packed.lr is not None and not 0 < float(packed.lr[0]) <= 10:
-        raise ReleaseError(
-            f"The step size of {where} cannot be so.", expected="above 0, at most 10", found=float(packed.lr[0])
-        )
+        raise ReleaseError(f"Invalid step size of {where}.", expected="above 0, at most 10", found=float(packed.lr[0]))
     if packed.draw is not None:
         if packed.draw.min() < 0 or packed.draw.max() >= job.draws:
             raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")
@@ -118,7 +116,7 @@ def _check_range(packed: Packed, where: str) -> None:
     if packed.images.is_floating_point():
         if (scale != 1).any() or (offset != 0).any() or packed.images.abs().max() > LARGEST_PIXEL:
             expected = f"pixels to {LARGEST_PIXEL:g} in size, scale 1, offset 0"
-            raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)
+            raise ReleaseError(f"Invalid pixel range of {where}.", expected=expected)
     elif (scale < 0).any() or scale.max() > LARGEST_SCALE or offset.abs().max() > LARGEST_OFFSET:
         expected = f"scale 0..{LARGEST_SCALE:g}, |offset| to {LARGEST_OFFSET:g}"
-        raise ReleaseError(f"The pixel range of {where} cannot be so.", expected=expected)
+        raise ReleaseError(f"Invalid pixel range of {where}.", expected=expected)
