@@ -66,7 +66,7 @@ class RunError(FedistillError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the closest known word, or lists them all.
+    """Return a hint that names the closest known word, or lists them all.
 
     >>> nearest("dirichelt", ["iid", "dirichlet"])
     "did you mean 'dirichlet'? Known: dirichlet, iid"

@@ -82,7 +82,7 @@ def run_deployed(
     changes: Sequence[str],
     not_here: Mapping[str, object],
 ) -> None:
-    """`fedistill run NAME --engine superlink:WHERE`: on the sites that are connected there.
+    """Run ``fedistill run NAME --engine superlink:WHERE`` on the sites that are connected there.
 
     Args:
         not_here: options given that only engines on this machine know.

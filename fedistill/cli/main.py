@@ -23,7 +23,7 @@ cli = typer.Typer(
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 FAILING = (errno.EIO, errno.ESTALE)
-"""What the disk says of a place that cannot be read or written, rather than of a mistake of ours."""
+"""Errors of the disk about a place that cannot be read or written; others are our mistakes."""
 
 
 @cli.callback(invoke_without_command=True)
@@ -40,7 +40,7 @@ for commands in (run, show, deploy):
 
 
 def main() -> None:
-    """The ``fedistill`` command."""
+    """Run the ``fedistill`` command."""
     from fedistill.core.malloc import keep_freed_memory
     from fedistill.errors import FedistillError
 

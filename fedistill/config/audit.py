@@ -16,7 +16,7 @@ from fedistill.privacy.attacks.shadow_design import FEWEST
 
 
 class Audit(Frozen):
-    """What is attacked, and how hard.
+    """The settings of an audit: its targets and the strength of the attacks.
 
     Args:
         site: whose images; the first unless given.
@@ -59,16 +59,16 @@ class Audit(Frozen):
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
     def site_of(self, sites: Sequence[str]) -> str:
-        """The site attacked."""
+        """Return the name of the attacked site."""
         return sites[0] if self.site is None else self.site
 
     def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
-        """The schemes attacked, in the order of the simulation's file."""
+        """Return the attacked schemes, in the order of the simulation's file."""
         asked = schemes if self.schemes is None else self.schemes
         return tuple(name for name in schemes if name in asked and _attackable(name))
 
     def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
-        """The budgets attacked, of a simulation's; None alone for a scheme without one."""
+        """Return the attacked budgets among a simulation's; (None,) for a scheme without budgets."""
         if not scheme_named(scheme).budget:
             return (None,)
         return (max(ipc),) if self.ipc is None else self.ipc
@@ -91,5 +91,5 @@ class Audit(Frozen):
 
 
 def _attackable(scheme: str) -> bool:
-    """Whether it is what one site makes of its own images, at one time or round after round."""
+    """Return whether one site makes what the scheme shares, of its own images, at once or round by round."""
     return scheme_named(scheme).kind in ("images", "rounds", "local", "ensemble")

@@ -28,7 +28,9 @@ def audited_plan(
     changes: Sequence[str] = (),
     phantom: bool = False,
 ) -> Plan:
-    """What `fedistill audit` runs. What is not given stays as the simulation's ``[audit]`` has it, or its default.
+    """Return the plan that `fedistill audit` runs.
+
+    An option left out keeps the value of the simulation's ``[audit]``, or its default.
 
     Args:
         name: a simulation, or a data set, which two hospitals then halve.
@@ -56,7 +58,7 @@ def audited_plan(
 
 
 def _content(name: str) -> tuple[dict[str, Any], Path]:
-    """What a simulation's file says, or would say for a data set; and the file."""
+    """Return the content of a simulation's file, or the content that stands in for a data set; and the path."""
     if parse_source(name).known:
         return _of_dataset(name), Path.cwd() / f"audit of {Path(name).name}"
     try:
@@ -72,7 +74,7 @@ def _content(name: str) -> tuple[dict[str, Any], Path]:
 
 
 def _of_dataset(name: str) -> dict[str, Any]:
-    """Two hospitals that halve a data set, by the recipe of the simulation `privacy`."""
+    """Return a simulation of two hospitals that halve a data set, by the recipe of the simulation `privacy`."""
     federation = {"name": "two", "dataset": name, "partition": {"by": "iid", "seed": 0}, "sites": ["north", "south"]}
     return {
         "name": f"audit-{parse_source(name).slug}",
@@ -100,6 +102,6 @@ def _narrow(content: dict[str, Any], methods: Sequence[str]) -> None:
 
 
 def _about(key: str) -> str | None:
-    """The scheme that a dotted key is about; None where it is about no single one."""
+    """Return the scheme that a dotted key is about; None for a key about no single scheme."""
     parts = key.split(".")
     return parts[1] if parts[0] == "scheme" and len(parts) > 1 else None

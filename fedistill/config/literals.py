@@ -11,7 +11,7 @@ from fedistill.errors import PlanError
 
 
 def assign(content: dict[str, Any], change: str) -> None:
-    """Carry out one change in place.
+    """Apply one ``key=value`` change in place.
 
     Raises:
         PlanError: it is no ``key=value``, or its key leads through a value.
@@ -60,7 +60,7 @@ def put(content: dict[str, Any], parts: Sequence[str], value: Any, *, what: str)
 
 
 def parts_of(key: str) -> list[str]:
-    """A dotted key's parts; quoted ones as TOML has them.
+    """Split a dotted key into its parts; quoted parts as in TOML.
 
     >>> parts_of("scheme.dc.lr_img"), parts_of('sweep."scheme.dc.lr_img"')
     (['scheme', 'dc', 'lr_img'], ['sweep', 'scheme.dc.lr_img'])
@@ -79,7 +79,7 @@ def parts_of(key: str) -> list[str]:
 
 
 def literals(changes: Iterable[str]) -> dict[str, Any]:
-    """Changes to nothing: a table of its own."""
+    """Return a table made of changes alone."""
     content: dict[str, Any] = {}
     for change in changes:
         assign(content, change)
@@ -87,7 +87,7 @@ def literals(changes: Iterable[str]) -> dict[str, Any]:
 
 
 def written(value: Any) -> str:
-    """A value on one line of TOML, tables within it inline.
+    """Write a value as one line of TOML, tables within it inline.
 
     >>> written([{"by": "dirichlet", "alpha": 0.1}, True, "a\\"b"])
     '[{ by = "dirichlet", alpha = 0.1 }, true, "a\\\\"b"]'
@@ -102,7 +102,7 @@ def written(value: Any) -> str:
 
 
 def written_key(key: str) -> str:
-    """A key as TOML writes it.
+    """Write a key as TOML does, quoted if it must be.
 
     >>> written_key("width"), written_key("federation.partition")
     ('width', '"federation.partition"')

@@ -1,4 +1,4 @@
-"""What the sites' policies say of a simulation's schemes before any work, by the rules that sites go by themselves.
+"""A check of a simulation's schemes against the sites' policies before any work, by the rules that the sites apply.
 
 A scheme is refused where so few sites would take part that no pool could be made. What only some sites forbid, where
 ``min_sites`` lets the run go on without them, is left to these: their refusals are named in the run.
@@ -42,8 +42,9 @@ def require_permitted(
 
 
 def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
-    """Raise ValueError where sites are weighted by counts, and some tell none while others do: a site that says 1 would
-    count for nothing beside one that says 500.
+    """Raise ValueError if sites are weighted by counts that some of them do not share.
+
+    A site that does not share its counts says 1, and would count for nothing beside one that says 500.
 
     Args:
         by_counts: whether anything in the simulation is weighted by how many images sites hold.
@@ -59,7 +60,7 @@ def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
 def _asked(
     scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool, counted: bool
 ) -> Asked:
-    """What a scheme would have each site send. Of a simulation's draws a site would send one.
+    """Return the request that a scheme would send to each site. A site sends one of the simulation's draws.
 
     Args:
         counted: whether anybody asks what it would spend.

@@ -17,7 +17,7 @@ from fedistill.privacy.policy.rules import Policy, SitePolicy
 
 
 class SiteFile(Frozen):
-    """One hospital's node. Paths are relative to the file.
+    """The file of one hospital's node. Its paths are relative to the file.
 
     Args:
         name: of the site, as the coordinator's federation calls it.
@@ -102,11 +102,11 @@ class OwnSite:
     federation: Federation
 
     def path(self, name: str) -> Path:
-        """A path of the file, from its folder."""
+        """Return a path of the file, resolved from its folder."""
         return (self.folder / Path(name).expanduser()).resolve()
 
     def node_config(self) -> dict[str, str | int | bool]:
-        """What its handler is told of itself: all it knows, for whoever asks cannot add to it."""
+        """Return the node's configuration: all that its handler knows of the site; no request can add to it."""
         root = self.file.data_root
         return {
             "federation": self.federation.model_dump_json(),
@@ -121,7 +121,7 @@ class OwnSite:
 
 
 def load_site(name: str) -> OwnSite:
-    """A hospital's file, by path.
+    """Load a hospital's file by its path.
 
     Raises:
         PlanError: no such file, or something in it cannot be.
@@ -137,7 +137,7 @@ def load_site(name: str) -> OwnSite:
 
 
 def _alone(file: SiteFile, folder: Path) -> Federation:
-    """A federation of one: what it holds it shares with nobody."""
+    """Return a federation of this one site."""
     assert file.data is not None
     site = Site(threads=file.threads, gpus=file.gpus, scanner=file.scanner, dataset=from_folder(folder)(file.data))
     return Federation(
@@ -153,7 +153,7 @@ def _alone(file: SiteFile, folder: Path) -> Federation:
 
 
 def _shared(file: SiteFile, folder: Path) -> Federation:
-    """The federation of a rehearsal. Its policies are the simulation's; this site has its own."""
+    """Return the federation of a rehearsal: policies come from the simulation, this site's from its own file."""
     assert file.federation is not None
     found = load_federation(file.federation, beside=folder)
     if file.name not in found.sites:

@@ -120,7 +120,7 @@ def _refused(path: Path, what: str, expected: str) -> Iterator[None]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """A folder for a moment: what of it was not there is taken away at the end."""
+    """Create a folder for the time of the block; remove afterwards what was not there before."""
     lacking = []
     for each in (folder, *folder.parents):
         if os.path.lexists(each):

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lines:
-    """What a file holds.
+    """The lines of a file.
 
     Args:
         objects: of its lines, first come first.

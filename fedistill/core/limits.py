@@ -1,4 +1,4 @@
-"""What others wrote may be nested so deep that who walks through it runs out of stack: that is refused first."""
+"""A limit on nesting: text from others may be nested so deep that a recursive walk runs out of stack."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

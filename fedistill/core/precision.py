@@ -19,7 +19,7 @@ NARROWEST = 64
 
 
 def resolve(asked: str, *, width: int) -> str:
-    """``float32`` or ``bfloat16`` for networks of this width on this machine.
+    """Return ``float32`` or ``bfloat16`` for networks of this width on this machine.
 
     Args:
         asked: one of `CHOICES`; ``auto`` takes bfloat16 where it was measured to pay.
@@ -38,12 +38,12 @@ def resolve(asked: str, *, width: int) -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively."""
+    """Return whether this processor multiplies bfloat16 natively."""
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_of_processor("flags").split())
 
 
 def processor() -> str:
-    """The processor's name, as the system has it."""
+    """Return the processor's model name; empty if the system does not say."""
     return _of_processor("model name") or platform.processor()
 
 

@@ -28,8 +28,9 @@ def printable(text: object, *, most: int = LONGEST) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value as a cell of a CSV file that no spreadsheet takes for a formula: text that begins like one gets an
-    apostrophe before it. Numbers stay numbers.
+    """Return a value as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Text that begins like a formula gets an apostrophe before it. Numbers stay numbers.
 
     >>> cell("=HYPERLINK(1)"), cell(-0.5), cell("dc")
     ("'=HYPERLINK(1)", -0.5, 'dc')

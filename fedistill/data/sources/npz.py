@@ -184,7 +184,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
-    """Shape and dtype of every array, from the first bytes of each member."""
+    """Read shape and dtype of every array from the first bytes of each member."""
     headers: dict[str, Header] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -230,7 +230,7 @@ def _require_size(path: Path, name: str, info: zipfile.ZipInfo) -> None:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and dtype that a member's first bytes tell, and how many bytes these are."""
+    """Read shape, dtype and the header's length in bytes from the beginning of a member."""
     magic = file.read(npy.MAGIC_LEN)
     version = npy.read_magic(io.BytesIO(magic))
     told = file.read(2 if version == (1, 0) else 4)

@@ -1,5 +1,4 @@
-"""What a site has spent of its privacy budget: the arithmetic of its ledger. The file is
-`fedistill.privacy.accounting.ledger`.
+"""The arithmetic of a site's privacy budget, over the charges in its ledger (`fedistill.privacy.accounting.ledger`).
 
 Epsilons of several Releases of the same patients do not simply add up: they are composed, as one sequence of noisy sums
 (see `fedistill.core.accounting`), which is tighter, and never above the sum. Everything in one ledger composes,
@@ -45,7 +44,7 @@ class Charge:
 
 
 def spent(costs: Sequence[Cost], *, delta: float) -> float:
-    """The epsilon of these together, at this delta; by the ``rdp`` accountant where any was counted by it.
+    """Compute the epsilon of these costs together at this delta; by ``rdp`` if any of them was counted by it.
 
     >>> from fedistill.core.accounting import Mechanism
     >>> one = Cost(Mechanism(sigma=2.0), epsilon=2.0, delta=1e-5)
@@ -57,19 +56,22 @@ def spent(costs: Sequence[Cost], *, delta: float) -> float:
 
 
 def within(costs: Sequence[Cost], *, epsilon: float, delta: float) -> bool:
-    """Whether these together stay within a budget. One alone whose promise does is believed without counting."""
+    """Return whether these costs together stay within a budget.
+
+    A single cost is believed to keep its promise and is not counted again.
+    """
     if len(costs) == 1 and costs[0].delta <= delta and costs[0].epsilon <= epsilon:
         return True
     return spent(costs, delta=delta) <= epsilon * (1 + SLACK)
 
 
 def of_account(charges: Sequence[Charge], account: str) -> list[Cost]:
-    """What was charged to an account."""
+    """Return the costs that were charged to an account."""
     return [charge.cost for charge in charges if charge.account == account]
 
 
 def already_paid(charges: Sequence[Charge], charge: Charge) -> bool:
-    """Whether the same seeded answers were charged to the same account before."""
+    """Return whether the same seeded answers were charged to the same account before."""
     return charge.entropy == "seeded" and any(
         (each.key, each.account) == (charge.key, charge.account) for each in charges
     )

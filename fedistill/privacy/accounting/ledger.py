@@ -26,7 +26,7 @@ from fedistill.privacy.accounting.ledger_lines import Entry, Occasion, link, rea
 from fedistill.privacy.accounting.release_limits import Leaving, require_room
 
 PATIENCE_SECONDS = 30.0
-"""How long another process may hold a ledger; each does for the time of a line."""
+"""Longest wait for another process's lock on a ledger; each holds it for the time of a line."""
 
 
 class Ledger:
@@ -46,7 +46,7 @@ class Ledger:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """All lines; none where there is no file yet.
+        """Return all lines; none if there is no file yet.
 
         Raises:
             LedgerError: it cannot be read, or is not as it was written.
@@ -54,7 +54,7 @@ class Ledger:
         return read(self.path)[0]
 
     def charges(self) -> list[Charge]:
-        """What was charged, in order."""
+        """Return the charges, in order."""
         return [entry.charge for entry in self.entries() if entry.charge is not None]
 
     def require(self, charges: Sequence[Charge]) -> None:
@@ -112,7 +112,7 @@ class Ledger:
 
     @contextmanager
     def _held(self) -> Iterator[int]:
-        """The file, open to be appended to, with no other process at it."""
+        """Open the file for appending, locked against other processes."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -154,7 +154,7 @@ def _lock(file: int, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A file made just now is on the disk when its folder is."""
+    """Flush a folder, so that a file just created in it is on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

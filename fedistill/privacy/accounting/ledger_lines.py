@@ -26,7 +26,7 @@ class Occasion:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line.
+    """One line of a ledger.
 
     Args:
         time: seconds since 1970.
@@ -45,7 +45,7 @@ class Entry:
 
 
 def read(path: Path) -> tuple[list[Entry], str]:
-    """A ledger's entries, and the chain that the next one continues.
+    """Read a ledger's entries, and the chain that the next one continues.
 
     Raises:
         LedgerError: it cannot be read, a line was changed, or the last one is torn.
@@ -69,11 +69,11 @@ def read(path: Path) -> tuple[list[Entry], str]:
 
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
-"""What reading a line that is no entry stumbles over."""
+"""Exceptions that an invalid line raises when it is read."""
 
 
 def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
-    """A line and its chain; one of `UNREADABLE` where it is none."""
+    """Parse one line and return it with its chain; raise one of `UNREADABLE` if the line is invalid."""
     content, line = parse(raw), raw.decode()
     chained = content.pop("chain")
     body = line[: line.rindex(', "chain"')] + "}"
@@ -93,7 +93,7 @@ def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
 
 
 def link(before: str, line: str) -> str:
-    """The chain of a line: of its own content, and of the line before."""
+    """Compute the chain of a line, from its own content and the chain of the line before."""
     return hashlib.sha256(f"{before}\n{line}".encode()).hexdigest()
 
 

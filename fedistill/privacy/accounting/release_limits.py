@@ -1,4 +1,4 @@
-"""How much may leave a site in all: Releases, and images of a class in those without a privacy bound."""
+"""Limits on all that leaves a site: Releases, and images per class in those without a privacy bound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

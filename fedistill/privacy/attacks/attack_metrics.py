@@ -1,4 +1,4 @@
-"""What is reported of an attack: AUC, true positives at 1 % and 0.1 % false positives, each with a 95 % interval.
+"""The metrics of an attack: AUC, TPR at 1 % and at 0.1 % FPR, each with a 95 % interval.
 
 Scores of one shadow share its randomness, and scores of one record share the record, so neither is an independent
 trial. Every replicate of the bootstrap draws pairs of shadows and records (patients, where records have groups), each
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Leak:
-    """What an attack found.
+    """The metrics of one attack.
 
     Args:
         auc, tpr_at_1, tpr_at_01: see `FPRS`.
@@ -56,7 +56,10 @@ class Leak:
     records: int
 
     def row(self) -> dict[str, float | int]:
-        """Its numbers for a table: ``auc, auc_low, auc_high, tpr_at_1, ..., members, nonmembers, shadows, records``."""
+        """Return the metrics as a table's row.
+
+        Its keys: ``auc, auc_low, auc_high, tpr_at_1, ..., members, nonmembers, shadows, records``.
+        """
         row: dict[str, float | int] = {}
         for name in ("auc", *FPRS):
             estimate: Estimate = getattr(self, name)
@@ -66,7 +69,7 @@ class Leak:
 
 
 def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = REPLICATES) -> Leak:
-    """How well the scores of an attack tell who was in.
+    """Measure how well an attack's scores separate members from non-members.
 
     Args:
         scores: float (S, N), high: a member.
@@ -95,7 +98,7 @@ def _estimate(value: float, replicates: np.ndarray) -> Estimate:
 
 
 def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, replicates: int) -> np.ndarray:
-    """AUC and the true-positive rates of `FPRS` in each replicate, float64 (replicates, 3)."""
+    """Compute AUC and the TPRs at `FPRS` in each replicate, float64 (replicates, 3)."""
     pairs, units = design.shadows // 2, int(design.unit.max()) + 1
     # A pair is drawn as one: what one half's shadow holds the other's does not.
     drawn_pairs = random.multinomial(pairs, np.full(pairs, 1 / pairs), size=replicates).astype(np.float64)
@@ -113,7 +116,7 @@ def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, 
 
 
 def _figures(found: np.ndarray, accused: np.ndarray) -> np.ndarray:
-    """AUC and true-positive rates, (B, 3), of weighted counts at each threshold, (B, T)."""
+    """Compute AUC and TPRs, (B, 3), from weighted counts at each threshold, (B, T)."""
     found, accused = (np.pad(counts, ((0, 0), (1, 0))) for counts in (found, accused))
     inside, outside = found[:, -1], accused[:, -1]
     area = (np.diff(accused) * (found[:, 1:] + found[:, :-1])).sum(1) / 2

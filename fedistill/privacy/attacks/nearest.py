@@ -1,4 +1,4 @@
-"""How near images are to each other: in pixels, or as a random network sees them.
+"""Distances between images, in pixels or in the features of a random network.
 
 A product of two matrices gives all distances thirty times as fast as subtracting does, but in float32 it loses half
 the digits of a small one, and small distances are what a search for copies is about. So the product only picks a few
@@ -19,7 +19,7 @@ from fedistill.models import build
 Space = Literal["pixels", "features"]
 
 WIDTH = 64
-"""Of the random network whose embedding is ``features``."""
+"""Width of the random network whose embedding is ``features``."""
 
 _BLOCK = 1 << 22  # numbers in one intermediate array: 16 MB
 _BATCH = 256
@@ -40,7 +40,7 @@ class Nearest:
 
 
 def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
-    """Where images lie: float32 (N, C, H, W) -> (N, D).
+    """Map images to points: float32 (N, C, H, W) -> (N, D).
 
     ``pixels`` is the image itself. ``features`` is the embedding under a ConvNet with random weights (as distribution
     matching uses it, arXiv 2110.04181): it tells edges and textures apart and forgives a shift of a few pixels.
@@ -64,7 +64,7 @@ def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
 
 
 def nearest(queries: Tensor, points: Tensor, *, others: bool = False) -> Nearest:
-    """The nearest of M points to each of N queries, in bounded memory.
+    """Find the nearest of M points to each of N queries, in bounded memory.
 
     Args:
         queries: float32 (N, D); points: float32 (M, D), on the same device.
@@ -109,7 +109,7 @@ def nearest(queries: Tensor, points: Tensor, *, others: bool = False) -> Nearest
 def nearest_of_class(
     queries: Tensor, labels: Tensor, points: Tensor, point_labels: Tensor, *, others: bool = False
 ) -> Nearest:
-    """As `nearest`, among the points of the query's own class; multi-label sets, (N, L), have no classes: among all.
+    """Find the nearest point of each query's own class; multi-label sets, (N, L), have no classes: among all points.
 
     Args:
         labels: int64 (N,) or (N, L); point_labels: int64 (M,) or (M, L).

@@ -25,7 +25,7 @@ SAME = 0.01
 def distances(
     releases: Sequence[SyntheticSet], records: ImageSet, *, space: Space, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How near each release comes to each record.
+    """Compute the distance of each release to each record.
 
     Args:
         releases: what each shadow released, as the server sees it (after rounding for the wire).
@@ -50,7 +50,7 @@ def distances(
 
 
 def closeness(distance: np.ndarray, absent: np.ndarray, design: Design) -> np.ndarray:
-    """Scores from distances; float64 (S, N), high: a member.
+    """Compute nearest-neighbour scores from distances, float64 (S, N); high means member.
 
     Args:
         distance, absent: of `distances`. A site makes images of every class it holds, so a release without a record's

@@ -31,7 +31,7 @@ SEEN = {
 
 
 def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarray:
-    """Scores of one attack, float64 (S, N), high: a member.
+    """Compute the scores of one attack, float64 (S, N); high means member.
 
     Args:
         attack: of `SEEN`.
@@ -64,7 +64,7 @@ def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarra
 def verdicts(
     signals: Sequence[Signals], design: Design, *, seed: int, replicates: int = REPLICATES
 ) -> Mapping[str, Leak]:
-    """What every attack of `SEEN` found; those on images only where there are any.
+    """Measure every attack of `SEEN`; those on images only if the scheme shares images.
 
     Args:
         seed: of the intervals' bootstrap.
@@ -78,7 +78,7 @@ def verdicts(
 
 
 def whole_pairs(signals: Sequence[Signals | None], design: Design, *, what: str) -> tuple[list[Signals], Design]:
-    """The shadows whose partner is there as well, and their design.
+    """Return the shadows whose partner succeeded too, and their design.
 
     Args:
         signals: None for shadows that failed.

@@ -30,7 +30,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Turns:
-    """Who takes part in which round, and what they weigh.
+    """The sites that take part in each round, and their weights.
 
     Args:
         site: the attacked one.
@@ -48,7 +48,7 @@ class Turns:
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """What is repeated where sites send networks, round after round; beside it stand `Mechanism` and `Alone`.
+    """The specification of a shadow whose sites send networks in rounds. Others: `ShadowImages`, `ShadowLocal`.
 
     Args:
         network, seeds: as of `fedistill.privacy.attacks.shadows.Mechanism`; initial weights come from the seeds.
@@ -66,7 +66,7 @@ class Rounds:
 
 
 def sent(task: Task, rounds: Rounds) -> list[Params]:
-    """The networks that the site sends, of every round it takes part in, on the processor.
+    """Return the networks that the site sends, one for each round it takes part in, on the CPU.
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
@@ -92,7 +92,7 @@ def sent(task: Task, rounds: Rounds) -> list[Params]:
 def one_round(
     task: Task, rounds: Rounds, start: Params, sites: tuple[str, ...], *, seed: int, sigma: float | None
 ) -> tuple[Params, Params | None]:
-    """The global network after a round, and what the attacked site sent in it; None where it took no part.
+    """Run one round; return the global network, and the attacked site's update (None if it took no part).
 
     Args:
         task: with the images that the attacked site holds.
@@ -113,7 +113,7 @@ def one_round(
 
 
 def fold(made: list[tuple[int, Params]]) -> Params:
-    """Flower's FedAvg: the mean of what the sites sent, by the images they told of.
+    """Average the updates by the reported numbers of images, with Flower's FedAvg.
 
     Args:
         made: images and parameters, a site each, in the federation's order.
@@ -129,7 +129,7 @@ def fold(made: list[tuple[int, Params]]) -> Params:
 def _at_site(
     rounds: Rounds, images: ImageSet, start: Params, *, seed: int, device: torch.device, sigma: float | None
 ) -> Params:
-    """What one site sends."""
+    """Return the update that one site sends."""
     if rounds.private is not None:
         assert sigma is not None
         made = fit_privately(
@@ -157,5 +157,5 @@ def _at_site(
 
 
 def _last(rounds: Rounds, drawn: tuple[tuple[str, ...], ...]) -> int:
-    """The last round that the attacked site takes part in, from 1: those after it tell nothing new."""
+    """Return the last round, from 1, that the attacked site takes part in: later ones reveal nothing new."""
     return max((i + 1 for i, sites in enumerate(drawn) if rounds.turns.site in sites), default=0)

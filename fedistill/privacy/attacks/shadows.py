@@ -55,17 +55,17 @@ class Halves:
     design: Design
 
     def records(self, images: ImageSet) -> ImageSet:
-        """What the attacks look at: all."""
+        """Return the records that the attacks score: all."""
         return images
 
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
-        """What a shadow holds."""
+        """Return the images that a shadow holds."""
         return images.take(np.flatnonzero(self.design.membership[number]))
 
 
 @dataclass(frozen=True, eq=False)
 class Mechanism:
-    """What the attacker repeats for every shadow.
+    """The specification of a shadow whose site shares images.
 
     Args:
         method, settings: how the site distils; encoding: what its synthetic images travel as.
@@ -85,7 +85,7 @@ class Mechanism:
 
 @dataclass(frozen=True, eq=False)
 class Alone:
-    """What is repeated where a site makes no images, but networks, of its own images alone.
+    """The specification of a shadow whose site shares networks trained on its own images alone.
 
     Args:
         network, recipe, seeds, mirror: as of `Mechanism`.
@@ -102,7 +102,7 @@ class Alone:
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What an attacker reads off one shadow, of N records, by A networks, with Z records of the population.
+    """The signals that an attacker reads off one shadow: N records, A networks, Z records of the population.
 
     Args:
         distance: by space, float64 (N,), to the nearest released image of the record's label; empty without images.
@@ -118,22 +118,24 @@ class Signals:
     population: np.ndarray
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a store keeps them."""
+        """Return the tensors that a store keeps."""
         named = {f"distance.{space}": value for space, value in self.distance.items()}
         named |= {name: getattr(self, name) for name in ("absent", "confidence", "probability", "population")}
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in named.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Signals":
-        """The inverse of `tensors`."""
+        """Return the signals from `tensors`."""
         found = {name: value.numpy() for name, value in tensors.items()}
         distance = {name.removeprefix("distance."): found.pop(name) for name in list(found) if "distance." in name}
         return cls(distance, **found)
 
 
 def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet, population: ImageSet) -> Signals:
-    """Distil what this shadow holds, train networks on the pool it would be part of, and read off the signals; or train
-    networks on what it holds, alone or in rounds with others.
+    """Compute the signals of one shadow.
+
+    Distil the shadow's images and train networks on the pool they join, or train networks on the shadow's images, alone
+    or in rounds with other sites; then read the signals off.
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
@@ -152,19 +154,19 @@ def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet,
 
 
 def released(task: Task, mechanism: Mechanism) -> SyntheticSet:
-    """What the site would send, as the server sees it: after rounding for the wire."""
+    """Return the images that the site would send, as the server decodes them from the wire."""
     method = method_named(mechanism.method)
     made = method.run(task, mechanism.settings)
     return unpack(pack(made, real=method.real, encoding=mechanism.encoding), task.ipc)
 
 
 def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Params]:
-    """Global networks on the pool with this Release, on the processor."""
+    """Train global networks on the pool with this Release; return them on the CPU."""
     return _fitted(task, mechanism, *mechanism.join(release.images, release.labels))
 
 
 def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
-    """Networks on what the shadow holds, on the processor."""
+    """Train networks on the shadow's images; return them on the CPU."""
     private = mechanism.private
     if private is None:
         return _fitted(task, mechanism, task.images.pixels(), task.images.targets())
@@ -215,7 +217,7 @@ def signals(
     records: ImageSet,
     population: ImageSet,
 ) -> Signals:
-    """What shows of each record in a Release and in the networks of its pool."""
+    """Compute the signals of each record from a Release and the networks of its pool."""
     x, y, z, z_labels = records.pixels(), records.targets(), population.pixels(), population.targets()
     logits = [predict(network, params, x) for params in networks]
     others = [predict(network, params, z) for params in networks]

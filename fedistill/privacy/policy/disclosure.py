@@ -1,4 +1,4 @@
-"""What a site tells of how many images it holds, by its policy's ``share_counts``; and classes too small to be told of.
+"""Disclosure control of counts: the policy's ``share_counts``, and classes too small to disclose.
 
 Counts leave a site in four places: with a Release, how many images it was made of; with a network, how many it was
 trained on (federated averaging weights by it); with scores, how many images of each class were scored; and in the
@@ -24,7 +24,7 @@ RATE_DIGITS = 2
 
 
 def told(count: int, how: str) -> int:
-    """A number of images as the site tells it.
+    """Return a number of images as the site discloses it.
 
     >>> [told(n, "rounded") for n in (0, 3, 14, 15, 546)], told(546, "none"), told(546, "exact")
     ([0, 10, 10, 20, 550], 1, 546)
@@ -35,7 +35,7 @@ def told(count: int, how: str) -> int:
 
 
 def told_tally(tally: Tally, how: str) -> Tally:
-    """Counts of predictions as the site tells them; what follows from them, AUC and accuracies, stays to two digits.
+    """Return counts of predictions as the site discloses them; AUC and accuracy keep two digits.
 
     >>> exact = Tally(*[np.array([v]) for v in (26.0, 27.0, 6.0, 9.0)])
     >>> rounded = told_tally(exact, "rounded")
@@ -53,12 +53,12 @@ def _rate(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def unit(images: ImageSet) -> str:
-    """What is counted: patients where the images say whose they are, else images."""
+    """Return what is counted: ``patients`` if the images name them, else ``images``."""
     return "image" if images.groups is None else "patient"
 
 
 def per_class(images: ImageSet) -> np.ndarray:
-    """Patients (or images) that have each class, or each of several labels, int64 (K,)."""
+    """Count the patients (or images) of each class, or of each of several labels, int64 (K,)."""
     has = images.labels.astype(bool) if images.multilabel else images.labels[:, None] == np.arange(images.n_classes)
     if images.groups is None:
         return has.sum(0).astype(np.int64)
@@ -66,7 +66,7 @@ def per_class(images: ImageSet) -> np.ndarray:
 
 
 def too_small(images: ImageSet, least: int) -> frozenset[int]:
-    """Classes of fewer patients (or images) than that, those without any included; none where `least` is below 2.
+    """Return the classes with fewer than `least` patients (or images), empty ones included; none if `least` is below 2.
 
     Of several labels an image may have one that is too rare and one that is not. Without that image the second has
     fewer: so labels are left out until all that are left have enough without the images that go.
@@ -82,7 +82,7 @@ def too_small(images: ImageSet, least: int) -> frozenset[int]:
 
 
 def without(images: ImageSet, classes: frozenset[int]) -> ImageSet:
-    """The images that have none of these classes; the same object where there are none to leave out."""
+    """Return the images that have none of these classes; the same object if there are none to remove."""
     if not classes:
         return images
     at = sorted(classes)

@@ -18,7 +18,7 @@ BATCHES = ("batch_real", "batch_expert")
 
 @dataclass(frozen=True)
 class Told:
-    """What a request tells a method, the least over its budgets.
+    """The settings of a request that floors apply to, each the least over the request's budgets.
 
     Args:
         batch: real images in a mean or a batch; None where no setting says.

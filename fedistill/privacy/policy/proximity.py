@@ -47,7 +47,7 @@ class Proximity:
 
     @property
     def too_near(self) -> bool:
-        """Whether any is: one copied patient is one too many."""
+        """Return whether any image is too near: one copied patient is one too many."""
         return bool(len(self.flagged))
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from fedistill.privacy.policy.rules import Asked, Policy, check_request
 from fedistill.release.release import Packed, Release, unpack
 
 PROMISE = "Differentially private: epsilon "
-"""How every statement of a bound begins."""
+"""Beginning of every statement of a bound."""
 
 
 def check_release(policy: Policy, release: Release, *, small: frozenset[int], apart: bool = False) -> None:
@@ -91,7 +91,7 @@ def screened(
 
 
 def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
-    """What a Release's statement adds of the rules that were applied to it; empty where none beside the usual were.
+    """Return what a Release's statement says about the rules applied to it; empty if only the usual ones were.
 
     Args:
         unit: what classes are counted in, ``image`` or ``patient``.
@@ -110,7 +110,10 @@ def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
 
 
 def _counted(packed: Packed, *, apart: bool) -> Tensor:
-    """Images of each class (of several labels: with each), int64 (K,); the most that any draw has, where apart."""
+    """Count the images of each class, or with each label, int64 (K,).
+
+    If draws are shared apart, it is the maximum over draws.
+    """
     labels = packed.labels
     if labels.ndim == 1:
         labels = torch.nn.functional.one_hot(labels, int(labels.max()) + 1) if len(labels) else labels[:, None]
@@ -120,14 +123,17 @@ def _counted(packed: Packed, *, apart: bool) -> Tensor:
 
 
 def _most(packed: Packed, counted: Tensor) -> int:
-    """Images per class: the most that any class has; of several labels, all images over all labels."""
+    """Return the images per class: the maximum over classes; for several labels, all images over all labels."""
     if packed.labels.ndim == 1:
         return int(counted.max())
     return -(-len(packed) // packed.labels.shape[1])
 
 
 def _full(packed: Packed, ipc: int) -> bool:
-    """Whether every draw has as many images of each class it has as were asked for; of several labels, in all."""
+    """Return whether every draw has the requested number of images of each class.
+
+    For several labels: of images in all.
+    """
     draws = [packed.labels] if packed.draw is None else [packed.labels[packed.draw == d] for d in packed.draw.unique()]
     for labels in draws:
         if labels.ndim == 2 and len(labels) != ipc * labels.shape[1]:

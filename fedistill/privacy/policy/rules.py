@@ -1,4 +1,4 @@
-"""What a site lets out: its rules, judged by the site itself before any work, whatever the server asked for.
+"""The policy of a site: its rules on what may leave, applied by the site itself before any work.
 
 A request is judged by what it would send (`Asked`), never by what it says of itself; what was made is looked at once
 more before it leaves (`fedistill.privacy.policy.release_check`). A refusal names the rule. The same objections are
@@ -90,22 +90,22 @@ class Policy(BaseModel):
 
     @property
     def private_only(self) -> bool:
-        """Whether nothing leaves without a differential-privacy bound."""
+        """Return whether nothing may leave without a differential-privacy bound."""
         return (self.non_private or ("refuse" if self.epsilon_max is not None else "allow")) == "refuse"
 
     @property
     def limit(self) -> tuple[float, float] | None:
-        """The budget, (epsilon, delta); None without one."""
+        """Return the budget, (epsilon, delta); None without one."""
         return None if self.epsilon_max is None else (self.epsilon_max, self.delta)
 
     @property
     def smallest(self) -> int:
-        """Patients or images that a class has at least, to take part in anything."""
+        """Return the number of patients or images that a class needs to take part in anything."""
         return max(1, self.min_class_size)
 
     @property
     def least_in_class(self) -> int:
-        """Patients or images that a class has at least, to be averaged over where no noise is added."""
+        """Return the number of patients or images that a class needs to be averaged over without noise."""
         return max(self.smallest, self.smallest_batch)
 
 
@@ -148,7 +148,7 @@ def require_bound(policy: Policy) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request would have a site send, as far as that is known before any work.
+    """The request, as far as it is known before any work.
 
     Args:
         scheme: its name; sends: what the site would send.
@@ -185,7 +185,7 @@ class Objection:
 
 
 def objection(policy: Policy, asked: Asked) -> Objection | None:
-    """The first rule that forbids it; None where all allow it.
+    """Return the first rule that forbids a request; None if all allow it.
 
     >>> objection(Policy(), Asked("full", real=True, per_class=None)).rule
     'allow_real_images'

@@ -25,8 +25,10 @@ LOOK_EVERY = 2.0  # and between two looks at which machines are up, which costs 
 
 
 class Dispatcher:
-    """Hands jobs to Ray, never more than twice as many at once as there are CPUs, so that each finds its successor
-    ready while the queue stays here. Everything happens in ``step``; there are no threads.
+    """A queue in front of Ray. At most twice as many jobs are with Ray as there are CPUs.
+
+    So each CPU finds its next job ready, while the queue stays here. Everything happens in ``step``; there are no
+    threads.
 
     Args:
         attached: to a cluster that others started, so that it matters which of its machines a job failed on.
@@ -86,7 +88,7 @@ class Dispatcher:
         self._launch()
 
     def events(self) -> list[Event]:
-        """All events since the last call, oldest first."""
+        """Return all events since the last call, oldest first."""
         self._listen(now=True)
         events = list(self._events)
         self._events.clear()
@@ -192,7 +194,7 @@ class Dispatcher:
 
 
 def _mailbox() -> Any:
-    """Where jobs post their events: on the cluster's head, for with any other machine it could be lost.
+    """Create the actor that jobs post events to, on the cluster's head: another machine could be lost.
 
     It has a name of its own, for two runs may share a cluster, and takes no CPU, so it never keeps a job waiting.
     """

@@ -22,7 +22,7 @@ _sink: ContextVar[Sink | None] = ContextVar("fedistill_event_sink", default=None
 
 
 def emitter(job: str, *, clock: Callable[[], float] = time.monotonic) -> Sink:
-    """The ``on_event`` of one job. It adds ``job`` and ``time`` (seconds since 1970) to each event.
+    """Return the ``on_event`` of one job. It adds ``job`` and ``time`` (seconds since 1970) to each event.
 
     At most one event per half second passes, since a distillation may report thousands of steps a second. Always
     passed: the first event, one whose ``stage`` differs from the last, and one with the key ``final``. What is held
@@ -67,7 +67,7 @@ class Mailbox:
         self._events.append((token, event))
 
     def drain(self) -> list[tuple[str, Event]]:
-        """All events since the last time, oldest first."""
+        """Return all events since the last call, oldest first."""
         drained = list(self._events)
         self._events.clear()
         return drained

@@ -45,7 +45,7 @@ class Executor(Protocol):
         """Store a big value (arrays, tensors) once per machine. Given as an argument, it arrives as the value."""
 
     def poll(self) -> list[tuple[str, Any]]:
-        """What is finished: (key, result), or (key, RunError) with the traceback as the error's note."""
+        """Return what is finished: (key, result), or (key, RunError) with the traceback as the error's note."""
 
 
 class InlineExecutor:
@@ -71,16 +71,16 @@ class InlineExecutor:
         threads: int = 1,
         about: Event | None = None,
     ) -> None:
-        """See ``Executor``."""
+        """Queue ``function(*args)``; see ``Executor``."""
         require_importable(function)
         self._waiting.append((key, function, args, threads, about or {}))
 
     def share(self, value: Any) -> Shared:
-        """See ``Executor``."""
+        """Wrap a value for arguments; see ``Executor``."""
         return Shared(value)
 
     def poll(self) -> list[tuple[str, Any]]:
-        """See ``Executor``."""
+        """Run the next item and return its result; see ``Executor``."""
         if not self._waiting:
             return []
         key, function, args, threads, about = self._waiting.popleft()
@@ -109,7 +109,7 @@ def require_importable(function: Callable[..., Any]) -> None:
 
 
 def as_result(outcome: Any) -> Any:
-    """A Failure as the RunError that ``poll`` hands out; anything else as it is."""
+    """Convert a Failure to the RunError that ``poll`` returns; return anything else unchanged."""
     if not isinstance(outcome, Failure):
         return outcome
     error = RunError(outcome.line)

@@ -1,4 +1,4 @@
-"""What went wrong with one job, as data: it crosses process borders where an exception might not."""
+"""Failures of jobs as data, which cross process borders where an exception might not."""
 
 import re
 import traceback
@@ -35,7 +35,7 @@ class Failure:
 
     @property
     def reason(self) -> str:
-        """The readable line first, then the traceback."""
+        """Return the readable line, then the traceback."""
         return f"{self.line}\n\n{self.trace}" if self.trace else self.line
 
 

@@ -40,7 +40,7 @@ class SimulatedGrid(Grid):
 
     @property
     def run(self) -> Run:
-        """Flower's description of the run."""
+        """Return Flower's description of the run."""
         return self._run
 
     def set_run(self, run: Run) -> None:
@@ -51,11 +51,11 @@ class SimulatedGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message to a site. ``flwr.app.Message(...)`` does the same."""
+        """Create a message to a site, as ``flwr.app.Message(...)`` does."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> list[int]:
-        """The sites' addresses in their order."""
+        """Return the sites' node ids, in the order of the sites."""
         return list(self.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
@@ -82,7 +82,7 @@ class SimulatedGrid(Grid):
         return pushed
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that have come to these messages, each handed out once. Waits a moment at most where it can.
+        """Return the replies that have arrived to these messages, each once. Waits a moment at most if it can.
 
         Ids whose replies were pulled before are passed over.
 

@@ -15,8 +15,9 @@ from fedistill.transport.backend.nodes import Node
 
 
 class InlineGrid(SimulatedGrid):
-    """Runs the oldest waiting message whenever somebody pulls: one job per pull, so the driver can report and train
-    in between.
+    """A grid that runs the oldest waiting message in this process, one at each pull.
+
+    Between two pulls the driver can report and train.
 
     A job cannot be interrupted from within its own process, so there are no deadlines here: a handler that hangs,
     hangs the run. GPUs and memory are not set aside.

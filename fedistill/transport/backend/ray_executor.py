@@ -36,7 +36,7 @@ class RayExecutor:
         threads: int = 1,
         about: Event | None = None,
     ) -> None:
-        """See ``Executor``."""
+        """Queue ``function(*args)`` as a Ray task; see ``Executor``."""
         require_importable(function)
         options = ray_options(num_cpus, num_gpus)
         self._dispatcher.require_room(f"server stage {key!r}", options)
@@ -58,11 +58,11 @@ class RayExecutor:
         )
 
     def share(self, value: Any) -> Shared:
-        """See ``Executor``."""
+        """Put a value into Ray's object store; see ``Executor``."""
         return Shared(ray.put(pickle.dumps(value)))
 
     def poll(self) -> list[tuple[str, Any]]:
-        """See ``Executor``. Waits a moment at most."""
+        """Return what is finished; see ``Executor``. Waits a moment at most."""
         if self._pending > len(self._done):
             self._dispatcher.step()
         done, self._done = self._done, []

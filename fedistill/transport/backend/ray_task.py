@@ -46,21 +46,23 @@ class Task:
 
     @property
     def num_gpus(self) -> float:
+        """Return the number of GPUs that Ray sets aside."""
         return float(self.options["num_gpus"])
 
     @property
     def num_cpus(self) -> float:
+        """Return the number of CPUs that Ray sets aside."""
         return float(self.options["num_cpus"])
 
 
 def ray_options(num_cpus: float, num_gpus: float, memory: int | None = None) -> dict[str, Any]:
-    """Ray's options for what one job sets aside."""
+    """Return Ray's options for the resources of one job."""
     options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     return options if memory is None else {**options, "memory": memory}
 
 
 def result_of(ref: Any) -> tuple[float, Any]:
-    """Of a task that is ready: seconds it computed, and its result or a Failure. Never raises for what befell it."""
+    """Return (compute seconds, result or Failure) of a finished Ray task. Never raises."""
     seconds = 0.0
     try:
         seconds, result = ray.get(ref)

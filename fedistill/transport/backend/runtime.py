@@ -121,7 +121,7 @@ def open_runtime(
 
 
 def _too_long(error: Exception) -> UserError:
-    """What a long TMPDIR is: Ray's sockets lie some sixty characters below it."""
+    """Return the error for a TMPDIR that is too long: the paths of Ray's sockets are some 60 characters longer."""
     return UserError(
         "Ray's folder for temporary files has too long a path: it keeps sockets there, whose paths have a limit.",
         expected="a socket's path of at most 107 bytes, so a TMPDIR of at most some forty",

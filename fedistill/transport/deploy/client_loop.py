@@ -1,4 +1,4 @@
-"""What answers at a hospital: its own installed code, whatever code a run was submitted with.
+"""The loop that answers at a hospital with its own installed code, whatever code a run was submitted with.
 
 A Flower SuperNode would install the app that came with the run and let that answer, so whoever may submit a run could
 replace a site's policy. Here the SuperNode is told that somebody else runs its apps (``--isolation process``), and that
@@ -46,7 +46,7 @@ POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 REFUSALS = ("PolicyError: ", "LedgerError: ")
 PATHS = ("ledger", "store", "data-root")
-"""Of what a site knows of itself, where its files lie."""
+"""Keys of node_config that hold local paths; they are redacted from outgoing errors."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -87,7 +87,7 @@ def answer_while(
 
 
 def _one(client: Any, node: Node, sink: Sink) -> str:
-    """One message: fetched, answered by the installed app, sent back. How that went, in a line."""
+    """Fetch one message, let the installed app answer it, send the reply; return the outcome in one line."""
     beat = _Beat(client)
     start, name = time.monotonic(), "a message"
     try:
@@ -126,8 +126,9 @@ def _logged(message: Message, here: Node, run_id: int, on_event: Sink) -> Messag
 def _discreet(
     outcome: Message | Failure, message: Message, on_event: Sink, *, own: Mapping[str, str | int | bool | float]
 ) -> tuple[Message, str]:
-    """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
-    went, for people.
+    """Return the reply without details of this site's machine and data, and the outcome in words.
+
+    Only the site's own log gets the full error.
 
     A policy's refusal goes out as it is, but for where the site keeps its files; of an error, its kind.
 
@@ -157,7 +158,7 @@ def _discreet(
 
 
 def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
-    """A refusal without the site's paths, which are in those of its ledger.
+    """Return a refusal without the site's paths.
 
     >>> _placeless("The ledger /ward/ledger.jsonl cannot be read.", {"ledger": "/ward/ledger.jsonl", "data-root": ""})
     'The ledger (a path of the site) cannot be read.'
@@ -168,7 +169,7 @@ def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
 
 
 def _outside(line: str) -> str:
-    """What others are told of an error.
+    """Return an error as others may see it: its kind alone.
 
     >>> _outside("DataError: /data/patients.npz cannot be read")
     'DataError at the site, whose own log says more'

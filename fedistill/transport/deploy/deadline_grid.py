@@ -19,7 +19,7 @@ from fedistill.transport.protocol.messages import RELEASE, pack_jobs, pack_outco
 
 EVERY_SECONDS = 0.5
 LIVES_SECONDS = 3600.0
-"""How much longer than its deadline Flower keeps a message, so that none expires on its way."""
+"""Time beyond its deadline for which Flower keeps a message, so that none expires on its way."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PatientGrid(Grid):
 
     @property
     def run(self) -> Run:
-        """Flower's description of the run."""
+        """Return Flower's description of the run."""
         return self._grid.run
 
     def set_run(self, run: Run) -> None:
@@ -77,11 +77,11 @@ class PatientGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message to a node. ``flwr.app.Message(...)`` does the same."""
+        """Create a message to a node, as ``flwr.app.Message(...)`` does."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> list[int]:
-        """The nodes that are connected."""
+        """Return the ids of the connected nodes."""
         return sorted(self._grid.get_node_ids())
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
@@ -95,7 +95,7 @@ class PatientGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that have come to these messages, each handed out once. Waits a moment at most."""
+        """Return the replies that have arrived to these messages, each once. Waits a moment at most."""
         left = self._looked + EVERY_SECONDS - self._clock()
         if left > 0 and not any(each in self._done for each in message_ids):
             self._sleep(left)
@@ -111,7 +111,7 @@ class PatientGrid(Grid):
         return self.await_replies(self.push_messages(messages))
 
     def await_replies(self, message_ids: list[str]) -> list[Message]:
-        """The replies to messages that were pushed, in whatever order they come."""
+        """Wait for the replies to pushed messages and return them in the order of arrival."""
         replies: list[Message] = []
         while len(replies) < len(message_ids):
             replies += self.pull_messages(message_ids)
@@ -160,7 +160,7 @@ class PatientGrid(Grid):
 
 
 def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict, int]:
-    """What goes out in one message, taken from the line: the first, and with jobs all other jobs. How many they are."""
+    """Take from the queue what goes out in one message: the first, and with jobs all other jobs; and their number."""
     first = waiting.popleft()
     if first.metadata.message_type != RELEASE:
         return (first,), first.content, 1
@@ -173,7 +173,7 @@ def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict,
 
 
 def _parted(reply: Message, parts: tuple[Message, ...]) -> Iterable[tuple[Message, Message]]:
-    """Each part of what was asked with a reply of its own."""
+    """Yield each part of a joint request with a reply of its own."""
     if reply.has_error():
         for part in parts:
             yield part, Message(Error(code=reply.error.code, reason=reply.error.reason), reply_to=part)

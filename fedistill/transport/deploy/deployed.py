@@ -16,7 +16,7 @@ from fedistill.transport.protocol.messages import WHO
 
 SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
-"""How long the run waits for nodes to connect, at most, and for each to say which site it is."""
+"""Longest wait for nodes to connect, and for each to say which site it is."""
 
 
 def require_deployable(plan: Plan) -> None:
@@ -66,7 +66,7 @@ def find_sites(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
-    """Addresses of the sites whose nodes are connected. Waits for all of them, but not for ever.
+    """Return the node ids of the sites. Wait until all are connected or the time is up.
 
     Args:
         registered: by node the name that its key was registered under, where nodes have keys.
@@ -124,7 +124,7 @@ def status_told() -> Iterator[None]:
 
 
 def error_of(words: str) -> FedistillError:
-    """The error that a run ended with, from Flower's words.
+    """Return the error that a run ended with, from Flower's words.
 
     >>> error_of(f"ServerApp failed with exception: {_STATUS} 2: no such file").exit_code
     2

@@ -1,5 +1,7 @@
-"""Keys and certificates of a deployment, made by one command: a root certificate that everybody trusts, the server's
-own, and a key for each site by which the server knows it.
+"""Keys and certificates of a deployment, created by one command.
+
+There is a root certificate that everybody trusts, the server's own, and a key for each site by which the server knows
+it.
 
 Layout of the folder; a hospital is handed its own ``site-NAME`` and nothing else::
 
@@ -36,7 +38,7 @@ from fedistill.errors import SettingError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DAYS = 825
-"""What a certificate is good for; browsers and libraries have come to distrust longer ones."""
+"""Lifetime of a certificate; browsers and libraries distrust longer ones."""
 
 AUTHORITY, ROOT_KEY = "authority", "root.key"
 
@@ -116,7 +118,7 @@ def _make_root(secret: Path, public: Path, days: int) -> list[Path]:
 
 
 def _root(secret: Path, public: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """The key that signs, and its certificate."""
+    """Load the root's private key and its certificate; create both if they are missing."""
     if not secret.exists():
         raise SettingError(
             "A server's certificate is signed by the root key, which is not here.",
@@ -147,7 +149,7 @@ def _certificate(
     hosts: Iterable[str],
     days: int,
 ) -> x509.Certificate:
-    """A root's certificate where there is no issuer, else a server's for these hosts."""
+    """Sign a certificate: a root's own without an issuer, else a server's for these hosts."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     root = issuer is None

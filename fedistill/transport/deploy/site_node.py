@@ -20,13 +20,13 @@ WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
 CONNECTED = "SuperNode ID"
 REFUSED = "Failed to activate SuperNode"
-"""What Flower says of a key that is not known, and of one whose earlier node has died and is not yet missed."""
+"""Flower's log text for an unknown key, and for one whose crashed node the server has not yet given up."""
 REMEMBERED_SECONDS = 75.0
 RETRY_SECONDS = 5.0
 
 
 def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> None:
-    """Be this site's node until the process is ended.
+    """Run this site's node until the process is ended.
 
     Args:
         insecure: without TLS and keys; only by explicit word.
@@ -67,14 +67,14 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
 
 
 def _holds(site: OwnSite) -> str:
-    """What the site holds, in words for itself. Read now, so that a mistake shows before anybody waits for it."""
+    """Describe the site's data for its own log. Reads them at once, so that a mistake shows before anybody waits."""
     own = Context(run_id=0, node_id=0, node_config={**site.node_config()}, state=RecordDict(), run_config={})
     train = here(own).whole(0).train
     return f"{len(train):,} training images of {train.n_classes} classes"
 
 
 def _live(site: OwnSite, insecure: bool, tell: Callable[[str], None]) -> Child:
-    """A SuperNode from its start to its end, and answers to what reaches it in between."""
+    """Run one SuperNode from its start to its end, and answer the messages that reach it."""
     store = site.path(site.file.store)
     with secret_file(store) as (path, secret):
         port = free_port()

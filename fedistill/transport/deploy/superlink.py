@@ -21,7 +21,7 @@ from fedistill.transport.deploy.keys import AUTHORITY, ROOT_KEY
 from fedistill.transport.deploy.subprocesses import Child, flower, secret_file
 
 CONNECTION = "server"
-"""What Flower's configuration in this folder calls it."""
+"""Name of the connection in this folder's Flower configuration."""
 WATCH_SECONDS = 2.0
 AGAIN_SECONDS = 60.0
 """Until a key that the SuperLink did not take is offered again."""
@@ -146,7 +146,7 @@ class Keys:
 
 
 def write_connection(folder: Path, port: int, *, insecure: bool) -> None:
-    """Flower's configuration by which commands on this machine find the server."""
+    """Write Flower's configuration by which commands on this machine find the server."""
     about: dict[str, object] = {"address": f"127.0.0.1:{port}"}
     about |= {"insecure": True} if insecure else {"root-certificates": str((folder / "ca.crt").resolve())}
     content = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: about}})

@@ -1,4 +1,4 @@
-"""What a site says of itself, held against what it was asked: how a Release was made, what protects it, and figures.
+"""Checks of a site's claims against the request: how it made a Release, what protects it, and its figures.
 
 The server cannot see how many images a site holds, or what it did with them. It can see that a Release answers another
 question than was asked, that a statement promises what nobody asked for, and that a figure cannot be.
@@ -72,7 +72,10 @@ def require_as_asked(release: Release, job: Job) -> None:
 
 
 def _require_settings(said: object, job: Job, ipc: int | None) -> None:
-    """Those it was told; and all, where no preset that the site chooses by its own data has a say."""
+    """Raise ReleaseError if the reported settings differ from those requested.
+
+    All of them must agree, unless the site chooses a preset by its own data.
+    """
     kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
     try:
         if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:

@@ -1,4 +1,4 @@
-"""What travels where weights are shared: requests to train, at a site, and the networks that come back.
+"""Messages of schemes that share weights: requests to train at a site, and the networks that come back.
 
 A round of federated averaging is the message of Flower's own strategies (``arrays``, ``config``), with FeDistill's
 settings in ``config``. Training alone is a message of our own, for no strategy has it.
@@ -30,7 +30,7 @@ EXAMPLES = "num-examples"
 
 @dataclass(frozen=True)
 class Round:
-    """What a site does in one round of federated averaging.
+    """The request to train in one round of federated averaging.
 
     Args:
         scheme, model, width, partition: what for, and on which share of the data.
@@ -56,6 +56,7 @@ class Round:
 
     @property
     def recipe(self) -> Recipe:
+        """Return the recipe of this round's training."""
         if self.private is not None:
             return self.private.recipe(self.steps)
         return Recipe(
@@ -63,16 +64,16 @@ class Round:
         )
 
     def config(self) -> ConfigRecord:
-        """As a strategy takes it; ``mu`` is the strategy's own to add."""
+        """Return the record that a strategy takes; the strategy adds ``mu`` itself."""
         return ConfigRecord({"round": json.dumps({k: v for k, v in self.detail().items() if k != "mu"})})
 
     def detail(self) -> dict[str, Any]:
-        """All that is set, as plain values."""
+        """Return all settings as plain values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of(cls, content: RecordDict) -> "Round":
-        """The request in a strategy's message."""
+        """Read the request from a strategy's message."""
         config = content.config_records["config"]
         about = json.loads(str(config["round"]))
         private = _private(about.pop("private", None))
@@ -125,12 +126,12 @@ class Learned:
 
 
 def arrays_of(params: Mapping[str, Tensor]) -> ArrayRecord:
-    """Parameters by name as Flower's strategies take them."""
+    """Convert parameters by name to the record that Flower's strategies take."""
     return ArrayRecord({name: Array(value.detach().cpu().numpy()) for name, value in params.items()})
 
 
 def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = None, finite: bool = True) -> Params:
-    """The parameters of a network, checked against its shape: what a site sends is not trusted.
+    """Convert a record to the parameters of a network; check them against its shapes, for sites are not trusted.
 
     Args:
         networks: how many there are, each tensor with a leading axis; None for one without.
@@ -157,7 +158,7 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
 
 
 def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, seconds: float) -> RecordDict:
-    """A site's reply in a round, as Flower's strategies take it."""
+    """Pack a site's reply in a round, as Flower's strategies take it."""
     return RecordDict(
         {
             "arrays": arrays_of(params),
@@ -168,7 +169,7 @@ def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, 
 
 
 def check_round_reply(content: RecordDict, *, site: str, network: Network) -> float:
-    """Seconds the site took.
+    """Check a site's reply in a round; return the seconds the site took.
 
     Raises:
         ReleaseError: what is wrong with the reply.
@@ -197,7 +198,7 @@ def _require_counts(seconds: object, examples: object) -> None:
 
 
 def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:
-    """A strategy's messages in the order of the sites, each with a job's name and content of its own.
+    """Return a strategy's messages in the order of the sites, each with a job's name and content of its own.
 
     Args:
         names: of the jobs, by node id.
@@ -211,7 +212,7 @@ def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Mes
 
 
 def pack_alone(request: Alone) -> RecordDict:
-    """A request to train alone."""
+    """Pack a request to train on a site's images alone."""
     about = {
         **{
             name: getattr(request, name)
@@ -230,7 +231,7 @@ def pack_alone(request: Alone) -> RecordDict:
 
 
 def unpack_alone(content: RecordDict) -> Alone:
-    """The request."""
+    """Unpack a request to train on a site's images alone."""
     about = json.loads(str(content.config_records["request"]["alone"]))
     grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
     sent: Mapping[str, Any] = content.config_records.get("releases", ConfigRecord())
@@ -246,7 +247,7 @@ def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
 
 
 def pack_learned(site: str, learned: Learned) -> RecordDict:
-    """A site's reply."""
+    """Pack a site's reply to a request to train alone."""
     about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
     return RecordDict(
         {"learned": ConfigRecord({"site": site, "about": json.dumps(about)}), "networks": arrays_of(learned.params)}
@@ -254,7 +255,7 @@ def pack_learned(site: str, learned: Learned) -> RecordDict:
 
 
 def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Learned:
-    """A site's reply, checked.
+    """Unpack and check a site's reply to a request to train alone.
 
     Raises:
         ReleaseError: what is wrong with it.
@@ -275,6 +276,6 @@ def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Lea
 
 
 def one_network(learned: Learned, site: str) -> RecordDict:
-    """The reply that would carry one of the networks: what sharing one takes."""
+    """Return the reply that would carry one of the networks, for its size."""
     first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
     return pack_learned(site, Learned(dict(first), learned.recipe, learned.seconds, learned.examples))
