@@ -34,13 +34,13 @@ def keys(
     if not named:
         raise SettingError("Keys for whom?", mend="--sites north,east,south")
     require_folder(folder, "DIR")
-    made = make_keys(folder, named, hosts or ())
-    for path in made:
+    written = make_keys(folder, named, hosts or ())
+    for path in written:
         options.console.print(escape(str(path)), soft_wrap=True)
     options.console.print(
         "Hand each hospital its folder site-NAME. Move authority/root.key off this machine, to where nobody gets at "
         "it: servers are signed with it, and nothing that runs needs it."
-        if made
+        if written
         else "Nothing was missing.",
         soft_wrap=True,
     )

@@ -64,8 +64,8 @@ class Audit(Frozen):
 
     def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the attacked schemes, in the order of the simulation's file."""
-        asked = schemes if self.schemes is None else self.schemes
-        return tuple(name for name in schemes if name in asked and _attackable(name))
+        chosen = schemes if self.schemes is None else self.schemes
+        return tuple(name for name in schemes if name in chosen and _attackable(name))
 
     def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
         """Return the attacked budgets among a simulation's; (None,) for a scheme without budgets."""
@@ -77,13 +77,13 @@ class Audit(Frozen):
         """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""
         if self.site is not None and self.site not in sites:
             raise ValueError(f"audit.site: there is no site {self.site!r}: {nearest(self.site, sites)}")
-        mine = [name for name in schemes if _attackable(name)]
+        attackable = [name for name in schemes if _attackable(name)]
         for name in self.schemes or ():
-            if name not in mine:
-                known = nearest(name, mine) if mine else "this simulation has none"
+            if name not in attackable:
+                known = nearest(name, attackable) if attackable else "this simulation has none"
                 what = "is nothing that one site makes of its own images" if name in scheme_names() else "is no scheme"
                 raise ValueError(f"audit.schemes: {name!r} {what}, or has no [scheme.{name}] table here: {known}")
-        if not mine:
+        if not attackable:
             raise ValueError("audit: no scheme here is what one site makes of its own images, so nothing is attacked")
         lost = sorted(set(self.ipc or ()) - set(ipc))
         if lost:

@@ -46,14 +46,14 @@ def audited_plan(
     if methods:
         _narrow(content, methods)
     content.setdefault("audit", {})
-    asked: dict[str, Any] = {"shadows": shadows, "site": site, "networks": networks, "canaries": canaries or None}
-    asked = {f"audit.{key}": value for key, value in asked.items()}
+    options: dict[str, Any] = {"shadows": shadows, "site": site, "networks": networks, "canaries": canaries or None}
+    options = {f"audit.{key}": value for key, value in options.items()}
     if ipc:
-        asked |= {"ipc": list(ipc), "audit.ipc": list(ipc)}
+        options |= {"ipc": list(ipc), "audit.ipc": list(ipc)}
     if methods:
-        asked["audit.schemes"] = list(methods)
+        options["audit.schemes"] = list(methods)
     # As changes: they go before what the file puts in the place of its settings for a rehearsal.
-    words = [f"{key}={written(value)}" for key, value in asked.items() if value is not None]
+    words = [f"{key}={written(value)}" for key, value in options.items() if value is not None]
     return plan_from(content, path, changes=[*words, *changes], phantom=phantom)
 
 

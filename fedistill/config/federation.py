@@ -38,7 +38,7 @@ def require_name(name: str, what: str) -> str:
     return name
 
 
-class Scanner(Frozen):
+class ScannerSettings(Frozen):
     """The settings of a site's scanner, as a TOML has them; `fedistill.data.scanner.Scanner` explains each."""
 
     gain: float = 1.0
@@ -82,7 +82,7 @@ class Site(Frozen):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     dataset: str | None = None
-    scanner: Scanner | None = None
+    scanner: ScannerSettings | None = None
     policy: Policy | None = None
 
     @field_serializer("policy")

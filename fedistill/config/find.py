@@ -28,11 +28,11 @@ def folders(kind: str) -> list[Path]:
 
 def names(kind: str) -> dict[str, Path]:
     """Return every NAME of this kind, with its file."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for folder in folders(kind):
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths
 
 
 def find(kind: str, name: str, *, beside: Path | None = None) -> Path:

@@ -177,10 +177,10 @@ def _explained(error: ValidationError, model: type[BaseModel], source: str) -> P
     where = ".".join(str(part) for part in at)
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         known = [each.strip("'") for each in first["ctx"].get("expected_tags", "").split(", ")]
-        by, found = first["ctx"]["discriminator"].strip("'"), first["input"]
-        said = found.get(by) if isinstance(found, dict) else found
-        if said is None or not isinstance(found, dict):
-            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(found)[:200])
+        by, given = first["ctx"]["discriminator"].strip("'"), first["input"]
+        said = given.get(by) if isinstance(given, dict) else given
+        if said is None or not isinstance(given, dict):
+            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(given)[:200])
         return PlanError(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), known))
     if first["type"] == "extra_forbidden":
         *path, last = first["loc"]
@@ -209,7 +209,7 @@ def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
             model = next((k for k in several if part in get_args(k.model_fields["by"].annotation)), model)
             continue
         kinds = [field.annotation, *get_args(field.annotation)]
-        found = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        several = found if len(found) > 1 else []
-        model = found[0] if found else model
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        several = models if len(models) > 1 else []
+        model = models[0] if models else model
     return list(model.model_fields)

@@ -12,7 +12,7 @@ from fedistill.config.scheme_settings import EVERYONE, Scheme
 from fedistill.methods import METHODS
 from fedistill.methods.private.queries import costs_of
 from fedistill.methods.registry import is_private
-from fedistill.privacy.policy.rules import Asked, objection
+from fedistill.privacy.policy.rules import PolicyRequest, objection
 
 
 def require_permitted(
@@ -27,9 +27,9 @@ def require_permitted(
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
     sites = (EVERYONE,) if scheme.kind == "central" else federation.sites
     counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
-    asked = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0, counted=counted)
-    found = {site: objection(federation.policy_of(site), asked) for site in sites}
-    objections = {site: each for site, each in found.items() if each is not None}
+    request = _asked(scheme, chosen, ipcs, held_out=federation.held_out > 0, counted=counted)
+    answers = {site: objection(federation.policy_of(site), request) for site in sites}
+    objections = {site: each for site, each in answers.items() if each is not None}
     if not objections or len(sites) - len(objections) >= min(needed, len(sites)):
         return
     first = next(iter(objections.values()))
@@ -59,7 +59,7 @@ def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
 
 def _asked(
     scheme: Scheme, chosen: Sequence[Any], ipcs: Sequence[int | None], *, held_out: bool, counted: bool
-) -> Asked:
+) -> PolicyRequest:
     """Return the request that a scheme would send to each site. A site sends one of the simulation's draws.
 
     Args:
@@ -68,9 +68,9 @@ def _asked(
     if scheme.method is None:
         training = getattr(chosen[0], "private", None)
         costs = (training.cost(training.steps),) if training is not None and counted else ()
-        return Asked(scheme.name, sends="networks", private=training is not None, costs=costs)
+        return PolicyRequest(scheme.name, sends="networks", private=training is not None, costs=costs)
     private = is_private(scheme.method)
-    return Asked(
+    return PolicyRequest(
         scheme.name,
         real=METHODS[scheme.method].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedistill.config.base import Frozen
 from fedistill.config.dataset_names import from_folder
-from fedistill.config.federation import Federation, Scanner, Site, require_name
+from fedistill.config.federation import Federation, ScannerSettings, Site, require_name
 from fedistill.config.find import read_toml
 from fedistill.config.load import _checked, load_federation
 from fedistill.data.facts import LEAST_SIZE
@@ -54,7 +54,7 @@ class SiteFile(Frozen):
     data_seed: int | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    scanner: Scanner | None = None
+    scanner: ScannerSettings | None = None
     policy: SitePolicy = Field(default_factory=SitePolicy)
 
     @field_validator("name")
@@ -155,12 +155,14 @@ def _alone(file: SiteFile, folder: Path) -> Federation:
 def _shared(file: SiteFile, folder: Path) -> Federation:
     """Return the federation of a rehearsal: policies come from the simulation, this site's from its own file."""
     assert file.federation is not None
-    found = load_federation(file.federation, beside=folder)
-    if file.name not in found.sites:
-        raise PlanError(f"Federation {found.name!r} has no site {file.name!r}.", mend=nearest(file.name, found.sites))
+    federation = load_federation(file.federation, beside=folder)
+    if file.name not in federation.sites:
+        raise PlanError(
+            f"Federation {federation.name!r} has no site {file.name!r}.", mend=nearest(file.name, federation.sites)
+        )
     resources: dict[str, Any] = {"threads": file.threads, "gpus": file.gpus}
-    mine = Site(**{**found.of(file.name).model_dump(exclude={"policy"}), **resources})
-    return found.model_copy(update={"policy": _plain(file.policy), "site": {**found.site, file.name: mine}})
+    own = Site(**{**federation.of(file.name).model_dump(exclude={"policy"}), **resources})
+    return federation.model_copy(update={"policy": _plain(file.policy), "site": {**federation.site, file.name: own}})
 
 
 def _plain(rules: SitePolicy) -> Policy:

@@ -115,7 +115,7 @@ def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
     >>> listed({"width": [16, 32], "scheme": {"dc": {"lr_img": [1.0]}}}, source="x.toml")
     {'width': [16, 32], 'scheme.dc.lr_img': [1.0]}
     """
-    found: dict[str, list[Any]] = {}
+    values_by_key: dict[str, list[Any]] = {}
 
     def walk(table: Mapping[str, Any], before: str) -> None:
         for name, value in table.items():
@@ -128,12 +128,12 @@ def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
                     found=repr(value),
                 )
             else:
-                found[before + name] = value
+                values_by_key[before + name] = value
 
     if not isinstance(table, Mapping):
         raise PlanError(f"{source}: sweep is no table.", expected='[sweep] with lines "KEY" = [values]', found=table)
     walk(table, "")
-    return found
+    return values_by_key
 
 
 def combinations(sweep: Mapping[str, list[Any]], *, source: str) -> list[dict[str, Any]]:

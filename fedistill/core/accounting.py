@@ -55,7 +55,7 @@ class Mechanism:
 
 
 @dataclass(frozen=True)
-class Cost:
+class PrivacyCost:
     """The privacy cost of one set of noisy answers.
 
     Args:
@@ -103,7 +103,7 @@ def epsilon_of(mechanisms: Mechanism | Sequence[Mechanism], *, delta: float, acc
 
 @cache
 def sigma_for(*, epsilon: float, delta: float, steps: int = 1, rate: float = 1.0, accountant: str = "pld") -> float:
-    """Compute the least noise, as `GaussianSums.sigma`, with which `steps` sums spend at most this epsilon.
+    """Compute the least noise, as `Mechanism.sigma`, with which `steps` sums spend at most this epsilon.
 
     Raises:
         SettingError: a number out of its range, or no such accountant.

@@ -32,12 +32,12 @@ def parse(raw: bytes) -> dict[str, Any]:
     ValueError: not a JSON object
     """
     try:
-        found = json.loads(raw.decode())
+        value = json.loads(raw.decode())
     except RecursionError as error:
         raise ValueError("tables within tables without end") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return found
+    return value
 
 
 def read_lines(
@@ -55,12 +55,12 @@ def read_lines(
         if not raw.strip():
             continue
         try:
-            found = parse(raw)
-            whole = fits(found)
+            value = parse(raw)
+            whole = fits(value)
         except ValueError:
             whole = False
         if whole:
-            objects.append(found)
+            objects.append(value)
         elif number < len(raws) or not growing:
             unreadable += 1
     return Lines(tuple(objects), unreadable)

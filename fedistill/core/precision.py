@@ -18,7 +18,7 @@ CHOICES = ("auto", "float32", "bfloat16")
 NARROWEST = 64
 
 
-def resolve(asked: str, *, width: int) -> str:
+def resolve(choice: str, *, width: int) -> str:
     """Return ``float32`` or ``bfloat16`` for networks of this width on this machine.
 
     Args:
@@ -30,10 +30,10 @@ def resolve(asked: str, *, width: int) -> str:
     >>> resolve("auto", width=16)
     'float32'
     """
-    if asked not in CHOICES:
-        raise SettingError(f"There is no precision {asked!r}.", expected=" or ".join(CHOICES), found=asked)
-    if asked != "auto":
-        return asked
+    if choice not in CHOICES:
+        raise SettingError(f"There is no precision {choice!r}.", expected=" or ".join(CHOICES), found=choice)
+    if choice != "auto":
+        return choice
     return "bfloat16" if width >= NARROWEST and has_bfloat16() else "float32"
 
 

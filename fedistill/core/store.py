@@ -99,16 +99,16 @@ class Store:
         No two processes compute it at once.
         """
         key = key_of(detail)
-        found = self.get(kind, key)
-        if found is not None:
-            return found[0]
+        stored = self.get(kind, key)
+        if stored is not None:
+            return stored[0]
         with self.making(kind, key):
-            found = self.get(kind, key)  # somebody may have made it while we waited
-            if found is not None:
-                return found[0]
-            made = make()
-            self.put(kind, key, made)
-        return made
+            stored = self.get(kind, key)  # somebody may have made it while we waited
+            if stored is not None:
+                return stored[0]
+            result = make()
+            self.put(kind, key, result)
+        return result
 
     @contextmanager
     def making(self, kind: str, key: str) -> Iterator[None]:

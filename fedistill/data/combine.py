@@ -85,21 +85,21 @@ def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
     names: dict[str, int] = {}
     labels: dict[str, dict[str, int]] = {}
     for entry in entries:
-        source, wanted = parts_of(entry)
+        source, label = parts_of(entry)
         if source not in known:
             known[source] = _classes_of(source)
-        if wanted != WHOLE and wanted not in known[source]:
-            raise DataError(f"{source} has no class {wanted!r}.", mend=nearest(wanted, known[source]))
-        mine = labels.setdefault(source, {})
-        for name in known[source] if wanted == WHOLE else (wanted,):
-            if name in mine:
+        if label != WHOLE and label not in known[source]:
+            raise DataError(f"{source} has no class {label!r}.", mend=nearest(label, known[source]))
+        joint_labels = labels.setdefault(source, {})
+        for name in known[source] if label == WHOLE else (label,):
+            if name in joint_labels:
                 raise DataError(f"The class {name!r} of {source} is listed twice.", mend="list it once")
             joint = name if by_name else f"{parse_source(source).short}: {name}"
             if not by_name and joint in names:
                 raise DataError(
                     f"Two classes would be called {joint!r}.", mend="give the files different names, or their classes"
                 )
-            mine[name] = names.setdefault(joint, len(names))
+            joint_labels[name] = names.setdefault(joint, len(names))
     if len(names) < 2:
         raise DataError("There is nothing to tell apart.", expected="two classes or more", found=", ".join(names))
     return LabelSpace(tuple(names), labels)
@@ -160,10 +160,10 @@ def alike(parts: Sequence[ImageSet]) -> list[ImageSet]:
                 mend="bring them to one size: `size` for published sets and phantoms, a file of that size else",
             )
     channels, grouped = max(part.channels for part in parts), any(part.groups is not None for part in parts)
-    made = []
+    converted = []
     for part in parts:
         images = part.images if part.channels == channels else part.images.repeat(channels, axis=-1)
         # Where patients are not known, each image is one's own: those of other sets are still kept together.
         own = np.arange(len(part), dtype=np.int64) if grouped and part.groups is None else part.groups
-        made.append(replace(part, images=images, groups=own))
-    return made
+        converted.append(replace(part, images=images, groups=own))
+    return converted

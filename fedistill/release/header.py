@@ -63,11 +63,11 @@ def tensor_named(name: str) -> tuple[int | None, str]:
     >>> tensor_named("ipc10.images"), tensor_named("all.labels")
     ((10, 'images'), (None, 'labels'))
     """
-    found = _TENSOR.fullmatch(name)
-    if found is None:
+    match = _TENSOR.fullmatch(name)
+    if match is None:
         what = "This is no Release: it has a tensor that Releases do not have."
         raise ReleaseError(what, expected="ipcK.images, all.labels, ...", found=repr(name[:80]))
-    return (None if found[1] is None else int(found[1])), found[2]
+    return (None if match[1] is None else int(match[1])), match[2]
 
 
 def _require_kinds(described: dict[str, Any]) -> None:
@@ -90,10 +90,10 @@ def _parts(value: Any) -> Sequence[Any]:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         raise ValueError("a name is given twice")
-    return made
+    return table
 
 
 def _no_number(name: str) -> Any:

@@ -16,8 +16,8 @@ from fedistill.models import build
 from fedistill.release.release import Release, unpack
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.messages import SCORE, Question, pack_question
-from fedistill.transport.protocol.training_messages import ALONE, ROUND, Alone, Round, pack_alone
+from fedistill.transport.protocol.messages import SCORE, EvalRequest, pack_question
+from fedistill.transport.protocol.training_messages import ALONE, ROUND, LocalTrainRequest, RoundRequest, pack_alone
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _networks(count: int) -> dict[str, torch.Tensor]:
 def scores(folder: Path, *, split: str, partition: int) -> str:
     """Ask for scores of hand-made networks, as who reads an image out bit by bit does."""
     hospital = Hospital(folder, more="images = 240\nheld_out = 0.2")
-    reply = hospital.ask(pack_question(Question("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
+    reply = hospital.ask(pack_question(EvalRequest("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
     assert not hospital.ledger
     return reply if isinstance(reply, str) else "SCORED"
 
@@ -60,7 +60,7 @@ def scores(folder: Path, *, split: str, partition: int) -> str:
 def round_of_averaging(folder: Path) -> str:
     """Send weights made to isolate an image, and ask for them back after one step on it."""
     hospital = Hospital(folder, "allow_weights = true")
-    asked = Round("fedavg", "mlp", 4, 0, local_epochs=1, batch=1, lr=1.0, augment=False, seed=0)
+    asked = RoundRequest("fedavg", "mlp", 4, 0, local_epochs=1, batch=1, lr=1.0, augment=False, seed=0)
     one = {name: Array(value[0].numpy()) for name, value in _networks(1).items()}
     content = RecordDict(
         {"arrays": ArrayRecord(one), "config": asked.config(), "job": ConfigRecord({"name": "x round 1"})}
@@ -73,7 +73,7 @@ def network_alone(folder: Path) -> str:
     """Ask for a network trained on the hospital's images by a recipe of the server's."""
     hospital = Hospital(folder, "allow_weights = true")
     grid = Grid(Recipe(steps=1, batch=1, lr=1.0, augment=False), (1.0,))
-    reply = hospital.ask(pack_alone(Alone("x", "north", "local", "mlp", 4, 0, grid, 1, (0,))), ALONE)
+    reply = hospital.ask(pack_alone(LocalTrainRequest("x", "north", "local", "mlp", 4, 0, grid, 1, (0,))), ALONE)
     return reply if isinstance(reply, str) else "TRAINED"
 
 

@@ -14,11 +14,11 @@ from fedistill.methods.engine.method import Task
 from fedistill.models import build
 from fedistill.privacy.attacks.registry import verdicts
 from fedistill.privacy.attacks.shadow_design import halves
-from fedistill.privacy.attacks.shadow_rounds import Rounds, Turns, sent
+from fedistill.privacy.attacks.shadow_rounds import ShadowRounds, Turns, sent
 from fedistill.privacy.attacks.shadows import shadow
 from fedistill.training.dpsgd import begin
 from fedistill.training.recipe import Recipe
-from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.protocol.training_messages import RoundRequest
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import strategy_for, train_round
 
@@ -40,7 +40,7 @@ PRIVATE = DPFedAvgSettings(rounds=(2,), local_steps=2, epsilon=5.0, rate=0.5, ac
 
 
 def request(**changes):
-    return Round("fedavg", "convnet", 4, 0, local_epochs=2, batch=8, lr=0.05, augment=True, seed=0, **changes)
+    return RoundRequest("fedavg", "convnet", 4, 0, local_epochs=2, batch=8, lr=0.05, augment=True, seed=0, **changes)
 
 
 def as_the_scheme_does(simulation, folder, asked, drawn, start):
@@ -86,7 +86,9 @@ def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
     network, drawn = build("convnet", channels=1, classes=2, size=28, width=4), (("a", "b", "c"), ("b", "c"), ("a",))
     others = {name: held[name] for name in "bc"}
     turns = Turns("a", (drawn,), dict.fromkeys("abc", counts), asked.mu)
-    mine = sent(Task(held["a"], None, seed=SEED), Rounds(network, asked.recipe, (3,), turns, others, asked.private))
+    mine = sent(
+        Task(held["a"], None, seed=SEED), ShadowRounds(network, asked.recipe, (3,), turns, others, asked.private)
+    )
     wanted = as_the_scheme_does(simulation, tmp_path / "store", asked, drawn, begin(network, 3))
     assert len(mine) == 2
     for a, b in zip(mine[-1], wanted[-1], strict=True):
@@ -105,7 +107,9 @@ def images(first, end):
 def attacked(recipe, *, rounds, private=None):
     """What attacks find on 60 images of a site that takes turns with another, which holds 30."""
     drawn = ((("a", "b"),) * rounds,)
-    mechanism = Rounds(NETWORK, recipe, (0,), Turns("a", drawn, {"a": "exact", "b": "exact"}), {"b": images(60, 90)})
+    mechanism = ShadowRounds(
+        NETWORK, recipe, (0,), Turns("a", drawn, {"a": "exact", "b": "exact"}), {"b": images(60, 90)}
+    )
     mechanism = replace(mechanism, private=private)
     mine, population, design = images(0, 60), images(90, 240), halves(60, SHADOWS, seed=0)
     told = []
@@ -138,5 +142,5 @@ def test_rounds_without_the_site_or_without_images_tell_nothing():
     recipe = Recipe("round", 0.05, steps=1, batch=8, augment=False, fall=1.0)
     told = []
     task = Task(mine, None, seed=1, on_event=told.append)
-    made = sent(task, Rounds(NETWORK, recipe, (0, 1), turns, {"b": images(20, 40), "c": none}))
+    made = sent(task, ShadowRounds(NETWORK, recipe, (0, 1), turns, {"b": images(20, 40), "c": none}))
     assert len(made) == 1 and len(told) == 2  # the first network's second round, and nothing after it

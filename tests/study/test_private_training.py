@@ -14,7 +14,7 @@ from fedistill.report.html.summary import beside
 from fedistill.report.run_data import read_recorded
 from fedistill.study import run
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.training_messages import Alone, Round, pack_alone, unpack_alone
+from fedistill.transport.protocol.training_messages import LocalTrainRequest, RoundRequest, pack_alone, unpack_alone
 from fedistill.transport.site import training as site_training
 from fedistill.transport.site.context import Here
 from fedistill.transport.site.private_training import Private
@@ -150,7 +150,7 @@ def site(folder, *, entropy):
 def a_round(folder, *, entropy="system"):
     here, private, told, charged = site(folder, entropy=entropy)
     chosen = DPFedAvgSettings(rounds=(3,), local_steps=2, epsilon=4.0, accountant="rdp")
-    asked = Round("dp-fedavg", "convnet", 4, 0, 0, 8, 0.5, False, seed=7, private=chosen.private, steps=2)
+    asked = RoundRequest("dp-fedavg", "convnet", 4, 0, 0, 8, 0.5, False, seed=7, private=chosen.private, steps=2)
     start = build("convnet", channels=1, classes=2, size=28, width=4).init(generator(0, "start"))
     return train_round(asked, start, here.share(0), private, site="a", gpus=0, on_event=told.append), told, charged
 
@@ -181,7 +181,7 @@ def test_a_refused_charge_draws_no_noise(tmp_path, monkeypatch):
     )
     chosen = DPFedAvgSettings(rounds=(1,), accountant="rdp").private
     grid = Grid(chosen.recipe(), (chosen.lr,))
-    asked = Alone("a it", "a", "dpsgd-local", "convnet", 4, 0, grid, 1, seeds=(1,), private=chosen)
+    asked = LocalTrainRequest("a it", "a", "dpsgd-local", "convnet", 4, 0, grid, 1, seeds=(1,), private=chosen)
     assert unpack_alone(pack_alone(asked)) == asked
     with pytest.raises(Refused):
         train_alone(asked, here.share(0), here.store, Private(here, told.append, refuse), gpus=0, on_event=told.append)

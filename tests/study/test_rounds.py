@@ -14,7 +14,7 @@ from fedistill.core.seeds import generator, spawn
 from fedistill.errors import PlanError, RunError
 from fedistill.models import build
 from fedistill.study import run
-from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.protocol.training_messages import RoundRequest
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import strategy_for, train_round
 from fedistill.transport.site import app as site_app
@@ -67,7 +67,7 @@ def finished(simulation, tmp_path_factory):
 
 def asked(**changes):
     settings = {"local_epochs": 2, "batch": 8, "lr": 0.05, "augment": False, "seed": 7, **changes}
-    return Round("fedavg", "convnet", 4, 0, **settings)
+    return RoundRequest("fedavg", "convnet", 4, 0, **settings)
 
 
 def one_round(simulation, tmp_path, request, sites=("a", "b", "c")):

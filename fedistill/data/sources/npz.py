@@ -233,16 +233,16 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     """Read shape, dtype and the header's length in bytes from the beginning of a member."""
     magic = file.read(npy.MAGIC_LEN)
     version = npy.read_magic(io.BytesIO(magic))
-    told = file.read(2 if version == (1, 0) else 4)
-    length = int.from_bytes(told, "little")
+    length_bytes = file.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(length_bytes, "little")
     if length > LARGEST_HEADER:
         raise ValueError(f"a header of {length} bytes")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    size, _, dtype = read(io.BytesIO(told + file.read(length)))
+    size, _, dtype = read(io.BytesIO(length_bytes + file.read(length)))
     # Elements of no bytes take none of the file however many they are, and no array has less than no elements.
     if dtype.itemsize == 0 or any(isinstance(n, bool) or not 0 <= n <= LARGEST_ARRAY for n in size):
         raise ValueError(f"{dtype} of shape {str(size)[:200]}")
-    return size, dtype, len(magic) + len(told) + length
+    return size, dtype, len(magic) + len(length_bytes) + length
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:

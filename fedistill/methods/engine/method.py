@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fedistill.core.accounting import Cost
+from fedistill.core.accounting import PrivacyCost
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
@@ -22,7 +22,7 @@ Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
 """``remember(kind, settings, make)``: what `make` returns, from a store where these settings were met before."""
 
-Charge = Callable[[Mapping[str, Any], Cost], None]
+Charge = Callable[[Mapping[str, Any], PrivacyCost], None]
 """``charge(about, cost)``: called before any noise of the answers that `about` (JSON) determines is drawn; where it
 raises, none is."""
 
@@ -65,7 +65,7 @@ def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) 
     return make()
 
 
-def unpaid(about: Mapping[str, Any], cost: Cost) -> None:
+def unpaid(about: Mapping[str, Any], cost: PrivacyCost) -> None:
     """The charge of who keeps no account."""
 
 

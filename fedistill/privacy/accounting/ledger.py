@@ -33,9 +33,9 @@ class Ledger:
     """The file at a path; made when something is first entered. Safe for several processes.
 
     >>> import tempfile
-    >>> from fedistill.core.accounting import Cost, Mechanism
+    >>> from fedistill.core.accounting import Mechanism, PrivacyCost
     >>> ledger = Ledger(Path(tempfile.mkdtemp()) / "north.jsonl")
-    >>> cost = Cost(Mechanism(sigma=0.8), epsilon=6.0, delta=1e-5)
+    >>> cost = PrivacyCost(Mechanism(sigma=0.8), epsilon=6.0, delta=1e-5)
     >>> ledger.charge(Occasion("run 1", "dp-dm"), Charge("key", "", "images", "image", "system", cost, (8.0, 1e-5)))
     >>> ledger.release(Occasion("run 1", "dp-dm"), "a" * 64, ["key"])
     >>> [entry.sha256[:4] or entry.charge.cost.epsilon for entry in ledger.entries()]

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedistill.core.accounting import Cost, Mechanism
+from fedistill.core.accounting import Mechanism, PrivacyCost
 from fedistill.core.json_lines import parse
 from fedistill.errors import LedgerError
 from fedistill.privacy.accounting.budget import Charge
@@ -88,7 +88,7 @@ def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
         raise ValueError(f"there is no entry {kind!r}")
     cost = content.pop("cost")
     limit = content.pop("limit")
-    paid = Cost(**{**cost, "mechanism": Mechanism(**cost["mechanism"])})
+    paid = PrivacyCost(**{**cost, "mechanism": Mechanism(**cost["mechanism"])})
     return Entry(when, occasion, Charge(**content, cost=paid, limit=None if limit is None else tuple(limit))), chained
 
 

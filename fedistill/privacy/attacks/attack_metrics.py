@@ -30,7 +30,7 @@ _ROUND = 1e-9
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A value and its 95 % interval; NaN where nothing can be said."""
 
     value: float
@@ -48,9 +48,9 @@ class Leak:
         shadows, records: attacked.
     """
 
-    auc: Estimate
-    tpr_at_1: Estimate
-    tpr_at_01: Estimate
+    auc: Interval
+    tpr_at_1: Interval
+    tpr_at_01: Interval
     curve: Curve
     shadows: int
     records: int
@@ -62,7 +62,7 @@ class Leak:
         """
         row: dict[str, float | int] = {}
         for name in ("auc", *FPRS):
-            estimate: Estimate = getattr(self, name)
+            estimate: Interval = getattr(self, name)
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         counts = {"members": self.curve.members, "nonmembers": self.curve.nonmembers}
         return row | counts | {"shadows": self.shadows, "records": self.records}
@@ -89,12 +89,12 @@ def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = 
     return Leak(**estimates, curve=whole, shadows=design.shadows, records=design.records)
 
 
-def _estimate(value: float, replicates: np.ndarray) -> Estimate:
+def _estimate(value: float, replicates: np.ndarray) -> Interval:
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):
-        return Estimate(value, float("nan"), float("nan"))
+        return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, replicates: int) -> np.ndarray:
@@ -109,21 +109,21 @@ def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, 
     rows, parts = max(1, _BLOCK // len(order)), []
     for at in range(0, replicates, rows):
         weights = drawn_pairs[at : at + rows][:, pair] * drawn_units[at : at + rows][:, unit]
-        found = np.cumsum(weights * member, 1)[:, ends]
-        accused = np.cumsum(weights * ~member, 1)[:, ends]
-        parts.append(_figures(found, accused))
+        true_positives = np.cumsum(weights * member, 1)[:, ends]
+        false_positives = np.cumsum(weights * ~member, 1)[:, ends]
+        parts.append(_figures(true_positives, false_positives))
     return np.concatenate(parts)
 
 
-def _figures(found: np.ndarray, accused: np.ndarray) -> np.ndarray:
+def _figures(true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
     """Compute AUC and TPRs, (B, 3), from weighted counts at each threshold, (B, T)."""
-    found, accused = (np.pad(counts, ((0, 0), (1, 0))) for counts in (found, accused))
-    inside, outside = found[:, -1], accused[:, -1]
-    area = (np.diff(accused) * (found[:, 1:] + found[:, :-1])).sum(1) / 2
+    true_positives, false_positives = (np.pad(counts, ((0, 0), (1, 0))) for counts in (true_positives, false_positives))
+    inside, outside = true_positives[:, -1], false_positives[:, -1]
+    area = (np.diff(false_positives) * (true_positives[:, 1:] + true_positives[:, :-1])).sum(1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):  # nobody was drawn on one side: NaN
         columns = [area / (inside * outside)]
         for fpr in FPRS.values():
             # The last threshold that accuses no more than allowed; the first one accuses nobody.
-            last = (accused <= fpr * outside[:, None] * (1 + _ROUND)).sum(1) - 1
-            columns.append(found[np.arange(len(found)), last] / inside)
+            last = (false_positives <= fpr * outside[:, None] * (1 + _ROUND)).sum(1) - 1
+            columns.append(true_positives[np.arange(len(true_positives)), last] / inside)
     return np.stack(columns, 1)

@@ -122,9 +122,9 @@ def nearest_of_class(
         return nearest(queries, points, others=others)
     distance, index = np.full(len(queries), np.inf), np.full(len(queries), -1, np.int64)
     for kind in labels.unique():
-        mine, theirs = torch.nonzero(labels == kind).flatten(), torch.nonzero(point_labels == kind).flatten()
-        if len(theirs):
-            found = nearest(queries[mine], points[theirs], others=others)
-            distance[mine.cpu().numpy()] = found.distance
-            index[mine.cpu().numpy()] = np.where(found.index < 0, -1, theirs.cpu().numpy()[found.index])
+        own, candidates = torch.nonzero(labels == kind).flatten(), torch.nonzero(point_labels == kind).flatten()
+        if len(candidates):
+            near = nearest(queries[own], points[candidates], others=others)
+            distance[own.cpu().numpy()] = near.distance
+            index[own.cpu().numpy()] = np.where(near.index < 0, -1, candidates.cpu().numpy()[near.index])
     return Nearest(distance, index)

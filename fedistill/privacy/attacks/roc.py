@@ -58,8 +58,8 @@ class Curve:
         if not self.members or not self.nonmembers:
             return np.empty(0), np.empty(0)
         at = np.unique(np.append(np.geomspace(1 / self.nonmembers, 1.0, points), 1.0))
-        found = self.tpr[np.searchsorted(self.fpr, at * (1 + _ROUND), side="right") - 1]
-        return at[found > 0], found[found > 0]
+        tpr = self.tpr[np.searchsorted(self.fpr, at * (1 + _ROUND), side="right") - 1]
+        return at[tpr > 0], tpr[tpr > 0]
 
 
 def can_say(nonmembers: int, fpr: float) -> bool:
@@ -95,11 +95,11 @@ def curve(scores: np.ndarray, members: np.ndarray) -> Curve:
         )
     members = members.ravel()
     order, ends = ranked(scores)
-    found, accused = np.cumsum(members[order])[ends], np.cumsum(~members[order])[ends]
+    true_positives, false_positives = np.cumsum(members[order])[ends], np.cumsum(~members[order])[ends]
     inside, outside = int(members.sum()), int((~members).sum())
     return Curve(
-        np.concatenate([[0.0], accused / max(outside, 1)]),
-        np.concatenate([[0.0], found / max(inside, 1)]),
+        np.concatenate([[0.0], false_positives / max(outside, 1)]),
+        np.concatenate([[0.0], true_positives / max(inside, 1)]),
         inside,
         outside,
     )

@@ -100,16 +100,16 @@ def screen(synthetic: SyntheticSet, training: ImageSet, held_out: ImageSet, *, s
     Raises:
         DataError: no images on one side.
     """
-    mine, theirs = closest(synthetic, training, held_out, space=space, seed=seed)
-    both = np.isfinite(mine.distance) & np.isfinite(theirs.distance)
+    to_training, to_held_out = closest(synthetic, training, held_out, space=space, seed=seed)
+    both = np.isfinite(to_training.distance) & np.isfinite(to_held_out.distance)
     expected, p = _chance(
-        [mine.index[both], theirs.index[both]],
-        (mine.distance < theirs.distance)[both],
+        [to_training.index[both], to_held_out.index[both]],
+        (to_training.distance < to_held_out.distance)[both],
         training,
         held_out,
         rng(seed, "screen"),
     )
-    return Screen(space, mine.distance, theirs.distance, mine.index, theirs.index, expected, p)
+    return Screen(space, to_training.distance, to_held_out.distance, to_training.index, to_held_out.index, expected, p)
 
 
 def closest(
@@ -124,11 +124,11 @@ def closest(
             mend="set held_out for the site, or use its validation images",
         )
     points = coordinates(synthetic.images, space, seed=seed)
-    mine, theirs = (
+    to_training, to_held_out = (
         nearest_of_class(points, synthetic.labels, coordinates(real.pixels(), space, seed=seed), real.targets())
         for real in (training, held_out)
     )
-    return mine, theirs
+    return to_training, to_held_out
 
 
 def relative(training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
@@ -142,20 +142,20 @@ def relative(training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
         return np.where(both, np.where(training == held_out, 1.0, training / held_out), np.nan)
 
 
-def nearest_pairs(found: Screen, count: int) -> list[Pair]:
+def nearest_pairs(screen: Screen, count: int) -> list[Pair]:
     """Return the synthetic images closest to a training image relative to held-out ones, worst first.
 
     Fewer than ``count`` where fewer could be compared.
     """
-    ratio = found.ratio
-    worst = np.argsort(ratio, kind="stable")[: min(count, int(found.compared.sum()))]  # NaN sorts last
+    ratio = screen.ratio
+    worst = np.argsort(ratio, kind="stable")[: min(count, int(screen.compared.sum()))]  # NaN sorts last
     return [
         Pair(
             int(i),
-            int(found.nearest_training[i]),
-            int(found.nearest_held_out[i]),
-            float(found.training[i]),
-            float(found.held_out[i]),
+            int(screen.nearest_training[i]),
+            int(screen.nearest_held_out[i]),
+            float(screen.training[i]),
+            float(screen.held_out[i]),
         )
         for i in worst
     ]

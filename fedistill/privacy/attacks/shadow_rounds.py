@@ -18,7 +18,7 @@ from fedistill.core.seeds import spawn
 from fedistill.data.imageset import ImageSet
 from fedistill.methods.engine.method import Task
 from fedistill.models import Network, Params
-from fedistill.privacy.policy.disclosure import told
+from fedistill.privacy.policy.disclosure import disclosed_count
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.fit import fit
 from fedistill.training.noise import source_for
@@ -47,7 +47,7 @@ class Turns:
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
+class ShadowRounds:
     """The specification of a shadow whose sites send networks in rounds. Others: `ShadowImages`, `ShadowLocal`.
 
     Args:
@@ -65,7 +65,7 @@ class Rounds:
     private: DPSGD | None = None
 
 
-def sent(task: Task, rounds: Rounds) -> list[Params]:
+def sent(task: Task, rounds: ShadowRounds) -> list[Params]:
     """Return the networks that the site sends, one for each round it takes part in, on the CPU.
 
     Args:
@@ -76,21 +76,21 @@ def sent(task: Task, rounds: Rounds) -> list[Params]:
     # After 20 rounds of 1 epoch the last alone tells as much (67 and 66, intervals of 12 points).
     total, done = sum(_last(rounds, drawn) for drawn in rounds.turns.drawn), 0
     sigma = None if rounds.private is None else rounds.private.mechanism().sigma
-    found: list[Params] = []
+    updates: list[Params] = []
     for number, seed in enumerate(rounds.seeds):
         drawn = rounds.turns.drawn[number]
         now = begin(rounds.network, seed)
         for i, sites in enumerate(drawn[: _last(rounds, drawn)]):
             of_round = spawn(task.seed, "network", number, "round", i + 1)
             now, own = one_round(task, rounds, now, sites, seed=of_round, sigma=sigma)
-            found += [] if own is None else [own]
+            updates += [] if own is None else [own]
             done += 1
             task.on_event({"stage": "training", "step": done, "steps": total})
-    return found
+    return updates
 
 
 def one_round(
-    task: Task, rounds: Rounds, start: Params, sites: tuple[str, ...], *, seed: int, sigma: float | None
+    task: Task, rounds: ShadowRounds, start: Params, sites: tuple[str, ...], *, seed: int, sigma: float | None
 ) -> tuple[Params, Params | None]:
     """Run one round; return the global network, and the attacked site's update (None if it took no part).
 
@@ -100,19 +100,19 @@ def one_round(
         seed: of the round; every site's own is spawned from it by its name.
         sigma: of the noise, where the round is private.
     """
-    made: list[tuple[int, Params]] = []
+    updates: list[tuple[int, Params]] = []
     own = None
     for name in sites:
         images = task.images if name == rounds.turns.site else rounds.others[name]
         if not len(images):
             continue  # it cannot answer, and the others go on
         params = _at_site(rounds, images, start, seed=spawn(seed, name), device=torch.device(task.device), sigma=sigma)
-        made.append((told(len(images), rounds.turns.counts[name]), params))
+        updates.append((disclosed_count(len(images), rounds.turns.counts[name]), params))
         own = params if name == rounds.turns.site else own
-    return (fold(made) if made else start), own
+    return (fold(updates) if updates else start), own
 
 
-def fold(made: list[tuple[int, Params]]) -> Params:
+def fold(updates: list[tuple[int, Params]]) -> Params:
     """Average the updates by the reported numbers of images, with Flower's FedAvg.
 
     Args:
@@ -121,18 +121,18 @@ def fold(made: list[tuple[int, Params]]) -> Params:
     >>> [mean.tolist() for mean in fold([(1, (torch.zeros(2),)), (3, (torch.ones(2),))])]
     [[0.75, 0.75]]
     """
-    total = sum(count for count, _ in made)
-    parts = [[p * (count / total) for p in params] for count, params in made]
+    total = sum(count for count, _ in updates)
+    parts = [[p * (count / total) for p in params] for count, params in updates]
     return tuple(sum(each[1:], each[0]) for each in zip(*parts, strict=True))
 
 
 def _at_site(
-    rounds: Rounds, images: ImageSet, start: Params, *, seed: int, device: torch.device, sigma: float | None
+    rounds: ShadowRounds, images: ImageSet, start: Params, *, seed: int, device: torch.device, sigma: float | None
 ) -> Params:
     """Return the update that one site sends."""
     if rounds.private is not None:
         assert sigma is not None
-        made = fit_privately(
+        params = fit_privately(
             rounds.network,
             images,
             rounds.private,
@@ -143,7 +143,7 @@ def _at_site(
             device=device,
         )
     else:
-        made = fit(
+        params = fit(
             rounds.network,
             images.pixels().to(device),
             images.targets().to(device),
@@ -153,9 +153,9 @@ def _at_site(
             start=start,
             proximal=rounds.turns.mu,
         )
-    return tuple(p.cpu() for p in made)
+    return tuple(p.cpu() for p in params)
 
 
-def _last(rounds: Rounds, drawn: tuple[tuple[str, ...], ...]) -> int:
+def _last(rounds: ShadowRounds, drawn: tuple[tuple[str, ...], ...]) -> int:
     """Return the last round, from 1, that the attacked site takes part in: later ones reveal nothing new."""
     return max((i + 1 for i, sites in enumerate(drawn) if rounds.turns.site in sites), default=0)

@@ -34,7 +34,7 @@ from fedistill.privacy.attacks.nearest import Space
 from fedistill.privacy.attacks.nn_attack import distances
 from fedistill.privacy.attacks.rmia import true_probability
 from fedistill.privacy.attacks.shadow_design import Design
-from fedistill.privacy.attacks.shadow_rounds import Rounds, sent
+from fedistill.privacy.attacks.shadow_rounds import ShadowRounds, sent
 from fedistill.release.release import pack, unpack
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.ensemble import fit_ensemble
@@ -64,7 +64,7 @@ class Halves:
 
 
 @dataclass(frozen=True, eq=False)
-class Mechanism:
+class ShadowImages:
     """The specification of a shadow whose site shares images.
 
     Args:
@@ -84,11 +84,11 @@ class Mechanism:
 
 
 @dataclass(frozen=True, eq=False)
-class Alone:
+class ShadowLocal:
     """The specification of a shadow whose site shares networks trained on its own images alone.
 
     Args:
-        network, recipe, seeds, mirror: as of `Mechanism`.
+        network, recipe, seeds, mirror: as of `ShadowImages`.
         private: settings of DP-SGD where the site trains by it; then in place of the recipe. Each network spends its
             epsilon anew.
     """
@@ -126,12 +126,14 @@ class Signals:
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Signals":
         """Return the signals from `tensors`."""
-        found = {name: value.numpy() for name, value in tensors.items()}
-        distance = {name.removeprefix("distance."): found.pop(name) for name in list(found) if "distance." in name}
-        return cls(distance, **found)
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        distance = {name.removeprefix("distance."): arrays.pop(name) for name in list(arrays) if "distance." in name}
+        return cls(distance, **arrays)
 
 
-def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet, population: ImageSet) -> Signals:
+def shadow(
+    task: Task, mechanism: ShadowImages | ShadowLocal | ShadowRounds, records: ImageSet, population: ImageSet
+) -> Signals:
     """Compute the signals of one shadow.
 
     Distil the shadow's images and train networks on the pool they join, or train networks on the shadow's images, alone
@@ -144,28 +146,28 @@ def shadow(task: Task, mechanism: Mechanism | Alone | Rounds, records: ImageSet,
     Raises:
         RunError: a network that diverged; ReleaseError: images that are no numbers. Either tells nothing.
     """
-    if isinstance(mechanism, Alone):
+    if isinstance(mechanism, ShadowLocal):
         return signals(None, trained_alone(task, mechanism), mechanism.network, records, population)
-    if isinstance(mechanism, Rounds):
+    if isinstance(mechanism, ShadowRounds):
         return signals(None, sent(task, mechanism), mechanism.network, records, population)
     release = released(task, mechanism)
     networks = trained(task, mechanism, release)
     return signals(release, networks, mechanism.network, records, population)
 
 
-def released(task: Task, mechanism: Mechanism) -> SyntheticSet:
+def released(task: Task, mechanism: ShadowImages) -> SyntheticSet:
     """Return the images that the site would send, as the server decodes them from the wire."""
     method = method_named(mechanism.method)
-    made = method.run(task, mechanism.settings)
-    return unpack(pack(made, real=method.real, encoding=mechanism.encoding), task.ipc)
+    synthetic = method.run(task, mechanism.settings)
+    return unpack(pack(synthetic, real=method.real, encoding=mechanism.encoding), task.ipc)
 
 
-def trained(task: Task, mechanism: Mechanism, release: SyntheticSet) -> list[Params]:
+def trained(task: Task, mechanism: ShadowImages, release: SyntheticSet) -> list[Params]:
     """Train global networks on the pool with this Release; return them on the CPU."""
     return _fitted(task, mechanism, *mechanism.join(release.images, release.labels))
 
 
-def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
+def trained_alone(task: Task, mechanism: ShadowLocal) -> list[Params]:
     """Train networks on the shadow's images; return them on the CPU."""
     private = mechanism.private
     if private is None:
@@ -175,11 +177,11 @@ def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
         task.on_event({"stage": "training", "step": step, "steps": steps})
 
     sigma = private.mechanism().sigma
-    found = []
+    networks = []
     for number, seed in enumerate(mechanism.seeds):
         noise = source_for("seeded", spawn(task.seed, "noise", number), "dpsgd")  # as unknown to the attacker as any
         start, device = begin(mechanism.network, seed), torch.device(task.device)
-        made = fit_privately(
+        params = fit_privately(
             mechanism.network,
             task.images,
             private,
@@ -189,15 +191,15 @@ def trained_alone(task: Task, mechanism: Alone) -> list[Params]:
             device=device,
             on_step=on_step,
         )
-        found.append(tuple(p.cpu() for p in made))
-    return found
+        networks.append(tuple(p.cpu() for p in params))
+    return networks
 
 
-def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Tensor) -> list[Params]:
+def _fitted(task: Task, mechanism: ShadowImages | ShadowLocal, images: Tensor, labels: Tensor) -> list[Params]:
     def on_step(step: int, steps: int) -> None:
         task.on_event({"stage": "training", "step": step, "steps": steps})
 
-    found = fit_ensemble(
+    ensemble = fit_ensemble(
         mechanism.network,
         images.to(task.device),
         labels.to(task.device),
@@ -207,7 +209,7 @@ def _fitted(task: Task, mechanism: Mechanism | Alone, images: Tensor, labels: Te
         most=None if task.device != "cpu" else 1,  # on a processor networks take longer together
         on_step=on_step,
     )
-    return [tuple(p.cpu() for p in params) for params in found]
+    return [tuple(p.cpu() for p in params) for params in ensemble]
 
 
 def signals(
@@ -223,10 +225,10 @@ def signals(
     others = [predict(network, params, z) for params in networks]
     if not all(torch.isfinite(each).all() for each in (*logits, *others)):
         raise RunError("A shadow's network diverged: it tells nothing.", expected="finite logits", found="NaN")
-    found = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
+    by_space = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
     return Signals(
-        distance={str(space): near[0] for space, (near, _) in found.items()},
-        absent=found["pixels"][1][0] if found else np.ones(len(records), bool),
+        distance={str(space): near[0] for space, (near, _) in by_space.items()},
+        absent=by_space["pixels"][1][0] if by_space else np.ones(len(records), bool),
         confidence=np.stack([logit_confidence(each, y) for each in logits]),
         probability=np.stack([true_probability(each, y) for each in logits]),
         population=np.stack([true_probability(each, z_labels) for each in others]),

@@ -23,10 +23,10 @@ BASE = 10
 RATE_DIGITS = 2
 
 
-def told(count: int, how: str) -> int:
+def disclosed_count(count: int, how: str) -> int:
     """Return a number of images as the site discloses it.
 
-    >>> [told(n, "rounded") for n in (0, 3, 14, 15, 546)], told(546, "none"), told(546, "exact")
+    >>> [disclosed_count(n, "rounded") for n in (0, 3, 14, 15, 546)], disclosed_count(546, "none"), disclosed_count(546, "exact")
     ([0, 10, 10, 20, 550], 1, 546)
     """
     if how == "exact" or not count:
@@ -34,17 +34,19 @@ def told(count: int, how: str) -> int:
     return 1 if how == "none" else max(BASE, BASE * int((count + BASE / 2) // BASE))
 
 
-def told_tally(tally: Tally, how: str) -> Tally:
+def disclosed_tally(tally: Tally, how: str) -> Tally:
     """Return counts of predictions as the site discloses them; AUC and accuracy keep two digits.
 
     >>> exact = Tally(*[np.array([v]) for v in (26.0, 27.0, 6.0, 9.0)])
-    >>> rounded = told_tally(exact, "rounded")
+    >>> rounded = disclosed_tally(exact, "rounded")
     >>> rounded.count.tolist(), rounded.correct.tolist(), rounded.pairs.tolist(), round(rounded.auc, 2)
     ([10.0], [6.7], [30.0], 0.96)
     """
     if how == "exact":
         return tally
-    count, pairs = (np.array([told(int(n), how) for n in part], float) for part in (tally.count, tally.pairs))
+    count, pairs = (
+        np.array([disclosed_count(int(n), how) for n in part], float) for part in (tally.count, tally.pairs)
+    )
     return Tally(_rate(tally.concordant, tally.pairs) * pairs, pairs, _rate(tally.correct, tally.count) * count, count)
 
 
@@ -62,7 +64,7 @@ def per_class(images: ImageSet) -> np.ndarray:
     has = images.labels.astype(bool) if images.multilabel else images.labels[:, None] == np.arange(images.n_classes)
     if images.groups is None:
         return has.sum(0).astype(np.int64)
-    return np.array([len(np.unique(images.groups[mine])) for mine in has.T], np.int64)
+    return np.array([len(np.unique(images.groups[members])) for members in has.T], np.int64)
 
 
 def too_small(images: ImageSet, least: int) -> frozenset[int]:
@@ -71,14 +73,14 @@ def too_small(images: ImageSet, least: int) -> frozenset[int]:
     Of several labels an image may have one that is too rare and one that is not. Without that image the second has
     fewer: so labels are left out until all that are left have enough without the images that go.
     """
-    found: frozenset[int] = frozenset()
+    small: frozenset[int] = frozenset()
     while least > 1:
-        left = without(images, found)
-        more = found | frozenset(np.flatnonzero(per_class(left) < least).tolist())
-        if more == found:
+        left = without(images, small)
+        more = small | frozenset(np.flatnonzero(per_class(left) < least).tolist())
+        if more == small:
             break
-        found = more
-    return found
+        small = more
+    return small
 
 
 def without(images: ImageSet, classes: frozenset[int]) -> ImageSet:

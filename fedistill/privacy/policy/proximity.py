@@ -81,7 +81,7 @@ def proximity(
     """
     if not 0 <= quantile <= 0.5:
         raise SettingError("This quantile draws no line.", expected="0 to 0.5", found=quantile)
-    mine, theirs = closest(synthetic, training, held_out, space=space, seed=seed)
+    own, others = closest(synthetic, training, held_out, space=space, seed=seed)
     x, y = coordinates(held_out.pixels(), space, seed=seed), held_out.targets()
     to_training = nearest_of_class(x, y, coordinates(training.pixels(), space, seed=seed), training.targets())
     to_others = nearest_of_class(x, y, x, y, others=True)
@@ -93,7 +93,7 @@ def proximity(
             found=f"{len(training)} training and {len(held_out)} held-out images",
         )
     threshold = float(np.nanquantile(usual, quantile))
-    ratio = relative(mine.distance, theirs.distance)
+    ratio = relative(own.distance, others.distance)
     # An exact copy is too near even where so many held-out images are copies that the line is at 0.
     flagged = np.flatnonzero((ratio < threshold) | (ratio == 0))
     return Proximity(space, quantile, threshold, ratio, flagged)

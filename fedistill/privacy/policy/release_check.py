@@ -10,7 +10,7 @@ from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, PolicyError
 from fedistill.methods.registry import is_private, method_named
 from fedistill.privacy.policy.proximity import proximity
-from fedistill.privacy.policy.rules import Asked, Policy, check_request
+from fedistill.privacy.policy.rules import Policy, PolicyRequest, check_request
 from fedistill.release.release import Packed, Release, unpack
 
 PROMISE = "Differentially private: epsilon "
@@ -39,7 +39,7 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
         counted = _counted(packed, apart=apart)
         check_request(
             policy,
-            Asked(
+            PolicyRequest(
                 scheme,
                 real=release.real,
                 starts=_starts(release.provenance),
@@ -73,7 +73,7 @@ def screened(
         return
     for ipc, packed in sets.items():
         try:
-            found = proximity(
+            result = proximity(
                 unpack(packed, ipc), training, held_out, space="pixels", quantile=policy.proximity_quantile
             )
         except DataError as error:
@@ -81,9 +81,9 @@ def screened(
                 f"The site's policy wants copies to be screened for (rule proximity), and cannot: {error.what}",
                 mend="a larger held_out in the federation file",
             ) from error
-        stage = "proximity warning" if found.too_near else "proximity"
-        on_event({"stage": stage, "message": f"ipc {ipc}: {found}"})
-        if found.too_near and policy.proximity == "refuse":
+        stage = "proximity warning" if result.too_near else "proximity"
+        on_event({"stage": stage, "message": f"ipc {ipc}: {result}"})
+        if result.too_near and policy.proximity == "refuse":
             raise PolicyError(
                 "The site's policy forbids it: of its synthetic images some come nearer to a patient's image than "
                 f"{100 * (1 - policy.proximity_quantile):g} % of other patients' images do (rule proximity)."

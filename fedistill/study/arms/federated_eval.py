@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedistill.study.arms.context import Desk
 from fedistill.training.metrics import Tally
-from fedistill.transport.protocol.messages import Question
+from fedistill.transport.protocol.messages import EvalRequest
 
 
 async def counted(
@@ -34,8 +34,8 @@ async def counted(
     """
     groups = len(next(iter(params.values()))) // members
 
-    def question(site: str) -> Question:
-        return Question(f"{site} {name}", model, desk.simulation.width, partition, params, split, members)
+    def question(site: str) -> EvalRequest:
+        return EvalRequest(f"{site} {name}", model, desk.simulation.width, partition, params, split, members)
 
     replies = await asyncio.gather(*[desk.coordinator.score(site, question(site)) for site in sites])
     found = {}

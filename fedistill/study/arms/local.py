@@ -21,7 +21,7 @@ from fedistill.study.arms.trainer import Trained, trained_elsewhere
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.search import Grid
 from fedistill.transport.protocol.release_sizes import network_sizes, request_size
-from fedistill.transport.protocol.training_messages import Alone, Learned
+from fedistill.transport.protocol.training_messages import LocalTrainReply, LocalTrainRequest
 
 
 class Local:
@@ -47,14 +47,14 @@ class Local:
         scored = Scored(arm, [shared] * n, [learned.recipe] * n, [steps] * n, probabilities, [each] * n)
         return scored, [[network] for network in networks]
 
-    def networks(self, learned: Learned, model: str) -> list[Trained]:
+    def networks(self, learned: LocalTrainReply, model: str) -> list[Trained]:
         """The networks a site trained, one by one."""
         names = self.desk.trainer.network(model).names
         count = len(learned.params[names[0]])
         each = learned.seconds / count
         return [trained_elsewhere(tuple(learned.params[name][i] for name in names), each) for i in range(count)]
 
-    async def local(self, site: str, arm: Arm) -> Learned | str:
+    async def local(self, site: str, arm: Arm) -> LocalTrainReply | str:
         """The networks a site trained on nothing but its own images; or one line on why there are none."""
         # The networks of `ensemble` are those of `local`; private ones have settings of their own.
         request = self._request(arm, site, "local" if self._private(arm.scheme) is None else arm.scheme)
@@ -78,19 +78,19 @@ class Local:
         n = len(groups)
         return Scored(arm, [shared] * n, [first.recipe] * n, [steps] * n, probabilities, [seconds] * n), groups
 
-    async def _all(self, arm: Arm) -> dict[str, Learned]:
+    async def _all(self, arm: Arm) -> dict[str, LocalTrainReply]:
         """Every site's local networks.
 
         Raises:
             RunError: fewer sites answered than ``min_sites`` wants.
         """
         answers = await asyncio.gather(*[self.local(site, arm) for site in self.desk.sites])
-        found = {s: a for s, a in zip(self.desk.sites, answers, strict=True) if isinstance(a, Learned)}
+        found = {s: a for s, a in zip(self.desk.sites, answers, strict=True) if isinstance(a, LocalTrainReply)}
         missing = {s: a for s, a in zip(self.desk.sites, answers, strict=True) if isinstance(a, str)}
         self.desk.require(len(found), len(self.desk.sites), f"{arm.scheme!r}", missing)
         return found
 
-    async def _at(self, arm: Arm) -> tuple[Learned, Shared]:
+    async def _at(self, arm: Arm) -> tuple[LocalTrainReply, Shared]:
         """What one site learned alone, or joining others."""
         if scheme_named(arm.scheme).kind == "local":
             answer, shared = await self.local(arm.site, arm), Shared((arm.site,))
@@ -101,7 +101,7 @@ class Local:
             raise NoNetwork(answer)
         return answer, shared
 
-    async def _joining(self, arm: Arm) -> tuple[Alone, Shared]:
+    async def _joining(self, arm: Arm) -> tuple[LocalTrainRequest, Shared]:
         settings = scheme_named(arm.scheme).read(self.desk.simulation.settings(arm.scheme))
         assert isinstance(settings, JoinSettings)
         pool, _ = await self.pooled.pool(arm.partition, settings.of, arm.ipc, arm.seed)
@@ -114,14 +114,16 @@ class Local:
             tuple(releases), dict(pool.missing), images, images / pool.classes, sum(map(len, others)), 0, down
         )
 
-    def _request(self, arm: Arm, site: str, scheme: str, releases: tuple[bytes, ...] = (), share: float = 0.0) -> Alone:
+    def _request(
+        self, arm: Arm, site: str, scheme: str, releases: tuple[bytes, ...] = (), share: float = 0.0
+    ) -> LocalTrainRequest:
         simulation = self.desk.simulation
         named = Arm(arm.partition, scheme, arm.ipc if releases else None, arm.seed, arm.model, "common")
         seeds = tuple(
             spawn(simulation.seed, "network", arm.partition, arm.seed, arm.model, i) for i in range(simulation.networks)
         )
         pilots, private = min(simulation.recipe.pilots, simulation.networks), self._private(scheme)
-        return Alone(
+        return LocalTrainRequest(
             name=f"{site} {named.name}",
             site=site,
             scheme=scheme,
@@ -145,8 +147,8 @@ class Local:
         assert isinstance(settings, PrivateAloneSettings)
         return settings.private
 
-    async def _asked(self, request: Alone) -> Learned | str:
-        async def ask() -> Learned | str:
+    async def _asked(self, request: LocalTrainRequest) -> LocalTrainReply | str:
+        async def ask() -> LocalTrainReply | str:
             answer = await self.desk.coordinator.alone(request, self.desk.trainer.network(request.model))
             if isinstance(answer, str):
                 self.desk.failed(request.site, request.name, answer)

@@ -25,7 +25,7 @@ from fedistill.study.arms.fedavg_history import Course, Trajectory
 from fedistill.study.arms.federated_eval import tallied
 from fedistill.study.arms.trainer import Trained, trained_elsewhere
 from fedistill.training.fit import VERSION
-from fedistill.transport.protocol.training_messages import Round
+from fedistill.transport.protocol.training_messages import RoundRequest
 from fedistill.transport.server.rounds import strategy_for, train_round
 
 
@@ -94,12 +94,12 @@ class Federated:
         known = {lr: value for lr, value in zip(grid, values, strict=True) if not np.isnan(value)}
         return max(known, key=lambda lr: known[lr]) if known else grid[len(grid) // 2]
 
-    def asked(self, course: Course) -> Round:
+    def asked(self, course: Course) -> RoundRequest:
         """What sites are asked to do in every round, but for its seed."""
         simulation = self.desk.simulation
         settings = self._settings(course.scheme)
         private = isinstance(settings, DPFedAvgSettings)
-        return Round(
+        return RoundRequest(
             scheme=course.scheme,
             model=course.model,
             width=simulation.width,
@@ -162,7 +162,7 @@ class Federated:
         chance = rng(seed, "sites of a round", course.partition, course.seed, course.network, number)
         return [sites[i] for i in sorted(chance.choice(len(sites), count, replace=False))]
 
-    def _detail(self, course: Course, asked: Round, settings: Any) -> Mapping[str, Any]:
+    def _detail(self, course: Course, asked: RoundRequest, settings: Any) -> Mapping[str, Any]:
         simulation, held = self.desk.simulation, self.desk.holdings[course.partition]
         sites = [
             [

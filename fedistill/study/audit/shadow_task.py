@@ -12,8 +12,8 @@ from fedistill.data import ImageSet
 from fedistill.methods import Task
 from fedistill.methods.engine.method import in_memory
 from fedistill.models import Network
-from fedistill.privacy.attacks.shadow_rounds import Rounds, Turns
-from fedistill.privacy.attacks.shadows import Alone, Mechanism, shadow
+from fedistill.privacy.attacks.shadow_rounds import ShadowRounds, Turns
+from fedistill.privacy.attacks.shadows import ShadowImages, ShadowLocal, shadow
 from fedistill.study.arms.pooling import chosen
 from fedistill.training.device import device_for
 from fedistill.training.dpsgd import DPSGD
@@ -100,16 +100,16 @@ class Shape:
     private: DPSGD | None = None
     turns: Turns | None = None
 
-    def mechanism(self, others: AmongOthers | Others, *, mirror: bool) -> Mechanism | Alone | Rounds:
+    def mechanism(self, others: AmongOthers | Others, *, mirror: bool) -> ShadowImages | ShadowLocal | ShadowRounds:
         """What a shadow goes through."""
         if self.turns is not None:
             assert not isinstance(others, AmongOthers)
-            return Rounds(self.network, self.recipe, self.seeds, self.turns, others, self.private)
+            return ShadowRounds(self.network, self.recipe, self.seeds, self.turns, others, self.private)
         training = self.network, self.recipe, self.seeds, mirror
         if self.method is None:
-            return Alone(*training, self.private)
+            return ShadowLocal(*training, self.private)
         assert isinstance(others, AmongOthers)
-        return Mechanism(self.method, self.settings, self.encoding, others, *training)
+        return ShadowImages(self.method, self.settings, self.encoding, others, *training)
 
 
 def cast(

@@ -17,7 +17,7 @@ from fedistill.transport.backend.compute_time import Busy
 from fedistill.transport.backend.events import KEPT, Event, Mailbox
 from fedistill.transport.backend.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
 from fedistill.transport.backend.machines import Machines
-from fedistill.transport.backend.ray_task import RETRIES, Task, result_of
+from fedistill.transport.backend.ray_task import RETRIES, RayTask, result_of
 from fedistill.transport.backend.worker import Order, work
 
 LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs about a millisecond
@@ -42,9 +42,9 @@ class Dispatcher:
         self._machines, self._looked = Machines(), time.monotonic()
         self.workers = max(1, int(self._machines.total("CPU")))
         self._attached = attached
-        self._waiting: dict[str, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
+        self._waiting: dict[str, deque[RayTask]] = {"site": deque(), "question": deque(), "server": deque()}
         self._turns = deque(self._waiting)
-        self._out: dict[Any, Task] = {}
+        self._out: dict[Any, RayTask] = {}
         self._work = ray.remote(work)
         # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
         self._work_on_gpu = ray.remote(max_calls=1)(work)
@@ -57,11 +57,11 @@ class Dispatcher:
         """Raise PlanError when no single machine could ever run such a job."""
         self._machines.require(who, options)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: RayTask) -> None:
         """Put a job at the end of its lane. ``step`` starts it."""
         self._waiting[task.lane].append(task)
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: RayTask) -> None:
         """Forget a job, and kill the process that runs it. ``done`` is not called."""
         if task.ref is None:
             self._waiting[task.lane].remove(task)
@@ -118,7 +118,7 @@ class Dispatcher:
             task.ref = named.remote(order, self._mailbox, payload, *task.shared)
             self._out[task.ref] = task
 
-    def _next(self) -> Task | None:
+    def _next(self) -> RayTask | None:
         # Jobs that wait for a GPU must not keep those from starting that want none.
         gpus = 2 * self._machines.total("GPU") - sum(task.num_gpus for task in self._out.values())
         for _ in range(len(self._turns)):
@@ -184,12 +184,12 @@ class Dispatcher:
                 has, asks = self._machines.lacking(task.options)
                 self._give_up(task, Failure(NO_ROOM, f"no machine is left that could run it: {asks}; there is {has}"))
 
-    def _give_up(self, task: Task, failure: Failure) -> None:
+    def _give_up(self, task: RayTask, failure: Failure) -> None:
         self._note(task, failure.line)
         self.cancel(task)
         task.done(failure)
 
-    def _note(self, task: Task, message: str, *, stage: str = "cancelled") -> None:
+    def _note(self, task: RayTask, message: str, *, stage: str = "cancelled") -> None:
         self._events.append({**task.about, "stage": stage, "message": message, "time": time.time(), "job": task.job})
 
 

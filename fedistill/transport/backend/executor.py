@@ -15,7 +15,7 @@ from fedistill.transport.backend.job import attempt, run_function
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedValue:
     """A value many items take: the executor that made it knows what ``handle`` is."""
 
     handle: Any
@@ -41,7 +41,7 @@ class Executor(Protocol):
             PlanError: when no machine has so much.
         """
 
-    def share(self, value: Any) -> Shared:
+    def share(self, value: Any) -> SharedValue:
         """Store a big value (arrays, tensors) once per machine. Given as an argument, it arrives as the value."""
 
     def poll(self) -> list[tuple[str, Any]]:
@@ -75,16 +75,16 @@ class InlineExecutor:
         require_importable(function)
         self._waiting.append((key, function, args, threads, about or {}))
 
-    def share(self, value: Any) -> Shared:
+    def share(self, value: Any) -> SharedValue:
         """Wrap a value for arguments; see ``Executor``."""
-        return Shared(value)
+        return SharedValue(value)
 
     def poll(self) -> list[tuple[str, Any]]:
         """Run the next item and return its result; see ``Executor``."""
         if not self._waiting:
             return []
         key, function, args, threads, about = self._waiting.popleft()
-        values = tuple(each.handle if isinstance(each, Shared) else each for each in args)
+        values = tuple(each.handle if isinstance(each, SharedValue) else each for each in args)
         with delivered_to(lambda event: self._sink({**about, **event})):
             emitter(key)({"stage": "started"})
             # Copies, as on Ray: a function that writes to its arguments must not change the driver's.

@@ -52,11 +52,11 @@ class Machines:
         """Raise PlanError when none could: Ray would wait for one without end."""
         if self.fit(options):
             return
-        expected, found = self.lacking(options)
+        expected, requested = self.lacking(options)
         raise PlanError(
             f"{who} asks for more than any machine has",
             expected=expected,
-            found=found,
+            found=requested,
             mend="ask for less in the federation file, or start with more workers",
         )
 

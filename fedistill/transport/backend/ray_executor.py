@@ -9,9 +9,9 @@ import ray
 
 from fedistill.transport.backend.dispatch import Dispatcher
 from fedistill.transport.backend.events import Event
-from fedistill.transport.backend.executor import Shared, as_result, require_importable
+from fedistill.transport.backend.executor import SharedValue, as_result, require_importable
 from fedistill.transport.backend.job import run_function
-from fedistill.transport.backend.ray_task import Task, ray_options
+from fedistill.transport.backend.ray_task import RayTask, ray_options
 from fedistill.transport.backend.worker import Slot
 
 
@@ -40,12 +40,12 @@ class RayExecutor:
         require_importable(function)
         options = ray_options(num_cpus, num_gpus)
         self._dispatcher.require_room(f"server stage {key!r}", options)
-        shared = tuple(each.handle for each in args if isinstance(each, Shared))
+        shared = tuple(each.handle for each in args if isinstance(each, SharedValue))
         numbers = iter(range(len(shared)))
-        slots = tuple(Slot(next(numbers)) if isinstance(each, Shared) else each for each in args)
+        slots = tuple(Slot(next(numbers)) if isinstance(each, SharedValue) else each for each in args)
         self._pending += 1
         self._dispatcher.submit(
-            Task(
+            RayTask(
                 lane="server",
                 job=key,
                 about=about or {},
@@ -57,9 +57,9 @@ class RayExecutor:
             )
         )
 
-    def share(self, value: Any) -> Shared:
+    def share(self, value: Any) -> SharedValue:
         """Put a value into Ray's object store; see ``Executor``."""
-        return Shared(ray.put(pickle.dumps(value)))
+        return SharedValue(ray.put(pickle.dumps(value)))
 
     def poll(self) -> list[tuple[str, Any]]:
         """Return what is finished; see ``Executor``. Waits a moment at most."""

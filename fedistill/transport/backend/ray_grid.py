@@ -9,7 +9,7 @@ from fedistill.transport.backend.dispatch import Dispatcher
 from fedistill.transport.backend.grid import SimulatedGrid
 from fedistill.transport.backend.job import about, answer, job_name
 from fedistill.transport.backend.nodes import Node
-from fedistill.transport.backend.ray_task import Task, ray_options
+from fedistill.transport.backend.ray_task import RayTask, ray_options
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RayGrid(SimulatedGrid):
         self._loader = client_app_loader
         self._dispatcher = dispatcher
         self._limits = limits or Limits()
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, RayTask] = {}
         for node in nodes:
             dispatcher.require_room(f"site {node.name!r}", ray_options(node.num_cpus, node.num_gpus, node.memory))
 
@@ -63,7 +63,7 @@ class RayGrid(SimulatedGrid):
             del self._tasks[message_id]
             self._finish(message_id, outcome)
 
-        self._tasks[message_id] = Task(
+        self._tasks[message_id] = RayTask(
             # Evaluating takes moments, and a training chain waits for the answer.
             lane="question" if message.metadata.message_type.startswith("evaluate") else "site",
             job=job_name(message, node),

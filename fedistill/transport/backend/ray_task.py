@@ -16,7 +16,7 @@ RETRIES = 2
 
 
 @dataclass(eq=False)
-class Task:
+class RayTask:
     """A job in the queue, and later on Ray.
 
     Args:

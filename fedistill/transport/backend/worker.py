@@ -74,10 +74,10 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
             function, arguments = _unpacked(payload, shared)  # likewise: unpickling imports
             start = time.perf_counter()
             try:
-                made = function(*arguments)
+                value = function(*arguments)
             finally:
                 seconds = time.perf_counter() - start
-            result = pickle.dumps(made)
+            result = pickle.dumps(value)
         except (Exception, SystemExit) as error:
             result = pickle.dumps(from_exception(error))
     ray.wait(last_post, timeout=5)  # a job's events come before its result

@@ -120,9 +120,9 @@ def require_settings_alone(request: bytes) -> None:
     """
     mend = "start runs with `fedistill run FILE --engine superlink:DIR`, of the same version as the server"
     try:
-        asked = StartRunRequest.FromString(request)
-        beside = {field.name for field, _ in asked.ListFields()} - {"fab"}
-        content = asked.fab.content
+        start = StartRunRequest.FromString(request)
+        beside = {field.name for field, _ in start.ListFields()} - {"fab"}
+        content = start.fab.content
         if beside or not content:
             raise UserError(
                 "A run comes with its settings and nothing else.",

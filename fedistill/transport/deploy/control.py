@@ -119,8 +119,8 @@ class Control:
         try:
             return getattr(self._client, method)(request)
         except httpx.HTTPStatusError as error:
-            found = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
-            raise RunError(f"The server at {self.address} did not {what}.", found=found) from error
+            reason = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
+            raise RunError(f"The server at {self.address} did not {what}.", found=reason) from error
         except httpx.HTTPError as error:
             raise RunError(
                 f"No server answers at {self.address}.", found=error, mend="start it with `fedistill server`"

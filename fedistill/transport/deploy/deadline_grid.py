@@ -23,7 +23,7 @@ LIVES_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentMessage:
     """A message on its way.
 
     Args:
@@ -37,7 +37,7 @@ class Sent:
     allowed: float
 
 
-class PatientGrid(Grid):
+class DeadlineGrid(Grid):
     """A grid over Flower's own. Every message pushed gets exactly one reply.
 
     Args:
@@ -58,7 +58,7 @@ class PatientGrid(Grid):
         self._grid, self._deadline, self._clock, self._sleep = grid, deadline_s, clock, sleep
         self._on_silence = on_silence
         self._waiting: dict[int, deque[Message]] = {}
-        self._sent: dict[str, Sent] = {}
+        self._sent: dict[str, SentMessage] = {}
         self._given_up: dict[str, int] = {}  # by message the node, for its reply may come all the same
         self._silent: dict[int, str] = {}
         self._done: dict[str, Message] = {}
@@ -119,11 +119,11 @@ class PatientGrid(Grid):
 
     def _take_in(self) -> None:
         for reply in self._grid.pull_messages([*self._sent, *self._given_up]):
-            asked = reply.metadata.reply_to_message_id
-            if asked in self._given_up:
-                self._silent.pop(self._given_up.pop(asked), None)  # late, and yet alive: its next work is asked for
+            message_id = reply.metadata.reply_to_message_id
+            if message_id in self._given_up:
+                self._silent.pop(self._given_up.pop(message_id), None)  # late but alive: it gets work again
             else:
-                for part, own in _parted(reply, self._sent.pop(asked).parts):
+                for part, own in _parted(reply, self._sent.pop(message_id).parts):
                     self._done[part.metadata.message_id] = own
 
     def _give_up(self) -> None:
@@ -156,7 +156,7 @@ class PatientGrid(Grid):
             if message_id is None:
                 self._fail(parts, "the server could not send the message")
                 continue
-            self._sent[message_id] = Sent(node, parts, self._clock() + allowed, allowed)
+            self._sent[message_id] = SentMessage(node, parts, self._clock() + allowed, allowed)
 
 
 def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict, int]:

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from fedistill.config import Plan
 from fedistill.config.scheme_settings import scheme_named
 from fedistill.errors import FedistillError, PlanError, RunError, UserError
-from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.protocol.messages import WHO
 
 SUPERLINK = "superlink:"
@@ -77,11 +77,11 @@ def find_sites(
     wanted, start = list(names), clock()
     while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < WAIT_SECONDS:
         sleep(1.0)
-    patient = PatientGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
-    asked = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
-    node_of = dict(zip(patient.push_messages(asked), ids, strict=True))
+    patient = DeadlineGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
+    requests = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
+    node_of = dict(zip(patient.push_messages(requests), ids, strict=True))
     keys = registered()
-    found: dict[str, int] = {}
+    node_ids: dict[str, int] = {}
     for reply in patient.await_replies(list(node_of)):
         if reply.has_error() or "who" not in reply.content.config_records:
             continue
@@ -93,18 +93,18 @@ def find_sites(
                 f"The node that has the key of {holder!r} says it is site {name!r}.",
                 mend="write the name that the key was made for into its site's file",
             )
-        if name in found:
+        if name in node_ids:
             raise RunError(f"Two nodes say they are site {name!r}.", mend="two files with one name, or somebody's lie")
         if name in wanted:
-            found[name] = node_id
-    if not found:
+            node_ids[name] = node_id
+    if not node_ids:
         raise RunError(
             "No connected node says it is a site of this run.",
             expected=", ".join(wanted),
             found=f"{len(ids)} connected",
             mend="start `fedistill site FILE.toml` at the hospitals",
         )
-    return found
+    return node_ids
 
 
 _STATUS = "fedistill exit status"
@@ -131,7 +131,7 @@ def error_of(words: str) -> FedistillError:
     >>> str(error_of("ServerApp failed with exception: boom"))
     'ServerApp failed with exception: boom'
     """
-    found = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
-    if found is None:
+    match = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
+    if match is None:
         return RunError(words)
-    return (UserError if found[1] == "2" else RunError)(found[2])
+    return (UserError if match[1] == "2" else RunError)(match[2])

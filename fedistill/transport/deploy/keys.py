@@ -66,9 +66,9 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         except ValueError as error:
             raise SettingError(str(error)) from error
     server, secret = private_folder(folder / "server"), folder / AUTHORITY / ROOT_KEY
-    made = _moved(folder / ROOT_KEY, secret)
+    written = _moved(folder / ROOT_KEY, secret)
     if not secret.exists() and not (server / "ca.crt").exists():
-        made += _make_root(secret, server / "ca.crt", days)
+        written += _make_root(secret, server / "ca.crt", days)
     if (server / "server.crt").exists():
         _require_hosts(server / "server.crt", hosts)
     else:
@@ -77,7 +77,7 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         certificate = _certificate("FeDistill server", key, signer=root_key, issuer=root, hosts=names, days=days)
         write_atomic(server / "server.key", _pem(key), mode=SECRET)
         write_atomic(server / "server.crt", certificate.public_bytes(Encoding.PEM))
-        made += [server / "server.key", server / "server.crt"]
+        written += [server / "server.key", server / "server.crt"]
     for name in sites:
         own, public = folder / f"site-{name}", server / "sites" / f"{name}.pub"
         if public.exists():
@@ -88,8 +88,8 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         write_atomic(own / "site.key", private, mode=SECRET)
         write_atomic(own / "ca.crt", (server / "ca.crt").read_bytes())
         write_atomic(public, pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
-        made += [own / "site.key", own / "ca.crt", public]
-    return made
+        written += [own / "site.key", own / "ca.crt", public]
+    return written
 
 
 def _moved(old: Path, new: Path) -> list[Path]:

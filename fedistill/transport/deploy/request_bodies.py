@@ -126,9 +126,9 @@ class _Body:
             return SMALL
         return LARGEST if self._scope["path"] in OBJECTS else ORDINARY
 
-    def _too_large(self, found: str) -> str:
+    def _too_large(self, size: str) -> str:
         who = "whom the server knows" if self._known else "whom the server does not know"
-        return f"the body is too large: at most {self._limit} bytes of somebody {who}, not {found}"
+        return f"the body is too large: at most {self._limit} bytes of somebody {who}, not {size}"
 
     def _add(self, count: int) -> None:
         self._count += count

@@ -48,7 +48,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))
     tell(f"site {site.file.name}: connecting to {site.file.server}")
-    start, told = time.monotonic(), False
+    start, reported = time.monotonic(), False
     while True:
         node = _live(site, insecure, tell)
         if REFUSED not in node.said():
@@ -60,9 +60,9 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
                 found=f"site {site.file.name!r}",
                 mend="send its public key to the coordinator, who puts it into server/sites/; or end its other node",
             )
-        if not told:
+        if not reported:
             tell(f"site {site.file.name}: not let in; where an earlier node of it has died, that is over in a minute")
-            told = True
+            reported = True
         time.sleep(RETRY_SECONDS)
 
 

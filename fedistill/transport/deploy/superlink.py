@@ -111,13 +111,13 @@ class Keys:
         self._refused = {name: about for name, about in self._refused.items() if name in there}
 
     def _there(self) -> dict[str, bytes]:
-        found = {}
+        keys = {}
         for path in sorted(self.folder.glob("*.pub")):
             try:
-                found[path.stem] = path.read_bytes()
+                keys[path.stem] = path.read_bytes()
             except OSError:
                 continue  # it has gone since, or is half there
-        return found
+        return keys
 
     def _put_out(self, name: str, key: bytes, node: int) -> None:
         try:

@@ -58,16 +58,16 @@ def require_as_asked(release: Release, job: Job) -> None:
         ReleaseError: what it says.
     """
     said = release.provenance
-    asked = {"model": job.model, "width": job.width, "precision": job.precision}
-    found = {name: said.get(name) for name in asked}
-    if asked != found or type(found["width"]) is not int:
-        raise ReleaseError("The Release was made for another network.", expected=asked, found=printable(found))
-    made = said.get("settings")
-    if not isinstance(made, dict) or set(made) != {str(ipc) for ipc in job.budgets}:
-        names = list(made) if isinstance(made, dict) else made
+    expected = {"model": job.model, "width": job.width, "precision": job.precision}
+    reported = {name: said.get(name) for name in expected}
+    if expected != reported or type(reported["width"]) is not int:
+        raise ReleaseError("The Release was made for another network.", expected=expected, found=printable(reported))
+    settings = said.get("settings")
+    if not isinstance(settings, dict) or set(settings) != {str(ipc) for ipc in job.budgets}:
+        names = list(settings) if isinstance(settings, dict) else settings
         raise ReleaseError("The Release does not say its settings.", expected=list(job.budgets), found=printable(names))
     for ipc in job.budgets:
-        _require_settings(made[str(ipc)], job, ipc)
+        _require_settings(settings[str(ipc)], job, ipc)
     _require_statement(release.privacy, job)
 
 
@@ -80,18 +80,18 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
     try:
         if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
             raise SettingError("not those of the scheme")
-        made = read(kind, said)
+        reported = read(kind, said)
         if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
-            asked = settings_for(job.scheme, job.settings, ipc=ipc)
+            expected = settings_for(job.scheme, job.settings, ipc=ipc)
         else:
-            told = {name: value for name, value in job.settings.items() if name != "preset"}
-            asked = read(kind, told, ipc=ipc, under=asdict(made))
+            overrides = {name: value for name, value in job.settings.items() if name != "preset"}
+            expected = read(kind, overrides, ipc=ipc, under=asdict(reported))
     except SettingError as error:
         raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
-    if made != asked:
-        other = {name: value for name, value in asdict(asked).items() if value != getattr(made, name)}
-        found = {name: getattr(made, name) for name in other}
-        raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(found))
+    if reported != expected:
+        other = {name: value for name, value in asdict(expected).items() if value != getattr(reported, name)}
+        differing = {name: getattr(reported, name) for name in other}
+        raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(differing))
 
 
 def _require_statement(said: str, job: Job) -> None:
@@ -108,13 +108,13 @@ def _require_statement(said: str, job: Job) -> None:
             raise ReleaseError(f"{job.scheme!r} has no bound, and the statement of privacy claims one.", found=more)
         return
     each: list[PrivateSettings] = [settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets]
-    asked = {(one.epsilon, one.delta) for one in each}
+    bounds = {(one.epsilon, one.delta) for one in each}
     delta = max(one.delta for one in each)
     most = sum(one.epsilon for one in {tuple(one.asked().items()): one for one in each}.values())
     stated = _STATED.match(said)
     epsilon = _number(stated[1]) if stated else math.nan
     kept = stated is not None and 0 < epsilon <= most * ROUNDED and stated[2] == f"{delta:g}"
-    if not kept or any(f"(epsilon {one:g} at delta {its:g})" not in said for one, its in asked):
+    if not kept or any(f"(epsilon {one:g} at delta {its:g})" not in said for one, its in bounds):
         raise ReleaseError(
             "The statement of privacy does not say the guarantee that was asked for.",
             expected=f"epsilon {most:g} at delta {delta:g} at most",

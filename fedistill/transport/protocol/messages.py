@@ -150,7 +150,7 @@ _SHOWN = {"refused": shown_line, "error": shown_line, "trace": shown_trace}
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalRequest:
     """A request to score networks on a site's own images.
 
     Args:
@@ -171,7 +171,7 @@ class Question:
     members: int = 1
 
 
-def pack_question(question: Question) -> RecordDict:
+def pack_question(question: EvalRequest) -> RecordDict:
     """Pack a request to score networks."""
     arrays = ArrayRecord({name: Array(value.numpy()) for name, value in question.params.items()})
     about: dict[str, Any] = {
@@ -182,11 +182,11 @@ def pack_question(question: Question) -> RecordDict:
     )
 
 
-def unpack_question(content: RecordDict) -> Question:
+def unpack_question(content: RecordDict) -> EvalRequest:
     """Unpack a request to score networks."""
     about = content.config_records["request"]
     arrays = content.array_records["networks"]
-    return Question(
+    return EvalRequest(
         name=str(content.config_records["job"]["name"]),
         model=str(about["model"]),
         width=int(str(about["width"])),

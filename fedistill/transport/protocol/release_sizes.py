@@ -12,7 +12,13 @@ from fedistill.config import Job
 from fedistill.release.release import Release
 from fedistill.transport.protocol.messages import RELEASE, Outcome, pack_jobs, pack_outcomes
 from fedistill.transport.protocol.traffic import encoded_size
-from fedistill.transport.protocol.training_messages import ALONE, Alone, Learned, one_network, pack_alone
+from fedistill.transport.protocol.training_messages import (
+    ALONE,
+    LocalTrainReply,
+    LocalTrainRequest,
+    one_network,
+    pack_alone,
+)
 
 TO_SOMEBODY = 1
 """A node's address: any takes as much as another."""
@@ -26,13 +32,13 @@ def release_sizes(job: Job, release: Release, ipc: int | None) -> tuple[int, int
     return _size(reply, RELEASE), _size(pack_jobs([single]), RELEASE)
 
 
-def network_sizes(request: Alone, learned: Learned) -> tuple[int, int]:
+def network_sizes(request: LocalTrainRequest, learned: LocalTrainReply) -> tuple[int, int]:
     """Return bytes (up, down) of one network that a site trained to its end."""
     single = replace(request, seeds=request.seeds[:1])
     return _size(one_network(learned, request.site), ALONE), request_size(single)
 
 
-def request_size(request: Alone) -> int:
+def request_size(request: LocalTrainRequest) -> int:
     """Return the bytes of a request to train, with all the Releases in it."""
     return _size(pack_alone(request), ALONE)
 

@@ -29,7 +29,7 @@ EXAMPLES = "num-examples"
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundRequest:
     """The request to train in one round of federated averaging.
 
     Args:
@@ -72,7 +72,7 @@ class Round:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def of(cls, content: RecordDict) -> "Round":
+    def of(cls, content: RecordDict) -> "RoundRequest":
         """Read the request from a strategy's message."""
         config = content.config_records["config"]
         about = json.loads(str(config["round"]))
@@ -81,7 +81,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Alone:
+class LocalTrainRequest:
     """A request to train networks at a site, on its own images and perhaps the others' Releases.
 
     Args:
@@ -109,7 +109,7 @@ class Alone:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class LocalTrainReply:
     """A site's networks.
 
     Args:
@@ -142,7 +142,7 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
     wanted = network.init(torch.Generator().manual_seed(0))
     if set(arrays) != set(network.names):
         raise ReleaseError("These are not the network's parameters.", expected=network.names, found=sorted(arrays))
-    found = []
+    params = []
     for name, like in zip(network.names, wanted, strict=True):
         # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
         value = torch.from_numpy(arrays[name].numpy().copy())
@@ -153,8 +153,8 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
             )
         if finite and not torch.isfinite(value).all():
             raise ReleaseError(f"{name} holds NaN or infinity.", expected="finite numbers")
-        found.append(value)
-    return tuple(found)
+        params.append(value)
+    return tuple(params)
 
 
 def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, seconds: float) -> RecordDict:
@@ -203,15 +203,15 @@ def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Mes
     Args:
         names: of the jobs, by node id.
     """
-    made = []
+    copies = []
     for message in sorted(messages, key=lambda m: list(names).index(m.metadata.dst_node_id)):
         node = message.metadata.dst_node_id
         content = RecordDict({**message.content, "job": ConfigRecord({"name": names[node]})})
-        made.append(Message(content, node, message.metadata.message_type))
-    return made
+        copies.append(Message(content, node, message.metadata.message_type))
+    return copies
 
 
-def pack_alone(request: Alone) -> RecordDict:
+def pack_alone(request: LocalTrainRequest) -> RecordDict:
     """Pack a request to train on a site's images alone."""
     about = {
         **{
@@ -230,7 +230,7 @@ def pack_alone(request: Alone) -> RecordDict:
     return RecordDict(dict(records))
 
 
-def unpack_alone(content: RecordDict) -> Alone:
+def unpack_alone(content: RecordDict) -> LocalTrainRequest:
     """Unpack a request to train on a site's images alone."""
     about = json.loads(str(content.config_records["request"]["alone"]))
     grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
@@ -239,14 +239,14 @@ def unpack_alone(content: RecordDict) -> Alone:
     seeds = tuple(about.pop("seeds"))
     name = str(content.config_records["job"]["name"])
     private = _private(about.pop("private", None))
-    return Alone(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
+    return LocalTrainRequest(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
 
 
 def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
     return None if about is None else DPSGD(**about)
 
 
-def pack_learned(site: str, learned: Learned) -> RecordDict:
+def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
     """Pack a site's reply to a request to train alone."""
     about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
     return RecordDict(
@@ -254,7 +254,7 @@ def pack_learned(site: str, learned: Learned) -> RecordDict:
     )
 
 
-def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Learned:
+def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Network) -> LocalTrainReply:
     """Unpack and check a site's reply to a request to train alone.
 
     Raises:
@@ -272,10 +272,10 @@ def unpack_learned(content: RecordDict, request: Alone, network: Network) -> Lea
         raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=recipe.lr)
     _require_counts(seconds, examples)
     params = params_of(arrays, network, networks=len(request.seeds))
-    return Learned(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
+    return LocalTrainReply(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
 
 
-def one_network(learned: Learned, site: str) -> RecordDict:
+def one_network(learned: LocalTrainReply, site: str) -> RecordDict:
     """Return the reply that would carry one of the networks, for its size."""
     first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
-    return pack_learned(site, Learned(dict(first), learned.recipe, learned.seconds, learned.examples))
+    return pack_learned(site, LocalTrainReply(dict(first), learned.recipe, learned.seconds, learned.examples))

@@ -26,8 +26,8 @@ from fedistill.transport.protocol.messages import (
     RELEASE,
     SCORE,
     WHO,
+    EvalRequest,
     Outcome,
-    Question,
     pack_jobs,
     pack_question,
     shown_line,
@@ -36,7 +36,13 @@ from fedistill.transport.protocol.messages import (
     unpack_tallies,
 )
 from fedistill.transport.protocol.traffic import Traffic, encoded_size
-from fedistill.transport.protocol.training_messages import ALONE, Alone, Learned, pack_alone, unpack_learned
+from fedistill.transport.protocol.training_messages import (
+    ALONE,
+    LocalTrainReply,
+    LocalTrainRequest,
+    pack_alone,
+    unpack_learned,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +234,7 @@ class Coordinator:
         # What another point has had computed is found here.
         return replace(outcome, found=len(outcome.seconds)) if came.shared else outcome
 
-    async def score(self, site: str, question: Question) -> list[Tally] | str:
+    async def score(self, site: str, question: EvalRequest) -> list[Tally] | str:
         """A tally for each network of the question; or one line on why there is none."""
         node = self.node_of(site)
         if node is None:
@@ -243,7 +249,7 @@ class Coordinator:
         except UNREADABLE as error:
             return f"a reply that cannot be read: {shown_line(error)}"
 
-    async def alone(self, request: Alone, network: Network) -> Learned | str:
+    async def alone(self, request: LocalTrainRequest, network: Network) -> LocalTrainReply | str:
         """Networks a site trained by itself; or one line on why there are none."""
         node = self.node_of(request.site)
         if node is None:

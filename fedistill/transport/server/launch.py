@@ -23,7 +23,7 @@ from fedistill.transport.backend.events import Event
 from fedistill.transport.backend.executor import InlineExecutor
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
-from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.deploy.deployed import find_sites, status_told
 from fedistill.transport.server.coordinator import Coordinator
 
@@ -164,7 +164,7 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
                 assert deadline is not None  # `prepare` has refused a simulation without
                 wire: Any = grid  # Flower's own over HTTP, which tells more of nodes than every grid must
                 found = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
-                patient = PatientGrid(grid, deadline_s=deadline)
+                patient = DeadlineGrid(grid, deadline_s=deadline)
                 conduct(Coordinator(patient, InlineExecutor(), sites).at(found, ""))
             return
         simulation, conduct = prepare(context.run_config)

@@ -20,7 +20,13 @@ from flwr.serverapp.strategy import FedAvg, FedProx
 from fedistill.errors import ReleaseError
 from fedistill.models import Network, Params
 from fedistill.transport.protocol.messages import shown_line
-from fedistill.transport.protocol.training_messages import Round, addressed, arrays_of, check_round_reply, params_of
+from fedistill.transport.protocol.training_messages import (
+    RoundRequest,
+    addressed,
+    arrays_of,
+    check_round_reply,
+    params_of,
+)
 from fedistill.transport.server.coordinator import NOBODY, Coordinator
 
 
@@ -56,7 +62,7 @@ async def train_round(
     number: int,
     network: Network,
     params: Params,
-    asked: Round,
+    asked: RoundRequest,
     *,
     sites: Sequence[str],
     name: str,

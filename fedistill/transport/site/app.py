@@ -12,15 +12,15 @@ from flwr.clientapp import ClientApp
 
 from fedistill.config import Share
 from fedistill.errors import PolicyError
-from fedistill.privacy.policy.disclosure import told, told_tally
-from fedistill.privacy.policy.floors import Told
+from fedistill.privacy.policy.disclosure import disclosed_count, disclosed_tally
+from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import check_weights
 from fedistill.transport.backend.events import emitter
 from fedistill.transport.backend.failure import from_exception
 from fedistill.transport.protocol.messages import Outcome, pack_outcomes, pack_tallies, unpack_jobs, unpack_question
 from fedistill.transport.protocol.training_messages import (
-    Alone,
-    Round,
+    LocalTrainRequest,
+    RoundRequest,
     pack_learned,
     pack_round_reply,
     params_of,
@@ -61,7 +61,7 @@ def release(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """One round of federated averaging: the message and the reply are those of Flower's own strategies."""
-    site, asked, start = here(context), Round.of(message.content), time.perf_counter()
+    site, asked, start = here(context), RoundRequest.of(message.content), time.perf_counter()
     name = str(message.content.config_records["job"]["name"])
     share = _share(site, asked)
     network = network_for(asked.model, asked.width, share)
@@ -80,7 +80,7 @@ def train(message: Message, context: Context) -> Message:
     reply = pack_round_reply(
         dict(zip(network.names, params, strict=True)),
         site=site.name,
-        examples=told(len(share.train), site.policy.share_counts),
+        examples=disclosed_count(len(share.train), site.policy.share_counts),
         seconds=time.perf_counter() - start,
     )
     return Message(reply, reply_to=message)
@@ -95,7 +95,7 @@ def alone(message: Message, context: Context) -> Message:
     mine = account(site, asked.scheme, asked.name, share.train, each_apart=True)
     private = Private(site, on_event, mine.charge)
     learned = train_alone(asked, share, site.store, private, gpus=site.gpus, on_event=on_event)
-    learned = replace(learned, examples=told(learned.examples, site.policy.share_counts))
+    learned = replace(learned, examples=disclosed_count(learned.examples, site.policy.share_counts))
     mine.leaves(tuple(learned.params.values()))
     on_event({"stage": "done", "final": True, "seconds": learned.seconds})
     return Message(pack_learned(site.name, learned), reply_to=message)
@@ -111,13 +111,15 @@ def score(message: Message, context: Context) -> Message:
     images = site.scored(question.partition, question.split)
     network = network_for(question.model, question.width, site.whole(question.partition))
     tallies = counts(network, question.params, images, members=question.members)
-    tallies = [told_tally(tally, site.policy.share_counts) for tally in tallies]
+    tallies = [disclosed_tally(tally, site.policy.share_counts) for tally in tallies]
     return Message(pack_tallies(site.name, tallies), reply_to=message)
 
 
-def _share(site: Here, asked: Round | Alone) -> Share:
+def _share(site: Here, asked: RoundRequest | LocalTrainRequest) -> Share:
     """What networks that leave the site are trained on, where its policy lets them."""
     private = asked.private is not None
     require_bounded(site, partition=asked.partition, private=private)
-    check_weights(site.policy, scheme=asked.scheme, private=private, told=Told(model=asked.model, width=asked.width))
+    check_weights(
+        site.policy, scheme=asked.scheme, private=private, settings=MethodSettings(model=asked.model, width=asked.width)
+    )
     return site.whole(asked.partition) if private else site.share(asked.partition)

@@ -12,10 +12,10 @@ from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statemen
 from fedistill.methods.engine import loop as steady
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.privacy.policy.disclosure import told, unit
-from fedistill.privacy.policy.floors import told as told_method
+from fedistill.privacy.policy.disclosure import disclosed_count, unit
+from fedistill.privacy.policy.floors import method_settings
 from fedistill.privacy.policy.release_check import check_release, rules_kept, screened
-from fedistill.privacy.policy.rules import Asked, check_request
+from fedistill.privacy.policy.rules import PolicyRequest, check_request
 from fedistill.release.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.site.context import Here
@@ -102,7 +102,7 @@ def carry_out(job: Job, site: Here, on_event: Callable[[dict[str, Any]], None]) 
     on_event({"stage": "done", "final": True, "seconds": sum(seconds), "message": f"{len(data) / 1e3:,.0f} kB"})
     # Whether anybody has asked before is not for others to know.
     found = 0 if site.deployed else sum(kept for _, _, kept in done.values())
-    examples = told(len(train), policy.share_counts)
+    examples = disclosed_count(len(train), policy.share_counts)
     return Outcome(job.name, site.name, release=data, seconds=seconds, examples=examples, found=found)
 
 
@@ -121,10 +121,10 @@ def _per_class(job: Job, site: Here) -> int | None:
     return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
 
 
-def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
+def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool = True) -> PolicyRequest:
     """What the policy judges; the settings as far as they are known."""
     private = is_private(job.scheme)
-    return Asked(
+    return PolicyRequest(
         job.scheme,
         real=METHODS[job.scheme].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
@@ -132,7 +132,7 @@ def _asked(job: Job, site: Here, chosen: Sequence[Any] = (), *, held_out: bool =
         private=private,
         costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
-        told=told_method(chosen, model=job.model, width=job.width, encoding=job.encoding),
+        settings=method_settings(chosen, model=job.model, width=job.width, encoding=job.encoding),
     )
 
 

@@ -24,14 +24,14 @@ from fedistill.training.fit import VERSION, fit, predict, probabilities, stack, 
 from fedistill.training.metrics import Tally, tally
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import settle
-from fedistill.transport.protocol.training_messages import Alone, Learned, Round
+from fedistill.transport.protocol.training_messages import LocalTrainReply, LocalTrainRequest, RoundRequest
 from fedistill.transport.site.private_training import Private
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 def train_round(
-    asked: Round, arrays: Params, share: Share, private: Private, *, site: str, gpus: float, on_event: OnEvent
+    asked: RoundRequest, arrays: Params, share: Share, private: Private, *, site: str, gpus: float, on_event: OnEvent
 ) -> Params:
     """The parameters after this site's local epochs, or its private steps, on the processor.
 
@@ -61,8 +61,8 @@ def train_round(
 
 
 def train_alone(
-    asked: Alone, share: Share, store: Store, private: Private, *, gpus: float, on_event: OnEvent
-) -> Learned:
+    asked: LocalTrainRequest, share: Share, store: Store, private: Private, *, gpus: float, on_event: OnEvent
+) -> LocalTrainReply:
     """Networks trained on this site's images and what others released, by the recipe its own validation images choose.
 
     Found in the site's store where it was done before.
@@ -98,11 +98,11 @@ def train_alone(
             store.put("alone", key, dict(learned.params), made)
             return learned
     tensors, note = found
-    return Learned(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
+    return LocalTrainReply(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
 
 
 def _learned(
-    asked: Alone,
+    asked: LocalTrainRequest,
     network: Network,
     train: ImageSet,
     share: Share,
@@ -110,7 +110,7 @@ def _learned(
     *,
     gpus: float,
     on_event: OnEvent,
-) -> Learned:
+) -> LocalTrainReply:
     """`train_alone` where nothing is found."""
     start = time.perf_counter()
     if asked.private is not None:
@@ -120,7 +120,7 @@ def _learned(
         images, labels = _joined(train.pixels(), train.targets(), asked)
         recipe, params = _trained(asked, network, images, labels, share, gpus=gpus, on_event=on_event)
     named = dict(zip(network.names, params, strict=True))
-    return Learned(named, recipe, time.perf_counter() - start, len(train))
+    return LocalTrainReply(named, recipe, time.perf_counter() - start, len(train))
 
 
 def network_for(model: str, width: int, share: Share) -> Network:
@@ -130,7 +130,14 @@ def network_for(model: str, width: int, share: Share) -> Network:
 
 
 def _trained(
-    asked: Alone, network: Network, images: Tensor, labels: Tensor, share: Share, *, gpus: float, on_event: OnEvent
+    asked: LocalTrainRequest,
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    share: Share,
+    *,
+    gpus: float,
+    on_event: OnEvent,
 ) -> tuple[Recipe, Params]:
     """The chosen recipe and the networks' parameters, stacked; the pilots among them are not trained twice."""
     device, mirror, val = device_for(gpus), share.train.mirror, share.val
@@ -155,7 +162,7 @@ def _trained(
     return recipe, stack([trained(recipe, seed) for seed in asked.seeds])
 
 
-def _joined(images: Tensor, labels: Tensor, asked: Alone) -> tuple[Tensor, Tensor]:
+def _joined(images: Tensor, labels: Tensor, asked: LocalTrainRequest) -> tuple[Tensor, Tensor]:
     """Own images and the others', these repeated to their share."""
     others = [unpack(packed, ipc) for data in asked.releases for ipc, packed in Release.from_bytes(data).sets.items()]
     if not others:
