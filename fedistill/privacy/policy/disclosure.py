@@ -26,8 +26,10 @@ RATE_DIGITS = 2
 def disclosed_count(count: int, how: str) -> int:
     """Return a number of images as the site discloses it.
 
-    >>> [disclosed_count(n, "rounded") for n in (0, 3, 14, 15, 546)], disclosed_count(546, "none"), disclosed_count(546, "exact")
-    ([0, 10, 10, 20, 550], 1, 546)
+    >>> [disclosed_count(n, "rounded") for n in (0, 3, 14, 15, 546)]
+    [0, 10, 10, 20, 550]
+    >>> disclosed_count(546, "none"), disclosed_count(546, "exact")
+    (1, 546)
     """
     if how == "exact" or not count:
         return count
