@@ -85,6 +85,13 @@ def run_deployed(
     """Run ``fedistill run NAME --engine superlink:WHERE`` on the sites that are connected there.
 
     Args:
+        plan: the simulation.
+        name: as the user typed it.
+        engine: ``superlink:WHERE``.
+        out: run folder, or None.
+        data_root: folder of MedMNIST's files.
+        phantom: whether phantoms stand in for data sets.
+        changes: as ``--set`` takes them.
         not_here: options given that only engines on this machine know.
     """
     from fedistill.report.terminal.progress import Progress

@@ -36,8 +36,12 @@ def audited_plan(
         name: a simulation, or a data set, which two hospitals then halve.
         methods: the schemes that run and are attacked; all of the simulation's unless given, or `METHODS`.
         ipc: the budgets that run and are attacked.
-        shadows, site, networks, canaries: of `fedistill.config.Audit`.
-        changes, phantom: see `fedistill.config.load_plan`.
+        shadows: of `fedistill.config.Audit`.
+        site: of `fedistill.config.Audit`.
+        networks: of `fedistill.config.Audit`.
+        canaries: of `fedistill.config.Audit`.
+        changes: see `fedistill.config.load_plan`.
+        phantom: see `fedistill.config.load_plan`.
 
     Raises:
         PlanError: there is no such simulation or data set, or something asked for cannot be.

@@ -51,6 +51,7 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
     """Divide the federation's data.
 
     Args:
+        federation: the sites, the data and the rule.
         redraw: which partition; 0 is the federation file's own seed.
         data_root: folder of MedMNIST files.
         remember: a store that keeps who holds what, for the partitioners' import alone takes seconds.

@@ -45,7 +45,9 @@ def put(content: dict[str, Any], parts: Sequence[str], value: Any, *, what: str)
     """Set one value in place, making the tables that lead to it.
 
     Args:
+        content: the table, changed in place.
         parts: of its key.
+        value: the new value.
         what: is setting it, for the error.
 
     Raises:
@@ -87,10 +89,10 @@ def literals(changes: Iterable[str]) -> dict[str, Any]:
 
 
 def written(value: Any) -> str:
-    """Write a value as one line of TOML, tables within it inline.
+    r"""Write a value as one line of TOML, tables within it inline.
 
-    >>> written([{"by": "dirichlet", "alpha": 0.1}, True, "a\\"b"])
-    '[{ by = "dirichlet", alpha = 0.1 }, true, "a\\\\"b"]'
+    >>> written([{"by": "dirichlet", "alpha": 0.1}, True, "a\"b"])
+    '[{ by = "dirichlet", alpha = 0.1 }, true, "a\\"b"]'
     """
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{written_key(k)} = {written(v)}" for k, v in value.items()) + " }" if value else "{}"

@@ -23,6 +23,7 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
     """Load the federation of a NAME or path.
 
     Args:
+        name: a NAME in ``sites/``, or a path.
         beside: a folder that a relative path may also start from.
         phantom: put every data set's phantom in its place.
 
@@ -60,6 +61,7 @@ def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) 
     """Load the simulations of a NAME or path: one, or one for each point of its ``[sweep]``.
 
     Args:
+        name: a NAME in ``simulations/``, or a path.
         changes: ``key=value`` with dotted keys of the TOML and TOML literals, as ``--set`` takes them. Keys of the
             federation start with ``federation.``, those of the sweep with ``sweep.``.
         phantom: put every data set's phantom in its place, and what the file's ``[rehearsal]`` says, if it has one, in
@@ -78,6 +80,8 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
     Args:
         content: the file's, changed in place.
         path: the file, which errors name and relative paths start from.
+        changes: see `load_plan`.
+        phantom: see `load_plan`.
     """
     rehearsal = content.pop("rehearsal", {})
     if not isinstance(rehearsal, dict):

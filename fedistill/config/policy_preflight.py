@@ -21,7 +21,10 @@ def require_permitted(
     """Raise ValueError where the policies leave too few sites.
 
     Args:
-        chosen: the scheme's settings, of every budget; ipcs: these budgets.
+        federation: the sites, with their policies.
+        scheme: the scheme.
+        chosen: the scheme's settings, of every budget.
+        ipcs: these budgets.
         needed: sites that must answer.
     """
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
@@ -47,6 +50,7 @@ def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
     A site that does not share its counts says 1, and would count for nothing beside one that says 500.
 
     Args:
+        federation: the sites, with their policies.
         by_counts: whether anything in the simulation is weighted by how many images sites hold.
     """
     silent = [site for site in federation.sites if federation.policy_of(site).share_counts == "none"]
@@ -63,6 +67,10 @@ def _asked(
     """Return the request that a scheme would send to each site. A site sends one of the simulation's draws.
 
     Args:
+        scheme: the scheme.
+        chosen: its settings, one for each budget.
+        ipcs: its budgets.
+        held_out: whether sites set images aside.
         counted: whether anybody asks what it would spend.
     """
     if scheme.method is None:

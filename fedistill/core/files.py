@@ -84,6 +84,7 @@ def require_folder(folder: Path, what: str) -> None:
     Nothing is left behind: what has to be made to find out is taken away again.
 
     Args:
+        folder: the folder.
         what: names the folder in the message, such as ``--out``.
     """
     with _refused(folder, what, "a folder, or one that can be made"), _made(folder):

@@ -46,6 +46,7 @@ def read_lines(
     """Read a file's objects, and count the lines that are none; no file is an empty one.
 
     Args:
+        path: the file.
         growing: whether somebody may be writing its last line just now, which is then not counted as unreadable.
         fits: whether an object is one of those that belong there.
     """
@@ -84,6 +85,7 @@ def append(file: int, line: str, *, sync: bool = False) -> None:
 
     Args:
         file: open to be read and appended to.
+        line: the line, without its end.
         sync: whether it must be on the disk when this returns.
 
     Raises:

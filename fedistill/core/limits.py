@@ -11,6 +11,7 @@ def require_shallow(read: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
     """Refuse what is nested deeper than `DEEPEST`.
 
     Args:
+        read: the value.
         parts: what is directly within a value; it may raise ValueError for a value that cannot be.
 
     Raises:

@@ -22,7 +22,8 @@ def resolve(choice: str, *, width: int) -> str:
     """Return ``float32`` or ``bfloat16`` for networks of this width on this machine.
 
     Args:
-        asked: one of `CHOICES`; ``auto`` takes bfloat16 where it was measured to pay.
+        choice: one of `CHOICES`; ``auto`` takes bfloat16 if it was measured to pay.
+        width: channels of the networks' layers.
 
     Raises:
         SettingError: no such choice.

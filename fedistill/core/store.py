@@ -5,7 +5,6 @@ carries a checksum over its content: a damaged one is set aside and made anew. F
 their owner's alone, for among them are images that no rule has been applied to.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core.files import PRIVATE_FILE, PRIVATE_FOLDER, write_atomic
+from fedistill.core.locks import try_lock
 
 Tensors = dict[str, Tensor]
 
@@ -181,12 +181,9 @@ def _private(path: str, flags: int) -> int:
 
 def _locked(file: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(file)
     except OSError:
-        pass  # a file system without locks: then two may make the same, as equal keys allow
-    return True
+        return True  # a file system without locks: two may compute the same result, as equal keys allow
 
 
 def _is(path: Path, file: int) -> bool:

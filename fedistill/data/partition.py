@@ -51,6 +51,7 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
     """Divide a training set among sites.
 
     Args:
+        train: the training images.
         rule: ``by`` and that rule's options, as in a federation file:
             ``iid``;
             unequal sizes: ``linear``, ``square``, ``exponential`` (sites of growing size), or ``sizes`` with ``sizes``:

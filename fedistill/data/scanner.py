@@ -105,6 +105,7 @@ def acquire(images: ImageSet, scanner: Scanner, seed: int) -> ImageSet:
 
     Args:
         images: uint8 (N, H, W, C); so are those returned. A scanner without changes returns them untouched.
+        scanner: its settings.
         seed: of the noise. An image's noise depends on the seed and on its own pixels and on nothing else: it is the
             same on every reading and whatever other images there are.
 

@@ -71,6 +71,8 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
     """Encode images for the wire; real images, which came from eight bits, are uint8 and lose nothing.
 
     Args:
+        synthetic: the images.
+        real: whether they are real.
         encoding: of synthetic images, one of `ENCODINGS`.
 
     Raises:

@@ -136,8 +136,13 @@ def read_npz(
     Args:
         path: the file. Images uint8 and square, (N, S, S) or (N, S, S, C) with C = 1 or 3; labels integers from 0,
             (N,), (N, 1), or (N, L) of 0 and 1; groups integers or strings, (N,).
+        split: ``train``, ``val`` or ``test``.
         class_names: default the file's own ``class_names``, else ``class 0``, ``class 1``, ...
         task: default from the labels: (N, L) is multi-label, two classes binary, more multi-class.
+        name: of the set; default the file's name.
+        source: see `ImageSet`; default the file's name.
+        licence: see `ImageSet`.
+        mirror: see `ImageSet`.
 
     Raises:
         DataError: the file is missing, damaged or laid out otherwise.

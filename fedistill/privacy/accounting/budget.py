@@ -81,7 +81,8 @@ def require_affordable(before: Sequence[Charge], new: Sequence[Charge]) -> None:
     """Refuse charges that a site's budget does not cover, all of them or none.
 
     Args:
-        before: of the ledger; new: of one account and one policy.
+        before: of the ledger.
+        new: of one account and one policy.
 
     Raises:
         PolicyError: names the rule, what was spent, and what this would spend.

@@ -9,7 +9,6 @@ taken out or put elsewhere is noticed. That whole lines were cut off at the end 
 A ledger that cannot be read, locked or written is a refusal: nothing is released on the word of a broken book.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.core.json_lines import append
+from fedistill.core.locks import try_lock
 from fedistill.errors import LedgerError
 from fedistill.privacy.accounting.budget import Charge, already_paid, require_affordable
 from fedistill.privacy.accounting.ledger_lines import Entry, Occasion, link, read
@@ -95,6 +95,9 @@ class Ledger:
         """Enter what is about to leave; once for the same Release to the same recipient.
 
         Args:
+            occasion: the run and the scheme.
+            sha256: of the Release, in hex.
+            keys: of the charges that it was made of.
             leaving: what it adds to all that has left, and how much may; None: it is not counted.
 
         Raises:
@@ -136,21 +139,19 @@ class Ledger:
 
 def _lock(file: int, path: Path) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    try:
+        while not try_lock(file):
             if time.monotonic() > until:
                 raise LedgerError(
                     f"Another process holds the ledger {path}.", found=f"for {PATIENCE_SECONDS:g} seconds"
-                ) from error
+                )
             time.sleep(0.01)
-        except OSError as error:
-            raise LedgerError(
-                f"The ledger {path} cannot be locked.",
-                found=error,
-                mend="keep it on a file system with locks, such as a local disk",
-            ) from error
+    except OSError as error:
+        raise LedgerError(
+            f"The ledger {path} cannot be locked.",
+            found=error,
+            mend="keep it on a file system with locks, such as a local disk",
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

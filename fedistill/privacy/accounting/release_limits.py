@@ -31,6 +31,7 @@ def require_room(entries: Sequence["Entry"], leaving: Leaving, *, sha256: str | 
 
     Args:
         entries: of the ledger.
+        leaving: the Releases that would leave.
         sha256: of the Release; None while it is not made: then the same job is taken to make the same one.
 
     Raises:

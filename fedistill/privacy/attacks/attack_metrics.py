@@ -75,6 +75,7 @@ def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = 
         scores: float (S, N), high: a member.
         design: who was in.
         seed: of the bootstrap.
+        replicates: of the bootstrap.
 
     Raises:
         SettingError: scores that do not fit the design, or are no numbers.

@@ -98,7 +98,10 @@ def _shrink(
     """Shrink both means (N, A) towards a normal prior on the shift over all records.
 
     Args:
-        error_in, error_out: squared standard errors of the means, (N, A) or (A,).
+        mean_in: means as a member.
+        mean_out: means as a non-member.
+        error_in: squared standard error of `mean_in`, (N, A) or (A,).
+        error_out: squared standard error of `mean_out`, likewise.
     """
     shift = mean_in - mean_out
     common = shift.mean(0)

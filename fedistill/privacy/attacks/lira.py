@@ -19,7 +19,8 @@ def logit_confidence(logits: Tensor, labels: Tensor) -> np.ndarray:
     Multi-label: of each label's decision, (N, L).
 
     Args:
-        logits: (N, K), as `training.fit.predict` gives them; labels: int64 (N,), or 0 and 1 (N, L).
+        logits: (N, K), as `training.fit.predict` gives them.
+        labels: int64 (N,), or 0 and 1 (N, L).
 
     Taken from the logits and not from p, which rounds to 1 where a network is sure.
 

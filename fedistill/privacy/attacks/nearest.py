@@ -47,6 +47,7 @@ def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
 
     Args:
         images: as networks take them.
+        space: ``pixels`` or ``features``.
         seed: of the random network; whoever compares images uses one for all.
 
     Raises:
@@ -67,7 +68,8 @@ def nearest(queries: Tensor, points: Tensor, *, others: bool = False) -> Nearest
     """Find the nearest of M points to each of N queries, in bounded memory.
 
     Args:
-        queries: float32 (N, D); points: float32 (M, D), on the same device.
+        queries: float32 (N, D).
+        points: float32 (M, D), on the same device.
         others: queries and points are the same, and each one's nearest other is asked for.
 
     Raises:
@@ -112,7 +114,11 @@ def nearest_of_class(
     """Find the nearest point of each query's own class; multi-label sets, (N, L), have no classes: among all points.
 
     Args:
-        labels: int64 (N,) or (N, L); point_labels: int64 (M,) or (M, L).
+        queries: float32 (N, D).
+        labels: int64 (N,) or (N, L).
+        points: float32 (M, D).
+        point_labels: int64 (M,) or (M, L).
+        others: as in `nearest`.
 
     >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 2])
     >>> nearest_of_class(x, y, torch.tensor([[0.5], [3.0]]), torch.tensor([1, 0])).distance.tolist()

@@ -30,7 +30,8 @@ def distances(
     Args:
         releases: what each shadow released, as the server sees it (after rounding for the wire).
         records: the records attacked, labelled as they were when they were in.
-        space: where distances are taken; seed: of the random network of ``features``.
+        space: where distances are taken.
+        seed: of the random network of ``features``.
 
     Returns:
         distance: float64 (S, N), to the nearest image of the record's class; where a release has none, of any class.
@@ -53,8 +54,9 @@ def closeness(distance: np.ndarray, absent: np.ndarray, design: Design) -> np.nd
     """Compute nearest-neighbour scores from distances, float64 (S, N); high means member.
 
     Args:
-        distance, absent: of `distances`. A site makes images of every class it holds, so a release without a record's
-            class says that the record was not in: minus infinity.
+        distance: of `distances`, float64 (S, N).
+        absent: of `distances`, bool (S, N). A site makes images of every class it holds, so a release without a
+            record's class says that the record is no member: minus infinity.
         design: who was in which shadow.
 
     Raises:

@@ -36,6 +36,7 @@ def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarra
     Args:
         attack: of `SEEN`.
         signals: a shadow each, in the design's order.
+        design: the members of each shadow.
 
     >>> near = Signals({"pixels": np.zeros(1)}, np.zeros(1, bool), *[np.zeros((1, 1))] * 3)
     >>> far = replace(near, distance={"pixels": np.ones(1)})
@@ -67,7 +68,10 @@ def verdicts(
     """Measure every attack of `SEEN`; those on images only if the scheme shares images.
 
     Args:
+        signals: of each shadow.
+        design: the members of each shadow.
         seed: of the intervals' bootstrap.
+        replicates: of the bootstrap.
     """
     images = bool(signals[0].distance)
     return {
@@ -82,6 +86,7 @@ def whole_pairs(signals: Sequence[Signals | None], design: Design, *, what: str)
 
     Args:
         signals: None for shadows that failed.
+        design: the members of each shadow.
         what: was attacked, for the message.
 
     Raises:

@@ -22,7 +22,8 @@ def true_probability(logits: Tensor, labels: Tensor) -> np.ndarray:
     """Compute the probability of the label, float64 (N,); multi-label: of all labels together.
 
     Args:
-        logits: (N, K); labels: int64 (N,), or 0 and 1 (N, L).
+        logits: (N, K).
+        labels: int64 (N,), or 0 and 1 (N, L).
 
     >>> import torch
     >>> true_probability(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).tolist()
@@ -50,7 +51,8 @@ def rmia(
             for several queries of a record, whose scores are averaged.
         population: (S, Z) or (S, Z, A), of the same networks on records that no shadow held. A score is a share of Z.
         design: who was in which shadow.
-        online: whether to use shadows that held the record; a: for where not.
+        online: whether to use shadows that held the record.
+        a: slope of the offline correction, if not `online`; in 0..1.
         gamma: how much more likely x must be than z.
 
     Raises:

@@ -75,7 +75,8 @@ def curve(scores: np.ndarray, members: np.ndarray) -> Curve:
     """Compute the ROC curve of scores that are high for members.
 
     Args:
-        scores: float, any shape, infinities allowed; members: bool, the same shape.
+        scores: float, any shape, infinities allowed.
+        members: bool, the same shape.
 
     Raises:
         SettingError: shapes that differ, or a score that is no number.

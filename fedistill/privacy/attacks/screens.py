@@ -94,7 +94,10 @@ def screen(synthetic: SyntheticSet, training: ImageSet, held_out: ImageSet, *, s
     """Hold synthetic images against the real ones they were made from, and against others of the same class.
 
     Args:
+        synthetic: the images to screen.
+        training: the images they were made from.
         held_out: images of the same site that no method saw; at best as many as of training.
+        space: ``pixels`` or ``features``.
         seed: of the random network of ``features``, and of the permutations.
 
     Raises:
@@ -172,6 +175,9 @@ def _chance(
     Args:
         index: the closest training and the closest held-out image of each synthetic one.
         nearer: bool, whether the first is closer. As near: no copy, so the second counts.
+        training: distances to training, (M,).
+        held_out: distances to held out, (M,).
+        random: draws the permutations.
     """
     if not len(nearer):
         return float("nan"), float("nan")

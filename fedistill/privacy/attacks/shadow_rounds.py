@@ -70,6 +70,7 @@ def sent(task: Task, rounds: ShadowRounds) -> list[Params]:
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
+        rounds: the specification.
     """
     # All rounds, not the last alone: 80 images of phantom:breast, width 8, 6 rounds, 16 shadows, AUC of the strongest
     # attack by the last round's networks and by all: 62 and 63 % (1 local epoch), 71 and 73 (5), 70 and 75 (5, lr 0.1).
@@ -96,7 +97,9 @@ def one_round(
 
     Args:
         task: with the images that the attacked site holds.
-        start: the global network before it; sites: who takes part.
+        rounds: the specification.
+        start: the global network before it.
+        sites: who takes part.
         seed: of the round; every site's own is spawned from it by its name.
         sigma: of the noise, where the round is private.
     """
@@ -116,7 +119,7 @@ def fold(updates: list[tuple[int, Params]]) -> Params:
     """Average the updates by the reported numbers of images, with Flower's FedAvg.
 
     Args:
-        made: images and parameters, a site each, in the federation's order.
+        updates: number of images and parameters, one pair a site, in the federation's order.
 
     >>> [mean.tolist() for mean in fold([(1, (torch.zeros(2),)), (3, (torch.ones(2),))])]
     [[0.75, 0.75]]

@@ -141,7 +141,9 @@ def shadow(
 
     Args:
         task: with the images the shadow holds, and a seed that is its own.
+        mechanism: the specification of the shadow.
         records: those attacked, labelled as they are where they are held.
+        population: images that no shadow holds.
 
     Raises:
         RunError: a network that diverged; ReleaseError: images that are no numbers. Either tells nothing.

@@ -54,6 +54,8 @@ def below_floor(policy: "Policy", settings: MethodSettings, *, bounded: bool) ->
     """Return the first floor that a request is below: (rule, what the request does, how to fix it); None where none.
 
     Args:
+        policy: the site's rules.
+        settings: of the request.
         bounded: whether a privacy budget bounds what leaves, whatever the method is told: then only the network's shape
             is looked at.
     """

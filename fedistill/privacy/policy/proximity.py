@@ -69,8 +69,11 @@ def proximity(
     """Apply the rule.
 
     Args:
-        training: what the synthetic images were made from; held_out: images of the same site that no method saw. From
-            fewer than 1 / quantile of them the threshold is about their smallest ratio.
+        synthetic: the images to screen.
+        training: what the synthetic images were made from.
+        held_out: images of the same site that no method saw. From fewer than 1 / quantile of them the threshold is
+            about their smallest ratio.
+        space: ``pixels`` or ``features``.
         quantile: share of real images that the rule would accuse, 0 to 0.5. What is distilled from noise is seldom
             accused at all.
         seed: of the random network of ``features``.

@@ -21,6 +21,8 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
     """Refuse what breaks a rule.
 
     Args:
+        policy: the site's rules.
+        release: what would leave.
         small: classes that nothing may tell of; see `fedistill.privacy.policy.disclosure.too_small`. A private Release
             may tell of any, for its noisy counts chose them.
         apart: several draws are alternatives, as in a simulation, where one network is trained on each; else they leave
@@ -94,7 +96,10 @@ def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
     """Return what a Release's statement says about the rules applied to it; empty if only the usual ones were.
 
     Args:
+        policy: the site's rules.
         unit: what classes are counted in, ``image`` or ``patient``.
+        private: whether a bound protects the Release.
+        real: whether its images are real.
     """
     words = []
     if policy.smallest > 1 and private:

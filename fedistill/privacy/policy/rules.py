@@ -245,6 +245,8 @@ def check_weights(
     """Refuse to train what could not be sent.
 
     Args:
+        policy: the site's rules.
+        scheme: the scheme's name.
         private: whether every step is under a differential-privacy bound.
         settings: the shape that the networks would have.
 

@@ -40,9 +40,9 @@ class Failure:
 
 
 def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
-    """Describe an exception, and name the machine where that is not the one that everybody sits at.
+    r"""Describe an exception, and name the machine where that is not the one that everybody sits at.
 
-    >>> from_exception(ValueError("two\\n  lines")).line
+    >>> from_exception(ValueError("two\n  lines")).line
     'ValueError: two; lines'
     >>> with happening_on("node-b"):
     ...     from_exception(ValueError("no such file")).line

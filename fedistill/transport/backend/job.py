@@ -47,6 +47,10 @@ def answer(app: ClientApp | str, message: Message, node: Node, run_config: Mappi
 
     Args:
         app: the ClientApp, or "module:attribute" to import it from here.
+        message: the request.
+        node: the site.
+        run_config: Flower's ``context.run_config``.
+        run_id: Flower's number of the run.
 
     Raises:
         Exception: whatever the handler raises; RunError when it returns anything but a Message.

@@ -77,7 +77,9 @@ def open_runtime(
 
     Args:
         engine: "local" for Ray on this machine, "HOST:PORT" for a Ray cluster that is running, "inline" for no Ray.
+        nodes: the sites.
         client_app_loader: "module:attribute" of the sites' ClientApp.
+        run_config: Flower's ``context.run_config``.
         workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
         deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
         silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.

@@ -133,6 +133,9 @@ def _discreet(
     A policy's refusal goes out as it is, but for where the site keeps its files; of an error, its kind.
 
     Args:
+        outcome: the handler's reply, or its failure.
+        message: the request.
+        on_event: writes to the site's own log.
         own: what the site knows of itself.
     """
     if isinstance(outcome, Failure):

@@ -70,6 +70,7 @@ class Control:
 
         Args:
             public_key: as in a file ``NAME.pub``.
+            name: of the site.
 
         Raises:
             RunError: it is no key, or the SuperLink does not take it.

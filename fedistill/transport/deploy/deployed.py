@@ -69,7 +69,11 @@ def find_sites(
     """Return the node ids of the sites. Wait until all are connected or the time is up.
 
     Args:
+        grid: the grid of the run.
+        names: of the sites.
         registered: by node the name that its key was registered under, where nodes have keys.
+        clock: in seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         RunError: none is, two nodes say they are one site, or a node says it is one whose key it does not have.

@@ -49,6 +49,7 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
     """Make what is not there yet; what is there stays as it is, so that sites can be added later.
 
     Args:
+        folder: where keys and certificates go.
         sites: names of the sites; each gets a key pair.
         hosts: names and addresses under which sites reach the server, beside this machine's own.
         days: that certificates are good for.

@@ -29,6 +29,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
     """Run this site's node until the process is ended.
 
     Args:
+        site: the site's file.
         insecure: without TLS and keys; only by explicit word.
         tell: told in a line what happens.
 

@@ -35,7 +35,8 @@ def run_server(
 
     Args:
         folder: the ``server`` that `fedistill keys` has made.
-        host, port: what to listen on.
+        host: address to listen at.
+        port: to listen at.
         insecure: without TLS and keys; only by explicit word.
         tell: told in a line what happens.
 

@@ -127,9 +127,9 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
 
 
 def shown_line(text: object) -> str:
-    """Return a site's words as they may be printed, logged and written: one line of printable characters.
+    r"""Return a site's words as they may be printed, logged and written: one line of printable characters.
 
-    >>> shown_line("no\x1b[2J such\\nfile")
+    >>> shown_line("no\x1b[2J such\nfile")
     'no\ufffd[2J such file'
     """
     return printable(text, most=LONGEST_LINE)

@@ -134,7 +134,10 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
     """Convert a record to the parameters of a network; check them against its shapes, for sites are not trusted.
 
     Args:
+        arrays: the record.
+        network: whose shapes the parameters must have.
         networks: how many there are, each tensor with a leading axis; None for one without.
+        finite: whether NaN and infinities are refused.
 
     Raises:
         ReleaseError: another name, shape or type, or numbers that are not finite.
@@ -201,6 +204,7 @@ def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Mes
     """Return a strategy's messages in the order of the sites, each with a job's name and content of its own.
 
     Args:
+        messages: the strategy's.
         names: of the jobs, by node id.
     """
     copies = []

@@ -43,9 +43,14 @@ def blob(
     """Draw a filled ellipse with a wavy rim.
 
     Args:
-        x, y: centre. radius: of the longer axis; 0 draws nothing. squash: shorter over longer axis.
+        size: of the picture in pixels.
+        x: centre to the right, (n,), -1..1.
+        y: centre downwards, (n,), -1..1.
+        radius: of the longer axis; 0 draws nothing.
+        squash: shorter over longer axis.
         angle: of the longer axis, radians.
         waves: (count, height, phase), each (n,): the rim is radius * (1 + height * cos(count * direction + phase)).
+        softness: of the edge, in pixels.
     """
     shaped = np.broadcast_arrays(*(np.atleast_1d(v) for v in (x, y, radius, squash, angle, *(waves or ()))))
     if not (shaped[2] > 0).all():  # most marks of most pictures are absent: draw only those that are there
