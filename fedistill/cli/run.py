@@ -107,7 +107,7 @@ def distill(
     phantom: options.Phantom = False,
     changes: options.Set = None,
 ) -> None:
-    """Distil one hospital's training images to a file. Stopped, the same command goes on where it was.
+    """Distil one hospital's training images to a file. The same command resumes an interrupted run.
 
     `--set` takes the method's settings, and `preset="published"` for the papers' own.
     """

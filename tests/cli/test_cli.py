@@ -90,7 +90,7 @@ def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
         (["run", "quickstart", "--set", "ipc=[0]"], "ipc"),
         (["run", "quickstart", "--set", "sweep.width=[]"], "the sweep over 'width' has no values"),
         (["run", "quickstart", "--set", "sweep.widht=[8, 16]"], "at widht=8: there is no setting 'widht'"),
-        (["run", "quickstart", "--set", "sweep.width=[8, -1]"], "at width=-1: width cannot be so"),
+        (["run", "quickstart", "--set", "sweep.width=[8, -1]"], "at width=-1: width is invalid"),
         (
             ["run", "quickstart", "--set", "sweep.federation.partition=[{by='iid'}, {by='idd'}]"],
             "did you mean 'iid'",

@@ -1,6 +1,5 @@
 """How far a run in another terminal is, read from its folder; nothing in it is touched."""
 
-import fcntl
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedistill.core.locks import try_lock
 from fedistill.errors import RunFolderError
 from fedistill.report.terminal.eta import Tally, clock
 from fedistill.study.folder.event_log import older_words, read_events, unread_words
@@ -68,12 +68,9 @@ def in_use(folder: Path) -> bool:
         with (folder / ".lock").open(encoding="utf-8") as file:
             if not _alive(int(file.read())):  # so that the lock of a run that begins just now is not in its way
                 return False
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not try_lock(file.fileno(), shared=True)
     except (OSError, ValueError):
         return False
-    return False
 
 
 def _alive(process: int) -> bool:

@@ -8,7 +8,7 @@ from fedistill.errors import PlanError
 
 @dataclass(frozen=True)
 class Node:
-    """One site of a simulation.
+    """The address, configuration and resources of one simulated site.
 
     Args:
         node_id: Flower's address of the site, 1 or more. FeDistill numbers sites in the order of their file.

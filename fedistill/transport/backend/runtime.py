@@ -73,7 +73,9 @@ def open_runtime(
 
     Args:
         engine: "local" for Ray on this machine, "HOST:PORT" for a Ray cluster that is running, "inline" for no Ray.
+        nodes: the sites.
         client_app_loader: "module:attribute" of the sites' ClientApp.
+        run_config: Flower's ``context.run_config``.
         workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
         deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
         silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.
@@ -94,7 +96,7 @@ def open_runtime(
 
 
 def _too_long(error: Exception) -> UserError:
-    """What a long TMPDIR is: Ray's sockets lie some sixty characters below it."""
+    """Return the error for a TMPDIR that is too long: the paths of Ray's sockets are some 60 characters longer."""
     return UserError(
         "Ray's folder for temporary files has too long a path: it keeps sockets there, whose paths have a limit.",
         expected="a socket's path of at most 107 bytes, so a TMPDIR of at most some forty",

@@ -26,8 +26,8 @@ from fedistill.transport.protocol.messages import (
     RELEASE,
     SCORE,
     WHO,
+    EvalRequest,
     Outcome,
-    Question,
     pack_jobs,
     pack_question,
     shown_line,
@@ -236,7 +236,7 @@ class Coordinator:
         # Another point of the sweep has had these budgets computed.
         return replace(outcome, found=len(outcome.seconds)) if exchange.shared else outcome
 
-    async def score(self, site: str, question: Question) -> list[Tally] | str:
+    async def score(self, site: str, question: EvalRequest) -> list[Tally] | str:
         """Return a tally for each network of the question; or a one-line reason why there is none."""
         node = self.node_of(site)
         if node is None:
