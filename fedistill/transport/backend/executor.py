@@ -101,7 +101,7 @@ def require_importable(function: Callable[..., Any]) -> None:
     module = getattr(function, "__module__", None)
     if module in (None, "__main__") or "<" in name:
         raise RunError(
-            "work for another process must be a function it can import",
+            "Work for another process must be a function that it can import.",
             expected="a function at the top of a module",
             found=f"{module}.{name}",
             mend="move it to the top level of a module that is not the script itself",

@@ -87,7 +87,7 @@ def open_runtime(
 
     Raises:
         RunError: when Ray cannot be started or reached.
-        PlanError: when a site asks for more than any machine has.
+        PlanError: when a site requests more than any machine has.
     """
     if engine == "inline":
         events: deque[Event] = deque(maxlen=KEPT)
@@ -261,7 +261,9 @@ def _require_listener(engine: str) -> None:
     """Look whether anything answers at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = engine.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError("no such engine", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine))
+        raise UserError(
+            "There is no such engine.", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine)
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
