@@ -32,7 +32,7 @@ def keys(
 
     named = [name.strip() for name in sites.split(",") if name.strip()]
     if not named:
-        raise SettingError("Keys for whom?", mend="--sites north,east,south")
+        raise SettingError("No sites given.", mend="--sites north,east,south")
     require_folder(folder, "DIR")
     written = make_keys(folder, named, hosts or ())
     for path in written:

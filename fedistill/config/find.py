@@ -82,7 +82,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             )
         return toml(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{path} is not TOML.", found=str(error), mend="mend that line") from error
+        raise PlanError(f"{path} is not TOML.", found=str(error), mend="correct that line") from error
     except (UnicodeDecodeError, OSError) as error:
         raise PlanError(f"{path} cannot be read.", expected="a text file in UTF-8", found=str(error)) from error
     except (ValueError, RecursionError) as error:

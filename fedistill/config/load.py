@@ -35,7 +35,7 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
     if "scheme" in content or "federation" in content:
         named = content.get("federation")
         raise PlanError(
-            f"{path} is a simulation, and a federation is wanted here.",
+            f"{path} is a simulation; a federation is needed here.",
             expected="a file that says who holds what: dataset and sites",
             mend=f"name its federation, {named!r}" if isinstance(named, str) else "see `fedistill simulations FILE`",
         )
@@ -51,7 +51,7 @@ def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = F
     plan = load_plan(name, changes=changes, phantom=phantom)
     if plan.sweep:
         raise PlanError(
-            f"{name} sweeps over {', '.join(plan.sweep)}: {len(plan.points)} simulations, and one is wanted here.",
+            f"{name} sweeps over {', '.join(plan.sweep)}: {len(plan.points)} simulations; one is needed here.",
             mend="run it with `fedistill run`, or take its [sweep] away (--set sweep={})",
         )
     return plan.first
@@ -96,7 +96,7 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
         content["federation"] = renamed({"name": path.stem, **federation}, from_folder(path.parent))
     elif federation is None and "sites" in content and "scheme" not in content:
         raise PlanError(
-            f"{path} is a federation, and a simulation is wanted here.",
+            f"{path} is a federation; a simulation is needed here.",
             expected='a file with federation = "NAME" and schemes',
             mend="see `fedistill sites FILE` for it, or write a simulation that names it",
         )

@@ -58,7 +58,7 @@ def check_images(path: Path, headers: Mapping[str, Header]) -> tuple[int, int, i
             )
         if shape[1] < LEAST_SIZE:
             raise DataError(
-                f"{path}: {split}_images are too small to tell anything apart.",
+                f"{path}: {split}_images are too small.",
                 expected=f"at least {LEAST_SIZE} by {LEAST_SIZE} pixels",
                 found=f"{shape[1]} by {shape[2]}",
                 mend="save them as large as they were taken",

@@ -82,7 +82,7 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
     for site, at in enumerate(taken):
         if len(at) == 0:
             raise DataError(
-                f"By this rule site number {site + 1} of {sites} holds nothing.",
+                f"This rule leaves no image for site number {site + 1} of {sites}.",
                 found=dict(rule),
                 mend="use fewer sites or another rule",
             )
@@ -216,7 +216,7 @@ def _counts(sizes: Any, total: int, sites: int) -> list[int]:
     counts = [int(s) for s in shares[:-1]]
     if 0 in counts:
         raise DataError(
-            f"By these sizes site number {counts.index(0) + 1} of {sites} holds nothing.",
+            f"These sizes leave no image for site number {counts.index(0) + 1} of {sites}.",
             expected=f"fractions of which each is at least one of the {total}",
             found=sizes,
             mend="raise its fraction, or use counts",

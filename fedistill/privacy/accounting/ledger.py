@@ -6,7 +6,7 @@ seen is never missing here.
 
 Every line carries ``chain``, the SHA-256 of its own content and the chain of the line before: a line that was changed,
 taken out or put elsewhere is noticed. That whole lines were cut off at the end is not: keep a copy where that matters.
-A ledger that cannot be read, locked or written is a refusal: nothing is released on the word of a broken book.
+If the ledger cannot be read, verified, locked or written, every request is refused.
 """
 
 import json

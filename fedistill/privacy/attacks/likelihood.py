@@ -39,7 +39,7 @@ def log_ratio(values: np.ndarray, design: Design, *, variance: Variance = "fixed
     v = _stacked(values, design)
     if variance not in ("fixed", "own") or shift not in ("own", "shrunk"):
         raise SettingError(
-            "This likelihood cannot be estimated so.",
+            "The likelihood cannot be estimated with these options.",
             expected='variance "fixed" or "own", shift "own" or "shrunk"',
             found=f"variance {variance!r}, shift {shift!r}",
         )

@@ -56,7 +56,7 @@ def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
     if space == "pixels":
         return images.flatten(1)
     if space != "features":
-        raise SettingError("There is no such space to compare images in.", expected="pixels or features", found=space)
+        raise SettingError("There is no such space.", expected="pixels or features", found=space)
     # Two classes: the linear layer is not used.
     network = build("convnet", channels=images.shape[1], classes=2, size=images.shape[-1], width=WIDTH)
     params = tuple(p.to(images.device) for p in network.init(generator(seed, "features")))

@@ -198,14 +198,12 @@ def objection(policy: Policy, request: PolicyRequest) -> Objection | None:
     if not images and not policy.allow_weights:
         return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
     if "real" in request.starts and policy.start == "noise":
-        mend = f'set scheme.{request.scheme}.start = "noise", or {_written("start = " + chr(34) + "real" + chr(34))}'
+        mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written('start = "real"')
         return Objection("start", "starts from real images", mend)
     if policy.private_only and not request.private:
         rule = "epsilon_max" if policy.non_private is None else "non_private"
         does = "has no differential-privacy bound"
-        return Objection(
-            rule, does, f"take a private scheme, or {_written('non_private = ' + chr(34) + 'allow' + chr(34))}"
-        )
+        return Objection(rule, does, "take a private scheme, or " + _written('non_private = "allow"'))
     if request.settings is not None and (
         low := below_floor(policy, request.settings, bounded=request.private or request.real)
     ):

@@ -87,7 +87,7 @@ def load(reference: str) -> Any:
     """
     module, _, attribute = reference.partition(":")
     if not module or not attribute:
-        raise RunError("no such app", expected='"module:attribute"', found=repr(reference))
+        raise RunError("There is no such app.", expected='"module:attribute"', found=repr(reference))
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

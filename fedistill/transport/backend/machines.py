@@ -54,7 +54,7 @@ class Machines:
             return
         expected, requested = self.lacking(options)
         raise PlanError(
-            f"{who} asks for more than any machine has",
+            f"{who} requests more than any machine has",
             expected=expected,
             found=requested,
             mend="ask for less in the federation file, or start with more workers",

@@ -83,7 +83,7 @@ def open_runtime(
 
     Raises:
         RunError: when Ray cannot be started or reached.
-        PlanError: when a site asks for more than any machine has.
+        PlanError: when a site requests more than any machine has.
     """
     if engine == "inline":
         backend: Backend = InlineBackend(ignore if on_event is None else on_event)
@@ -234,7 +234,9 @@ def _require_listener(engine: str) -> None:
     """Look whether anything answers at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = engine.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError("no such engine", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine))
+        raise UserError(
+            "There is no such engine.", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine)
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:

@@ -64,7 +64,7 @@ class SiteGrid(Grid):
         self.nodes = {node.node_id: node for node in nodes}
         if len(self.nodes) != len(nodes):
             ids = [node.node_id for node in nodes]
-            raise PlanError("two sites have the same node id", expected="each site its own", found=ids)
+            raise PlanError("Two sites have the same node id.", expected="each site its own", found=ids)
         self.run_config = dict(run_config)
         self._run = empty_run(run_id)
         self._place = {node_id: place for place, node_id in enumerate(self.nodes)}
@@ -103,7 +103,7 @@ class SiteGrid(Grid):
         for message in messages:
             if message.metadata.dst_node_id not in self.nodes:
                 raise RunError(
-                    "a message is addressed to no site of this run",
+                    "A message is addressed to no site of this run.",
                     expected=f"one of {self.get_node_ids()}",
                     found=message.metadata.dst_node_id,
                 )
@@ -127,7 +127,7 @@ class SiteGrid(Grid):
         wanted = list(dict.fromkeys(message_ids))
         for message_id in wanted:
             if not (message_id.isdecimal() and 0 < int(message_id) <= self._count):
-                raise RunError("a reply is asked for that was never sent for", found=repr(message_id))
+                raise RunError("No message has this id.", found=repr(message_id))
         open_ids = [message_id for message_id in wanted if message_id in self._sent]
         if any(message_id not in self._replies for message_id in open_ids):
             self._backend.step()

@@ -32,14 +32,14 @@ def require_deployable(plan: Plan) -> None:
     simulation = plan.first
     if simulation.deadline_s is None:
         raise PlanError(
-            f"{plan.name} has no deadline_s, and a site that has died says nothing.",
+            f"{plan.name} has no deadline_s, so a crashed site would be waited for without end.",
             expected="seconds that a site may take for a job, such as deadline_s = 3600",
             found="none",
             mend="write it into the file, or give --set deadline_s=3600",
         )
     if simulation.partitions > 1:
         raise PlanError(
-            f"{plan.name} redraws who holds what {simulation.partitions} times: hospitals hold what they hold.",
+            f"{plan.name} divides the data {simulation.partitions} times: hospitals cannot redistribute images.",
             mend="--set partitions=1",
         )
     if simulation.audit is not None:
@@ -98,7 +98,10 @@ def find_sites(
                 mend="write the name that the key was made for into its site's file",
             )
         if name in node_ids:
-            raise RunError(f"Two nodes say they are site {name!r}.", mend="two files with one name, or somebody's lie")
+            raise RunError(
+                f"Two nodes say they are site {name!r}.",
+                mend="name each site's file differently",
+            )
         if name in wanted:
             node_ids[name] = node_id
     if not node_ids:

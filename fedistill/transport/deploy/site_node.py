@@ -60,7 +60,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
                 mend="send its public key to the coordinator, who puts it into server/sites/; or end its other node",
             )
         if not reported:
-            tell(f"site {site.file.name}: not let in; where an earlier node of it has died, that is over in a minute")
+            tell(f"site {site.file.name}: connection refused; the key of a crashed node is freed in a minute")
             reported = True
         time.sleep(RETRY_SECONDS)
 

@@ -96,7 +96,7 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
 
 def _require_statement(said: str, job: Job) -> None:
     if len(said) > LONGEST_STATEMENT:
-        raise ReleaseError("The statement of privacy is too long.", expected=LONGEST_STATEMENT, found=len(said))
+        raise ReleaseError("The privacy statement is too long.", expected=LONGEST_STATEMENT, found=len(said))
     if not is_private(job.scheme):
         usual = privacy_statement(job.scheme)
         if not said.startswith(usual):
