@@ -38,7 +38,7 @@ RESULTS = (
     "screens.csv",
     "report.html",
     "comparison.png",
-    "sweep.png",
+    "sweep*.png",
     "communication.png",
     "frontier.png",
     "indicator.csv",
