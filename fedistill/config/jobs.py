@@ -17,7 +17,7 @@ from fedistill.release.release import ENCODINGS
 
 @dataclass(frozen=True)
 class Job:
-    """What a site is asked for. It names no file and no data: the site knows its own.
+    """A request to a site for a Release. It names no file and no data: the site knows its own.
 
     Args:
         site, scheme, seed: whose, made how, in which repeat; partition: in which redraw of who holds what.

@@ -89,7 +89,7 @@ class Scheme:
 
     @property
     def private(self) -> bool:
-        """Whether what sites send is differentially private."""
+        """True where what sites send is differentially private."""
         return False
 
     @property

@@ -81,7 +81,7 @@ def method_named(name: str) -> Method:
 
 
 def is_private(name: str) -> bool:
-    """Whether a method's images come with a differential-privacy bound."""
+    """Return whether a method's images come with a differential-privacy bound."""
     return issubclass(method_named(name).settings, PrivateSettings)
 
 
@@ -113,7 +113,7 @@ def settings_for(
 def provenance(
     name: str, settings: Mapping[str, Any], *, model: str, width: int, precision: str, images: ImageSet
 ) -> dict[str, Any]:
-    """What a Release says of how it was made: what it takes to repeat it, and the data's source and licence."""
+    """Return a Release's account of how it was made: what it takes to repeat it, and the data's source and licence."""
     return {
         "settings": dict(settings),
         "version": method_named(name).version,
@@ -127,7 +127,7 @@ def provenance(
 
 
 def privacy_statement(name: str, settings: Sequence[Any] = (), *, groups: bool = False, entropy: str = "seeded") -> str:
-    """What a Release says of what protects the patients.
+    """Return a Release's account of what protects the patients.
 
     Args:
         settings: of each budget; groups: whether the images say which patient they are of; entropy: of the task. Only

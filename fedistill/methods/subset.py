@@ -24,7 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class NoSettings:
-    """Of methods that have nothing to set."""
+    """Settings of methods that have nothing to set."""
 
 
 @dataclass(frozen=True)

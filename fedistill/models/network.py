@@ -1,4 +1,4 @@
-"""What the rest of the house asks of a network: that it is a shape, and a pure function of parameters handed to it."""
+"""Protocol of stateless networks: hyper-parameters, and pure functions of parameters handed to them."""
 
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol
@@ -25,7 +25,7 @@ class Network(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters, each once."""
+        """Names of the parameters, each once."""
 
     @property
     def activations(self) -> int:

@@ -88,12 +88,12 @@ class ResNet18(Listed):
 
     @property
     def stride(self) -> int:
-        """Of the first convolution."""
+        """Stride of the first convolution."""
         return 1 if self.size <= 32 else 2
 
     @property
     def pooled(self) -> bool:
-        """Whether max-pooling follows the first convolution."""
+        """True where max-pooling follows the first convolution."""
         return self.size > 64
 
     @property

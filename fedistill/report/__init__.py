@@ -1,1 +1,1 @@
-"""What people read of a run: tables, figures, and the line that moves while it works."""
+"""Reports of a run for people: tables, figures, and the line that moves while it works."""

@@ -59,7 +59,7 @@ class DPSGD:
         return Mechanism(sigma, self.steps, self.rate)
 
     def cost(self, steps: int) -> PrivacyCost:
-        """What so many of the steps are charged with; the costs of all rounds together make the epsilon asked for."""
+        """Return the cost of so many of the steps; the costs of all rounds together make the epsilon asked for."""
         noise = Mechanism(self.mechanism().sigma, steps, self.rate)
         return PrivacyCost(noise, self.spent(steps), self.delta, self.accountant)
 

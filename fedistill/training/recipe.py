@@ -52,5 +52,5 @@ class Recipe:
         return self.lr if step < -(-steps // 2) else self.lr * self.fall
 
     def detail(self) -> dict[str, Any]:
-        """What a store's key takes of it."""
+        """Return the part of a store's key."""
         return asdict(self)

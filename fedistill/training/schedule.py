@@ -1,4 +1,4 @@
-"""What every step of a training takes: which images, and which augmentation of them.
+"""The inputs of every step of a training: which images, and which augmentation of them.
 
 Everything is drawn on the processor from generators named by a network's own seed, so that a network takes the same
 steps alone, beside others, and on any device. For a GPU it is drawn some steps ahead and handed over in one piece: a

@@ -16,7 +16,7 @@ Search = Generator[list[Recipe], Sequence[float], Recipe]
 
 @dataclass(frozen=True)
 class Grid:
-    """What is tried.
+    """The candidates of a search.
 
     Args:
         base: everything but the step size.

@@ -1,1 +1,1 @@
-"""What the methods share: the loop, where images start, networks to match on."""
+"""Parts that methods share: the loop, where images start, networks to match on."""

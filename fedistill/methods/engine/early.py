@@ -31,7 +31,7 @@ LR = 0.01
 
 @dataclass(frozen=True)
 class EarlySettings:
-    """What networks a method matches on.
+    """Settings of the networks that a method matches on.
 
     Args:
         early_networks: trained on the real images and matched on at several stages; 0: fresh random ones, as published.

@@ -46,7 +46,7 @@ MOVED, AHEAD = 0.002, 0.003
 
 @dataclass(frozen=True)
 class SteadySettings:
-    """What every method with iterations can be told.
+    """Settings of every method with iterations.
 
     Args:
         iterations: of the method's outermost loop.

@@ -1,4 +1,4 @@
-"""What a method is: one pure function from real images to a few images per class, and the task it is given."""
+"""A method: one pure function from real images to a few images per class, and the task it is given."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class Checkpoint(Protocol):
     """Where a long piece of work keeps how far it has come: tensors, and a note of plain numbers (JSON)."""
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """What was saved last; None where nothing was."""
+        """Return the state saved last; None where there is none."""
 
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
         """Keep this in place of what was saved before."""
@@ -87,7 +87,7 @@ def in_memory(behind: Remember = forget) -> Remember:
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSet:
-    """What a method makes of a site's images for one budget.
+    """The synthetic images that a method makes of a site's images for one budget.
 
     Args:
         images: float32 (N, C, H, W) as networks take them (mean 0.5 and standard deviation 0.5 taken out).
@@ -112,7 +112,7 @@ class SyntheticSet:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a method is asked to do.
+    """A method's task: a site's images, a budget, a seed.
 
     Args:
         images: the real images it may look at.
@@ -187,7 +187,7 @@ class Task:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def training_detail(self) -> dict[str, Any]:
-        """What a key takes of it for networks trained on its real images, which no budget and no method changes."""
+        """Return the part of a key for networks trained on its real images, which no budget and no method changes."""
         return {
             # On a processor they are trained in float32, whatever is matched in.
             **({} if self.device == "cpu" else {"trained in": self.computes_in}),
@@ -200,7 +200,7 @@ class Task:
         }
 
     def detail(self) -> dict[str, Any]:
-        """What a key takes of it: everything that a distillation's result depends on, but its settings and method."""
+        """Return the part of a key: everything that a distillation's result depends on, but its settings and method."""
         return {
             **self.training_detail(),
             "val": None if self.val is None else self.val.fingerprint(),

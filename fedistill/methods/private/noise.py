@@ -1,4 +1,4 @@
-"""What the private methods' answers are made of: an image's vector, and beside it a constant in one more coordinate.
+"""The private methods' answers: an image's vector, and beside it a constant in one more coordinate.
 
 So each noisy sum (`fedistill.training.clipping`) comes with a noisy count of the images in it.
 """

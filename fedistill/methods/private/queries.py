@@ -1,4 +1,4 @@
-"""What the differentially private methods share: they ask the images a few questions, add noise to each answer, and
+"""Queries of the differentially private methods: they ask the images a few questions, add noise to each answer, and
 never look at the images again.
 
 Everything after the noise is post-processing: the images are fitted to the noisy answers by as many steps as one likes,
@@ -85,7 +85,7 @@ class PrivateSettings(SteadySettings):
         return Mechanism(sigma, steps, rate)
 
     def cost(self) -> PrivacyCost:
-        """What its questions spend, asked once for all budgets."""
+        """Return the cost of its queries, asked once for all budgets."""
         return PrivacyCost(self.mechanism(), self.epsilon, self.delta, self.accountant)
 
     def asked(self) -> dict[str, Any]:
@@ -94,13 +94,13 @@ class PrivateSettings(SteadySettings):
 
 
 def costs_of(budgets: Iterable[PrivateSettings]) -> tuple[PrivacyCost, ...]:
-    """What several budgets spend: those that ask the same questions share the answers, and spend once."""
+    """Return the costs of several budgets: those that ask the same questions share the answers, and spend once."""
     return tuple(each.cost() for each in {tuple(each.asked().items()): each for each in budgets}.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the images told, with noise; private whatever is done with it.
+    """Noisy answers of the images; private whatever is done with it.
 
     Args:
         sums: float32 (Q, K, D), by query and class: the sum of the images' vectors, clipped.
@@ -134,7 +134,7 @@ class Answers:
 
 
 def about_answers(task: Task, settings: PrivateSettings, name: str) -> dict[str, Any]:
-    """What determines a method's noisy answers: their key in the store, and in a ledger."""
+    """Return everything that determines a method's noisy answers: their key in the store, and in a ledger."""
     return {
         "images": task.images.fingerprint(),
         "seed": task.seed,
@@ -248,7 +248,7 @@ def _warn_if_small(task: Task, name: str, mechanism: Mechanism, n: int, dimensio
 
 
 def begin(task: Task, name: str, answers: Answers, *, side: int | None = None) -> tuple[Task, Tensor, Tensor]:
-    """What the fit begins with: the task as the fit may see it, images of noise, and their labels.
+    """Return what the fit begins with: the task as the fit may see it, images of noise, and their labels.
 
     The classes are those that the noisy counts tell of, so the labels are no more private than these. Checkpoints of a
     fit to unseeded noise are not kept: a stopped one begins again from the answers, which are.

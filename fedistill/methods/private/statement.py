@@ -1,4 +1,4 @@
-"""What a Release says of its guarantee: to whom it is given, how large, by what noise, and what it does not cover."""
+"""A Release's statement of its guarantee: to whom it is given, how large, by what noise, and what it does not cover."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What one condition of a private scheme guarantees a site's patients, in numbers and in words."""
+"""The guarantee of one condition of a private scheme to a site's patients, in numbers and in words."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ SIMULATED = (
 
 @dataclass(frozen=True)
 class PrivacyGuarantee:
-    """What one condition guarantees: to every image, or every patient where images say whose they are.
+    """The guarantee of one condition: to every image, or every patient where images say whose they are.
 
     Args:
         epsilon, delta: of the condition; after fewer rounds than the budget is for, what these rounds spent.

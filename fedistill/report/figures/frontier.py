@@ -1,4 +1,4 @@
-"""What quality costs in privacy: every scheme's AUC against what the strongest attack on it found, both with intervals;
+"""Quality against privacy: every scheme's AUC against what the strongest attack on it found, both with intervals;
 and attacks' ROC curves.
 
 An attack's AUC is the chance that it ranks an image that was in a site's data above one that was not; 50 % is a coin.

@@ -1,4 +1,4 @@
-"""What failed and what is missing: a report that is silent about it would claim more than was measured."""
+"""Failures and gaps: a report that is silent about it would claim more than was measured."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""What the command line prints."""
+"""Tables and lines that the command line prints."""

@@ -1,4 +1,4 @@
-"""What a run would take, as a table for a terminal of sixty columns or more."""
+"""The forecast of a run, as a table for a terminal of sixty columns or more."""
 
 from rich.console import Console
 

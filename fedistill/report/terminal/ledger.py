@@ -1,4 +1,4 @@
-"""What a site has let out and spent, for people: a ledger as a table, with its total and what is left."""
+"""A site's ledger for people: its lines as a table, with its total and what is left."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

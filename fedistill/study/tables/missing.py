@@ -1,4 +1,4 @@
-"""What is missing from a run's tables, in words: for the command that ran it, and for every later reader."""
+"""The gaps in a run's tables, in words: for the command that ran it, and for every later reader."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What a run computes on: a backend takes tasks, whoever's they are, and runs them in this process or on Ray.
+"""Backends: a backend takes tasks, whoever's they are, and runs them in this process or on Ray.
 
 Sites' jobs (`fedistill.transport.backend.site_grid`) and the server's own work
 (`fedistill.transport.backend.server_work`) are queued on one backend and take turns.

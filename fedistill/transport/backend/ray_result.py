@@ -1,4 +1,4 @@
-"""What became of a job on Ray."""
+"""The outcome of a job on Ray."""
 
 import pickle
 from typing import Any

@@ -43,7 +43,7 @@ AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class Runtime:
-    """What a run computes on: a grid for the sites and the server's work, on one backend.
+    """The runtime of a run: a grid for the sites and the server's work, on one backend.
 
     Attributes:
         executor: of the server's own work.

@@ -30,7 +30,7 @@ EXAMPLES = "num-examples"
 
 @dataclass(frozen=True)
 class RoundSettings:
-    """What a site does in one round of federated averaging.
+    """A site's work in one round of federated averaging.
 
     Args:
         scheme, model, width, partition: what for, and on which share of the data.
