@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow deployment bench scale faults attacks lint clean
+.PHONY: quickstart test test-slow deployment bench bench-gpu scale faults attacks lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
@@ -22,6 +22,10 @@ deployment: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
+
+# On a GPU, against textbook loops and the card's own ceilings: PyTorch and NumPy are enough. ARGS=--cpu-check needs no GPU.
+bench-gpu:
+	PYTHONPATH=.:tests $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu $(ARGS)
 
 scale: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale runs/scale $(ARGS)

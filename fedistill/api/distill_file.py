@@ -47,7 +47,7 @@ def distill_to_file(
     settings_for(method, settings, ipc=ipc)  # before anything is loaded
     require_encoding(encoding)
     device = str(device_for(0 if device == "cpu" else 1)) if device in ("cpu", "cuda") else _no_such(device)
-    precision = resolve(precision, width=width)
+    precision = resolve(precision, width=width, device=device)
     if os.path.lexists(out):
         raise SettingError(f"{out} exists.", mend="choose another --out; existing files are never overwritten")
     require_new_file(out, "--out")

@@ -98,7 +98,7 @@ def distill(
     seed: Annotated[int, typer.Option()] = 0,
     width: Annotated[int, typer.Option(help="Of the network that is matched on.", min=1)] = 128,
     size: Annotated[int | None, typer.Option(help="Pixels, for MedMNIST sets and phantoms.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, tf32 (on a GPU) or bfloat16.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     encoding: Annotated[
         str, typer.Option(help="uint8, float16 or float32 pixels in the file; real images are always uint8.")

@@ -80,7 +80,7 @@ def read_job(values: Any) -> Job:
         "draws": _is_whole(values["draws"], 1, MOST_DRAWS),
         "model": _is_text(values["model"]) and values["model"] in MODELS,
         "width": _is_whole(values["width"], 1, MOST_WIDTH),
-        "precision": values["precision"] in ("float32", "bfloat16"),
+        "precision": values["precision"] in ("float32", "tf32", "bfloat16"),
         "random_seed": _is_whole(values["random_seed"], 0, 2**63 - 1),
         "encoding": _is_text(values["encoding"]) and values["encoding"] in ENCODINGS,
     }

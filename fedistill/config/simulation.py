@@ -74,8 +74,10 @@ class Simulation(Frozen):
         recipes: ``common``, and ``native`` for each method's own published one beside it.
         recipe: the common recipe.
         scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
-        precision: what distillation computes in, ``float32`` or ``bfloat16``; ``auto`` takes the one that pays on the
-            machine that reads the file, and is recorded as that one. Everything measured is computed in float32.
+        precision: what distillation computes in, ``float32``, ``tf32`` (on a GPU; a processor takes float32) or
+            ``bfloat16``; ``auto`` takes tf32 where every site has a GPU, else the one that pays on the machine that
+            reads the file, and is recorded as that one. Networks that are compared are trained in float32 on a
+            processor and in tf32 on a GPU; everything measured is computed in float32.
         encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
         threads: torch threads of each server stage.
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
@@ -102,7 +104,7 @@ class Simulation(Frozen):
     recipes: tuple[Literal["common", "native"], ...] = ("common",)
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
-    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", validate_default=True)
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(default="auto", validate_default=True)
     encoding: Encoding = "uint8"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -117,7 +119,10 @@ class Simulation(Frozen):
     @field_validator("precision")
     @classmethod
     def _resolved(cls, value: str, info: ValidationInfo) -> str:
-        return resolve(value, width=info.data.get("width", 1))
+        federation = info.data.get("federation")
+        sites = [] if federation is None else [federation.of(name) for name in federation.sites]
+        device = "cuda" if sites and all(site.gpus for site in sites) else "cpu"
+        return resolve(value, width=info.data.get("width", 1), device=device)
 
     @field_validator("name")
     @classmethod

@@ -8,6 +8,7 @@ shows the real and the synthetic images of a class through one and the same rand
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,15 +19,12 @@ from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
+from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
-from fedistill.methods.engine.matching import match, match_at_once, real_gradient
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import Start, sample, start
-from fedistill.models import Params
+from fedistill.methods.engine.start import start
 from fedistill.training import augment
-from fedistill.training.augment import Draw
-from fedistill.training.ensemble import at_once
 
 # ipc: (outer, inner), as published; between two budgets both are interpolated linearly, outside they stay at the end.
 SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -95,36 +93,35 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     table_outer, table_inner = schedule(ipc)
     outer = table_outer if settings.outer is None else settings.outer
     inner = table_inner if settings.inner is None else settings.inner
-    net, size, mirror = task.network(), task.images.size, task.images.mirror
+    size, mirror = task.images.size, task.images.mirror
     first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings)
     images, labels, groups = first.images.to(task.device), first.labels.to(task.device), first.groups
-    matching, network = _Matching(task, settings, first), networks(task, settings)
+    network = networks(task, settings)
+    matching = matching_of(task, first, batch_real=settings.batch_real, micro_batch=settings.micro_batch)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         def augmented(x: Tensor) -> Tensor:
             return augment.apply(x, augment.draw(generator, len(x), size=size, mirror=mirror))
 
         images, velocity = state.images, state.velocity
-        params = sgd.fresh(network(generator))
+        matching.begin(network(generator))
         total = torch.zeros((), device=images.device)
         for j in range(outer):
             draws = [
                 augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
             ]
-            away, gradient = matching.gradient(params, images, labels, draws, generator)
+            away, gradient = matching.gradient(images, labels, draws, generator)
             total = total + away
             velocity = settings.momentum_img * velocity + gradient  # kept across networks, as published
             images = images - pace * settings.lr_img * velocity
             if j < outer - 1:
                 task.on_event(Event("distilling", method=name, ipc=ipc))  # a sign of life
                 sgd.epochs(
-                    net,
-                    params,
+                    partial(matching.trained.step, lr=settings.lr_net),
                     images,
                     labels,
                     n=inner,
                     batch=settings.batch_train,
-                    lr=settings.lr_net,
                     generator=generator,
                     view=augmented if siamese else None,
                 )
@@ -132,59 +129,3 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
         return Advance(State(images, velocity), loss, f"matching loss {loss:.2f}")
 
     return steadily(task, name, settings, labels, State(images, torch.zeros_like(images)), advance)
-
-
-class _Matching:
-    """The real images of each group (a class the site holds, or a cluster of one), and the matching of all of them.
-
-    A group with fewer images than a batch is taken whole; where all groups go through a GPU at once, its batch is
-    filled up by taking them again.
-    """
-
-    def __init__(self, task: Task, settings: DCSettings, first: Start) -> None:
-        self.net, self.settings, self.dtype = task.network(), settings, task.dtype
-        self.held, self.groups = first.held, first.groups
-        self.real, self.targets = task.images.pixels().to(task.device), task.images.targets().to(task.device)
-        self.at_once = task.device != "cpu"
-
-    def gradient(
-        self,
-        params: Params,
-        images: Tensor,
-        labels: Tensor,
-        draws: list[Draw | None],
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Sum of the groups' distances (), and its gradient in the images (N, C, H, W)."""
-        size = self.settings.batch_real
-        if self.at_once:
-            batches = torch.stack([sample(at, size, generator) for at in self.held])
-            n = len(self.groups)
-            total, gradient = match_at_once(
-                self.net,
-                params,
-                images.unflatten(0, (n, -1)),
-                labels.unflatten(0, (n, -1)),
-                self.real[batches],
-                self.targets[batches],
-                draws=draws,
-                chunk=at_once(self.net, size),
-            )
-            return total, gradient.flatten(0, 1)
-        total, gradient = torch.zeros(()), torch.empty_like(images)
-        for at, mine, draw in zip(self.held, self.groups, draws, strict=True):
-            batch = at[torch.randperm(len(at), generator=generator)[:size]]
-            x = self.real[batch] if draw is None else augment.apply(self.real[batch], draw)
-            wanted = real_gradient(
-                self.net,
-                params,
-                x,
-                self.targets[batch],
-                micro_batch=self.settings.micro_batch,
-                precision=self.dtype,
-            )
-            away, gradient[mine] = match(
-                self.net, params, images[mine], labels[mine], wanted, draw=draw, precision=self.dtype
-            )
-            total = total + away
-        return total, gradient

@@ -13,12 +13,14 @@ from torch import Tensor
 from fedistill.core import seeds
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
+from fedistill.methods.engine.groups import RecordedGroups
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import start
+from fedistill.methods.engine.start import Start, sample, start
 from fedistill.models import Network, Params
-from fedistill.training import augment
+from fedistill.training import augment, graphs
+from fedistill.training.augment import Draw
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,12 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings)
     images, labels = first.images.to(task.device), first.labels.to(task.device)
 
+    recorded = _InOneGraph(task, settings, first) if graphs.used_on(task.device) else None
+
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        if recorded is not None:
+            total, gradient = recorded.gradient(network(generator), state.images, labels, generator)
+            return moved(state, pace, total, gradient)
         params = tuple(p.to(task.dtype) for p in network(generator))
         x = state.images.detach().requires_grad_()
         total = torch.zeros((), device=x.device)
@@ -72,8 +79,45 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
                 wanted = mean_embedding(net, params, batch)
             total = total + (mean_embedding(net, params, made) - wanted).square().sum()
         [gradient] = torch.autograd.grad(total, x)
+        return moved(state, pace, total, gradient)
+
+    def moved(state: State, pace: float, total: Tensor, gradient: Tensor) -> Advance:
         velocity = settings.momentum_img * state.velocity + gradient
         loss = float(total.detach()) / len(first.groups)
         return Advance(State(state.images - pace * settings.lr_img * velocity, velocity), loss, f"distance {loss:.3g}")
 
     return steadily(task, "dm", settings, labels, State(images, torch.zeros_like(images)), advance)
+
+
+class _InOneGraph:
+    """The form that GPUs take. A group with fewer images than a batch is filled up by taking them again."""
+
+    def __init__(self, task: Task, settings: DMSettings, first: Start) -> None:
+        self._net, self._settings, self._held = task.network(), settings, first.held
+        self._size, self._mirror = task.images.size, task.images.mirror
+        params = self._net.init(torch.Generator())
+        self._params = tuple(p.to(task.device, task.dtype) for p in params)
+        self._groups = RecordedGroups(task, first, settings.batch_real, self._match)
+
+    def gradient(
+        self, params: Params, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of the groups' distances under this network, and its gradient in the images."""
+        for kept, new in zip(self._params, params, strict=True):
+            kept.copy_(new)
+        batches: list[Tensor] = []
+        draws: list[Draw | None] = []
+        for at in self._held:
+            batches.append(sample(at, self._settings.batch_real, generator))
+            if self._settings.augment:
+                draws.append(augment.draw(generator, 1, size=self._size, mirror=self._mirror, shared=True))
+            else:
+                draws.append(None)
+        return self._groups.gradient(images, labels, batches, draws)
+
+    def _match(self, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        made = images.detach().requires_grad_()
+        with torch.no_grad():
+            wanted = mean_embedding(self._net, self._params, x)
+        away = (mean_embedding(self._net, self._params, made) - wanted).square().sum()
+        return away.detach(), torch.autograd.grad(away, made)[0]

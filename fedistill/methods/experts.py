@@ -10,7 +10,9 @@ these still do, an epoch is several passes.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -20,11 +22,9 @@ from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors
 from fedistill.methods.mtt_settings import MTTSettings
-from fedistill.models import Params, objective
 from fedistill.training import augment
-from fedistill.training.device import full_precision
-from fedistill.training.ensemble import at_once
-from fedistill.training.fit import stack
+from fedistill.training.device import computing_in
+from fedistill.training.schedule import Step, ahead
 
 VERSION = 2
 
@@ -46,62 +46,48 @@ def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
 
 
 def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
-    """One expert's weights at the start of each epoch that can be read, float32 (epochs read, P)."""
-    return train_together(task, settings, [index])[0]
-
-
-def train_together(task: Task, settings: MTTSettings, indices: Sequence[int]) -> list[Tensor]:
-    """Several experts at once, each as if alone: on a GPU, which one small network leaves idle most of the time.
+    """One expert's weights at the start of each epoch that can be read, float32 (epochs read, P).
 
     A segment starts before `max_start_epoch`, so later epochs of the published `epochs` are never read, nor trained.
     """
-    generators = [seeds.generator(task.seed, "mtt", "expert", index) for index in indices]
+    generator = seeds.generator(task.seed, "mtt", "expert", index)
     net, device = task.network(), torch.device(task.device)
     x, y = task.images.pixels().to(device), task.images.targets().to(device)
-    params = sgd.fresh([p.to(device) for p in stack([net.init(generator) for generator in generators])])
+    trained = sgd.Training(net, [p.to(device) for p in net.init(generator)], task.computes_in)
     steps, batch = epoch_shape(len(x), settings)
-    snapshots = [_snapshot(params)]
-    size, mirror = task.images.size, task.images.mirror
-    orders = [_endless(len(x), batch, generator) for generator in generators]
+    snapshots = [sgd.flatten(trained.params).cpu()]
+    planned = ahead(_steps(task, len(x), batch, generator, augmented=settings.augment), device)
     epochs = settings.max_start_epoch + settings.expert_epochs
-    with full_precision(device):
+    with computing_in(task.computes_in, device):
         while len(snapshots) < epochs:
-            for _ in range(steps):
-                at = torch.stack([next(order) for order in orders]).to(device, non_blocking=True)
-                parts = x[at]
-                if settings.augment:
-                    draws = [augment.draw(generator, batch, size=size, mirror=mirror) for generator in generators]
-                    parts = torch.stack([augment.apply(p, d) for p, d in zip(parts, draws, strict=True)])
-                if len(indices) == 1:
-                    logits = net(tuple(p[0] for p in params), parts[0])[None]
-                else:
-                    logits = net.together(params, parts)
-                # The batches are equally long: the mean over all, times the experts, is the sum of each one's own.
-                loss = objective(logits.flatten(0, 1), y[at].flatten(0, 1)) * len(indices)
-                grads = torch.autograd.grad(loss, params)
-                with torch.no_grad():
-                    torch._foreach_add_(params, grads, alpha=-settings.lr_teacher)
-            snapshots.append(_snapshot(params))
+            for step in islice(planned, steps):
+                part = x[step.at[0]]
+                if step.draws is not None:
+                    part = augment.apply(part, step.draws[0])
+                loss = trained.step(part, y[step.at[0]], settings.lr_teacher)
+            snapshots.append(sgd.flatten(trained.params).cpu())
             # A sign of life: a large site's expert takes long.
-            message = f"expert {indices[0] + 1}, epoch {len(snapshots)}/{epochs}"
+            message = f"expert {index + 1}, epoch {len(snapshots)}/{epochs}"
             task.on_event(
                 Event(
                     "experts",
                     method="mtt",
-                    step=indices[0],
+                    step=index,
                     steps=settings.experts,
                     message=message,
-                    expert=indices[0] + 1,
+                    expert=index + 1,
                     epoch=len(snapshots) - 1,
-                    loss=loss.item() / len(indices),
+                    loss=loss.item(),
                 )
             )
-    return list(sgd.finite(torch.stack(snapshots, 1), "mtt's experts", f"lr_teacher = {settings.lr_teacher}"))
+    return sgd.finite(torch.stack(snapshots), "mtt's experts", f"lr_teacher = {settings.lr_teacher}")
 
 
-def _snapshot(params: Params) -> Tensor:
-    """Stacked parameters as vectors (K, P) on the processor."""
-    return torch.cat([p.detach().flatten(1) for p in params], 1).cpu()
+def _steps(task: Task, n: int, batch: int, generator: torch.Generator, *, augmented: bool) -> Iterator[Step]:
+    """One expert's steps without end."""
+    size, mirror = task.images.size, task.images.mirror
+    for at in _endless(n, batch, generator):
+        yield Step(at[None], [augment.draw(generator, batch, size=size, mirror=mirror)] if augmented else None)
 
 
 def _endless(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -112,6 +98,10 @@ def _endless(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]
             order = torch.randperm(n, generator=generator)
         at, order = order[:batch], order[batch:]
         yield at
+
+
+def _made(task: Task, settings: MTTSettings, index: int) -> Tensors:
+    return {"theta": train(task, settings, index)}
 
 
 def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
@@ -127,22 +117,9 @@ def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
         "augment": settings.augment,
         "version": VERSION,
     }
-    # One at a time on a processor, where together they are slower; on a GPU as many as its memory takes.
-    group = 1 if task.device == "cpu" else at_once(task.network(), batch)
-    ready: dict[int, Tensor] = {}
-
-    def maker(index: int) -> Callable[[], Tensors]:
-        def make() -> Tensors:
-            if index not in ready:
-                indices = range(index, min(index + group, settings.experts))
-                ready.update(zip(indices, train_together(task, settings, indices), strict=True))
-            return {"theta": ready.pop(index)}
-
-        return make
-
     kept = []
     for i in range(settings.experts):
-        kept.append(task.remember("experts", {**about, "expert": i}, maker(i))["theta"])
+        kept.append(task.remember("experts", {**about, "expert": i}, partial(_made, task, settings, i))["theta"])
         seconds = time.monotonic() - clock
         task.on_event(Event("experts", method="mtt", step=i + 1, steps=settings.experts, seconds=seconds))
     return kept

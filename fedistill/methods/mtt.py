@@ -7,6 +7,7 @@ learned itself, it can turn negative.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import start
 from fedistill.methods.engine.unroll import trajectory_gradient
+from fedistill.methods.engine.unroll_recorded import RecordedTrajectory
 from fedistill.methods.experts import experts
 from fedistill.methods.mtt_settings import MTTSettings
-from fedistill.training import augment
+from fedistill.training import augment, graphs
 
 # One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
 FASTEST, FARTHEST = 1.5, 100.0
@@ -51,6 +53,8 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
     shapes = net.init(torch.Generator())
     begun = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
     images, labels = begun.images.to(task.device), begun.labels.to(task.device)
+    recorded = RecordedTrajectory(net, task.computes_in) if graphs.used_on(task.device) else None
+    gradient = recorded or partial(trajectory_gradient, net)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         path = paths[int(torch.randint(len(paths), (1,), generator=generator))]
@@ -59,8 +63,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
         steps = batches(len(images), settings.batch_syn, settings.syn_steps, generator)
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
         lr = math.exp(state.numbers["log_lr"])
-        found = trajectory_gradient(
-            net,
+        found = gradient(
             sgd.unflatten(path[first].to(task.device), shapes),
             sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
             state.images,

@@ -107,7 +107,7 @@ def distill(
         settings: of the method, by their published names; for one budget under ``"ipc"``, by its number; and
             ``preset``, ``measured`` (unless given) or ``published``, whose numbers stand where none are given.
         val: your validation images, if distillation may stop and choose by them; never your test images.
-        precision: ``auto``, ``float32`` or ``bfloat16``; device: ``cpu`` or ``cuda``.
+        precision: ``auto``, ``float32``, ``tf32`` or ``bfloat16``; device: ``cpu`` or ``cuda``.
         entropy: of the noise of private methods: ``seeded``, to simulate; ``system`` for images that are to be shared.
         on_event: told of progress.
         remember: keeps experts between calls; checkpoints: keeps how far it has come, to go on after a stop.
@@ -140,7 +140,7 @@ def distill(
         model=model,
         width=width,
         val=val,
-        precision=resolve(precision, width=width),
+        precision=resolve(precision, width=width, device=device),
         device=device,
         entropy=entropy,
         on_event=on_event,

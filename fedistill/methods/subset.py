@@ -8,6 +8,7 @@ k-center: Sener & Savarese, *Active Learning for Convolutional Neural Networks: 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,7 +108,8 @@ def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
     def make() -> Tensors:
         generator = seeds.generator(task.seed, "herding")
         params = sgd.fresh(net.init(generator))
-        sgd.epochs(net, params, x, y, n=settings.epochs, batch=settings.batch, lr=settings.lr, generator=generator)
+        take = partial(sgd.step, net, params, lr=settings.lr)
+        sgd.epochs(take, x, y, n=settings.epochs, batch=settings.batch, generator=generator)
         return {"theta": sgd.flatten(params)}
 
     about = {

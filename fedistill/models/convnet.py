@@ -6,13 +6,16 @@ parameters, because distillation differentiates through the parameters themselve
 
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedistill.models import fused
+from fedistill.models.convolution import convolution
 from fedistill.models.network import Params
-from fedistill.models.parts import Listed, Part, layer, norm
+from fedistill.models.parts import Listed, Part, instance_norm, layer, norm
 
 # Depth by image size: the last feature map is about 4 x 4 at 28 pixels.
 DEPTHS = {28: 3, 32: 3, 64: 4, 128: 5, 224: 6}
@@ -43,6 +46,8 @@ class ConvNet(Listed):
     width: int = 128
     depth: int = 3
 
+    channels_last: ClassVar[bool] = True
+
     @property
     def padding(self) -> int:
         return 3 if self.size == 28 else 1
@@ -71,28 +76,17 @@ class ConvNet(Listed):
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
         return self._blocks(params, x).flatten(1)
 
-    def together(self, params: Params, x: Tensor) -> Tensor:
-        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
-
-        Args:
-            params: every tensor with a leading axis over the networks.
-
-        The networks lie side by side in the channels, as groups of one convolution: a K-th of the calls of one network
-        after another, and no more memory written (`torch.func.vmap` writes twice as much, moving the axis about).
-        """
-        k, n = x.shape[:2]
-        side_by_side = tuple(p.flatten(0, 1) for p in params[:-2])
-        maps = self._blocks(side_by_side, x.transpose(0, 1).flatten(1, 2), networks=k)
-        features = maps.reshape(n, k, self.features).transpose(0, 1)
-        return torch.baddbmm(params[-1][:, None], features, params[-2].mT)
-
-    def _blocks(self, params: Params, x: Tensor, *, networks: int = 1) -> Tensor:
+    def _blocks(self, params: Params, x: Tensor) -> Tensor:
         padding = self.padding
         for i in range(self.depth):
             weight, bias, gain, shift = params[4 * i : 4 * i + 4]
-            x = F.conv2d(x, weight, bias, padding=padding, groups=networks)
-            x = F.group_norm(x, networks * self.width, gain, shift)  # one group a channel: instance norm
-            x = halve(F.relu(x))
+            height, width = (side + 2 * (padding - 1) for side in x.shape[2:])
+            if fused.available(x, height, width):
+                x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+                x = fused.norm_relu_pool(convolution(x, weight, padding), bias, gain, shift)
+            else:
+                x = F.conv2d(x, weight, bias, padding=padding)
+                x = halve(F.relu(instance_norm(x, gain, shift)))
             padding = 1
         return x
 

@@ -20,6 +20,9 @@ class Network(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    channels_last: ClassVar[bool]
+    """Whether a GPU takes it faster when images and kernels have their channels last in memory."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the parameters, each once."""
@@ -36,10 +39,3 @@ class Network(Protocol):
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits: (N, C, H, W) -> (N, classes)."""
-
-    def together(self, params: Params, x: Tensor) -> Tensor:
-        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
-
-        Args:
-            params: every tensor with a leading axis over the networks.
-        """

@@ -8,6 +8,7 @@ ConvNet, and in proportion at others, so that one width makes a simulation's net
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ class Part:
 class Listed(ABC):
     """A network that lists its parameters; the last two are the weight and the bias of a linear layer on `embed`."""
 
+    channels_last: ClassVar[bool] = False
+
     @property
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
@@ -52,14 +55,6 @@ class Listed(ABC):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits: (N, C, H, W) -> (N, classes)."""
         return F.linear(self.embed(params, x), params[-2], params[-1])
-
-    def together(self, params: Params, x: Tensor) -> Tensor:
-        """Logits of K networks, each on images of its own: (K, N, C, H, W) -> (K, N, classes).
-
-        Args:
-            params: every tensor with a leading axis over the networks.
-        """
-        return torch.func.vmap(self.__call__)(params, x)
 
 
 def scaled(published: int, width: int) -> int:

@@ -6,6 +6,7 @@ pass. Pixels are in the networks' -1..1 space; what comes into view from outside
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedistill.errors import SettingError
+from fedistill.training import graphs, sampling
 
 OPERATIONS = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 
@@ -105,8 +107,28 @@ def apply(x: Tensor, drawn: Draw) -> Tensor:
         cos, sin = values[:, 0].cos(), values[:, 0].sin()
         rows = [cos, -sin, zero], [sin, cos, zero]
     theta = torch.stack([torch.stack(row, 1) for row in rows], 1).expand(len(x), 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    # A GPU's own backward pass would not give the same bits again.
+    return sampling.affine_sample(x, theta) if graphs.used_on(x.device) else sampling.forward(x, theta)
+
+
+def apply_each(x: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Augment groups of equally many images, (K N, C, H, W), each by a draw of its own (for N images, or shared); those
+    that drew the same operation take it at once, since a GPU waits for the start of each.
+
+    >>> one = draw(torch.Generator().manual_seed(0), 1, size=28, mirror=True, shared=True)
+    >>> apply_each(torch.zeros(6, 1, 28, 28), [one, one, one]).shape
+    torch.Size([6, 1, 28, 28])
+    """
+    n = len(x) // len(draws)
+    made = list(x.split(n))
+    for op in OPERATIONS:
+        who = [k for k, drawn in enumerate(draws) if drawn.op == op]
+        if who:
+            values = torch.cat([draws[k].values.expand(n, -1) for k in who])
+            parts = apply(torch.cat([made[k] for k in who]), Draw(op, values)).split(n)
+            for k, part in zip(who, parts, strict=True):
+                made[k] = part
+    return torch.cat(made)
 
 
 def _hole(size: int) -> int:

@@ -1,4 +1,4 @@
-"""Where networks are trained: on a processor, or on a GPU in full precision."""
+"""Where networks are trained, and in which numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,19 +32,30 @@ def device_for(gpus: float) -> torch.device:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Within the block a GPU computes float32 as float32, and the same again each time.
+    """Within the block a GPU computes float32 as float32, and the same again each time."""
+    with computing_in("float32", device):
+        yield
 
-    By default PyTorch rounds what goes into a convolution to ten bits (TF32), and cuDNN may choose algorithms that add
-    in whatever order their threads finish. On a processor there is nothing to do.
+
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Within the block a GPU multiplies float32 as this precision says, and gives the same again each time.
+
+    By default PyTorch rounds what goes into a convolution to ten bits (TF32) and what goes into a matrix product not at
+    all, and cuDNN may choose algorithms that add in whatever order their threads finish, or by trying which is faster
+    today. On a processor there is nothing to do.
+
+    Args:
+        precision: ``float32``, or ``tf32``, or ``bfloat16``, where the products that are left in float32 are TF32's.
     """
     if device.type != "cuda":
         yield
         return
     matmul = torch.backends.cuda.matmul
     rounded = matmul.allow_tf32
-    matmul.allow_tf32 = False
+    matmul.allow_tf32 = rounds = precision != "float32"
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=rounds):
             yield
     finally:
         matmul.allow_tf32 = rounded

@@ -1,16 +1,17 @@
 """Fitting networks: plain SGD on tensors in memory, lean enough that the convolutions are what costs time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from fedistill.core.seeds import generator
 from fedistill.models import Network, Params, objective
-from fedistill.training import augment
+from fedistill.training import augment, graphs
+from fedistill.training.descent import Descent, Rule, borrowed
 from fedistill.training.device import full_precision
 from fedistill.training.recipe import Recipe
-from fedistill.training.schedule import schedule
+from fedistill.training.schedule import Step, schedule
 
 VERSION = 1
 """Raised when equal settings give other networks; part of every key in the store."""
@@ -26,6 +27,7 @@ def fit(
     mirror: bool,
     start: Params | None = None,
     proximal: float = 0.0,
+    precision: str = "float32",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Params:
     """Train one network.
@@ -38,6 +40,7 @@ def fit(
         mirror: whether a flip keeps the labels true.
         start: parameters to begin with; fresh ones unless given.
         proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
+        precision: what a GPU computes in: ``float32``, ``tf32`` or ``bfloat16``. A processor computes in full.
         on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
@@ -45,9 +48,14 @@ def fit(
     """
     device, steps = images.device, recipe.steps_for(len(images))
     begun = [p.to(images) for p in (network.init(generator(seed, "init")) if start is None else start)]
+    planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
+    if graphs.used_on(device):
+        rule = Rule(recipe.momentum, recipe.weight_decay, proximal)
+        with borrowed(network, [tuple(begun)], rule=rule, precision=precision) as descent:
+            follow(descent, planned, images[None], labels[None], recipe, on_step)
+            return descent.current()[0]
     weights = [p.clone().requires_grad_() for p in begun]
     velocity = [torch.zeros_like(w) for w in weights]
-    planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
     with full_precision(device):
         for number, step in enumerate(planned):
             at = step.at[0]
@@ -66,10 +74,39 @@ def fit(
     return tuple(w.detach() for w in weights)
 
 
+def follow(
+    descent: Descent,
+    planned: Iterable[Step],
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    on_step: Callable[[int, int], None] | None = None,
+) -> None:
+    """Take the steps of a schedule by a descent of K networks; nothing here waits for a GPU.
+
+    Args:
+        images, labels: with a leading axis: a pool for each network, or one for all.
+    """
+    pools, n = images.shape[:2]
+    steps, device = recipe.steps_for(n), images.device
+    # All pools laid end to end: a network's images are those from its own pool's first on.
+    images, labels = images.flatten(0, 1), labels.flatten(0, 1)
+    first = torch.arange(pools, device=device)[:, None] * n
+    with full_precision(device):  # of the augmentation; a graph computes in what it was recorded in
+        for number, step in enumerate(planned):
+            at = step.at + first
+            x = images[at]
+            if step.draws is not None:
+                x = augment.apply_each(x.flatten(0, 1), step.draws).view_as(x)
+            descent.step(x, labels[at], recipe.lr_at(number, steps))
+            if on_step is not None:
+                on_step(number + 1, steps)
+
+
 def descend(
     weights: list[Tensor], velocity: list[Tensor], gradients: tuple[Tensor, ...], recipe: Recipe, *, lr: float
 ) -> None:
-    """One step of SGD with momentum and weight decay, in place; any shapes, so also of several networks at once."""
+    """Take one step of SGD with momentum and weight decay, in place."""
     with torch.no_grad():
         torch._foreach_add_(gradients, weights, alpha=recipe.weight_decay)
         torch._foreach_mul_(velocity, recipe.momentum)

@@ -49,24 +49,32 @@ def schedule(
     batch = min(recipe.batch, images)
     orders = [_order(images, batch, generator(seed, "order")) for seed in seeds]
     generators = [generator(seed, "augment") for seed in seeds]
-    left = recipe.steps_for(images)
-    while left:
-        steps = min(AHEAD, left)
-        left -= steps
-        # From each network a row a step; then step by step, a row a network.
-        at = torch.stack([torch.stack(list(islice(order, steps))) for order in orders], 1)
-        at = _handed(at, device)
-        if not recipe.augment:
+
+    def drawn() -> Iterator[Step]:
+        for _ in range(recipe.steps_for(images)):
+            at = torch.stack([next(order) for order in orders])
+            draws = [augment.draw(g, batch, size=size, mirror=mirror) for g in generators] if recipe.augment else None
+            yield Step(at, draws)
+
+    return ahead(drawn(), device)
+
+
+def ahead(drawn: Iterator[Step], device: torch.device) -> Iterator[Step]:
+    """Give steps that are drawn on the processor on a device, `AHEAD` of them handed over at once."""
+    while block := list(islice(drawn, AHEAD)):
+        at = _handed(torch.stack([step.at for step in block]), device)
+        rows = [step.draws for step in block if step.draws is not None]
+        if not rows:
             yield from (Step(each, None) for each in at)
             continue
-        drawn = [[augment.draw(g, batch, size=size, mirror=mirror) for g in generators] for _ in range(steps)]
         # Operations take one to three parameters an image.
-        values = torch.zeros(steps, len(seeds), batch, max(d.values.shape[1] for row in drawn for d in row))
-        for i, row in enumerate(drawn):
+        most = max(draw.values.shape[1] for row in rows for draw in row)
+        values = torch.zeros(*at.shape, most)
+        for i, row in enumerate(rows):
             for k, draw in enumerate(row):
                 values[i, k, :, : draw.values.shape[1]] = draw.values
         values = _handed(values, device)
-        for i, row in enumerate(drawn):
+        for i, row in enumerate(rows):
             yield Step(at[i], [Draw(d.op, values[i, k, :, : d.values.shape[1]]) for k, d in enumerate(row)])
 
 

@@ -10,6 +10,7 @@ import torch
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.methods import METHODS, Task, distill, distill_budgets, settings_for
+from fedistill.methods.dm import DMSettings, dm
 from fedistill.methods.private.queries import PrivateSettings
 
 QUICK = {
@@ -186,3 +187,16 @@ def test_an_image_set_with_one_image():
     x = ImageSet(np.zeros((1, 8, 8, 1), np.uint8), np.array([1]), ("a", "b"))
     for name in METHODS:
         assert torch.isfinite(make(x, name).images).all()
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_dm_in_buffers_makes_the_same_images(augmented, multilabel, blobs, monkeypatch):
+    """The form that GPUs take, on this processor; the real batches are whole, as smaller groups are filled up there."""
+    images = blobs((9, 7, 8), channels=3, multilabel=multilabel)
+    batch = 24 if multilabel else 7
+    settings = DMSettings(iterations=3, batch_real=batch, augment=augmented, looks=0)
+    one = dm(Task(images, 2, width=4), settings)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
+    two = dm(Task(images, 2, width=4), settings)
+    torch.testing.assert_close(two.images, one.images, rtol=1e-4, atol=1e-4)

@@ -8,7 +8,8 @@ from fedistill.errors import RunError, SettingError
 from fedistill.methods import Task, distill
 from fedistill.methods.engine import sgd, unroll
 from fedistill.methods.engine.unroll import trajectory_gradient
-from fedistill.methods.experts import epoch_shape, experts, train, train_together
+from fedistill.methods.engine.unroll_recorded import RecordedTrajectory
+from fedistill.methods.experts import epoch_shape, train
 from fedistill.methods.mtt import batches, mtt, next_log_lr
 from fedistill.methods.mtt_settings import MTTSettings
 from fedistill.models import ConvNet
@@ -155,29 +156,37 @@ def test_segments_start_inside_the_window(blobs, monkeypatch):
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_experts_trained_together_are_those_trained_alone(augmented, blobs):
+def test_an_expert_in_buffers_is_the_expert(augmented, blobs, monkeypatch):
     """The form that GPUs take, on this processor."""
     settings = MTTSettings(**SMALL, augment=augmented, batch_expert=7)
     task = Task(blobs(), None, width=4)
-    together = train_together(task, settings, [0, 1, 2])
-    for index, path in enumerate(together):
-        torch.testing.assert_close(path, train(task, settings, index), rtol=1e-3, atol=1e-4)
-    assert not torch.equal(together[0], together[1])
+    path = train(task, settings, 1)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
+    torch.testing.assert_close(train(task, settings, 1), path, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(train(task, settings, 0), path)
 
 
-def test_a_gpu_s_groups_of_experts_are_remembered_one_by_one(blobs, monkeypatch):
-    trained, kept = [], []
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("size", [8, 16])
+def test_the_recorded_trajectory_equals_the_whole_unroll(augmented, size):
+    """The form that GPUs take, on this processor; buffers are used again, so twice, from two starts."""
+    (net, start, target, images, labels, lr), at, draws = problem(channels=3, size=size, steps=7)
+    at[3] = at[3][:2]  # a last batch of an epoch may be shorter
+    draws[3] = augment.draw(torch.Generator().manual_seed(5), 2, size=size, mirror=True)
+    replay = {"augment": lambda i, x: augment.apply(x, draws[i])} if augmented else {}
+    shown = draws if augmented else [None] * len(at)
+    recorded = RecordedTrajectory(net, "float32")
+    for begin in (start, tuple(0.9 * p for p in start)):
+        wanted = oracle.trajectory_gradient(net, begin, target, images, labels, lr, batches=at, **replay)
+        found = recorded(begin, target, images, labels, lr, batches=at, draws=shown)
+        for a, b in zip((found.loss, found.images, found.lr), wanted, strict=True):
+            assert away(a, b) < 1e-8
 
-    def fake(task, settings, indices):
-        trained.append(list(indices))
-        return [torch.full((1, 1), float(i)) for i in indices]
 
-    def remember(kind, about, make):
-        kept.append((about["expert"], float(make()["theta"])))
-        return {"theta": torch.tensor(kept[-1][1])}
-
-    monkeypatch.setattr("fedistill.methods.experts.train_together", fake)
-    monkeypatch.setattr("fedistill.methods.experts.at_once", lambda *a: 3)
-    task = Task(blobs(), None, width=4, device="cuda", remember=remember)
-    experts(task, MTTSettings(**SMALL | {"experts": 5}))
-    assert trained == [[0, 1, 2], [3, 4]] and kept == [(i, float(i)) for i in range(5)]
+def test_mtt_in_buffers_makes_the_same_images(blobs, monkeypatch):
+    settings = MTTSettings(**SMALL, lr_img=1.0)
+    one = mtt(Task(blobs(), 1, width=4), settings)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
+    two = mtt(Task(blobs(), 1, width=4), settings)
+    torch.testing.assert_close(two.images, one.images, rtol=1e-4, atol=1e-4)
+    assert two.lr == pytest.approx(one.lr, rel=1e-4) and two.lr != 0.01

@@ -1,4 +1,4 @@
-"""Every network: shapes, names, types, derivatives, many at once, and the same logits as PyTorch's own modules."""
+"""Every network: shapes, names, types, derivatives, and the same logits as PyTorch's own modules."""
 
 import pickle
 
@@ -8,7 +8,6 @@ from oracles import networks as oracle
 
 from fedistill.errors import SettingError
 from fedistill.models import MODELS, ViT, build, objective
-from fedistill.training.fit import stack
 
 NEW = sorted(set(MODELS) - {"convnet"})
 F64 = torch.float64
@@ -90,21 +89,6 @@ def test_the_type_of_the_parameters_is_kept(name, dtype):
     by_x = torch.autograd.grad(sum(g.square().sum() for g in grads), x)[0]
     assert {logits.dtype, network.embed(params, x).dtype, by_x.dtype, *(g.dtype for g in grads)} == {dtype}
     assert torch.isfinite(by_x).all() and by_x.any()
-
-
-@pytest.mark.parametrize("name", NEW)
-@pytest.mark.parametrize("size", [8, 28])
-def test_networks_at_once_are_the_networks_alone(name, size):
-    network = build(name, channels=3, classes=5, size=size, width=4)
-    alone = [tuple(p.requires_grad_() for p in moved(network, seed)) for seed in range(3)]
-    x, y = images(3, 4, 3, size, size), torch.randint(5, (3, 4), generator=generator())
-    logits = network.together(stack(alone), x)
-    assert logits.shape == (3, 4, 5)
-    loss = sum(objective(each, wanted) for each, wanted in zip(logits, y, strict=True))
-    for k, params in enumerate(alone):
-        torch.testing.assert_close(logits[k], network(params, x[k]))
-        together = torch.autograd.grad(loss, params, retain_graph=True)
-        torch.testing.assert_close(together, torch.autograd.grad(objective(network(params, x[k]), y[k]), params))
 
 
 @pytest.mark.parametrize("name", NEW)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedistill.errors import SettingError
-from fedistill.training.augment import OPERATIONS, Draw, apply, draw
+from fedistill.training.augment import OPERATIONS, Draw, apply, apply_each, draw
 
 
 def of(op, n, *, size=12, shared=False, seed=0):
@@ -78,3 +78,13 @@ def test_strengths_are_the_published_ones():
 def test_a_draw_for_another_batch_is_refused():
     with pytest.raises(SettingError, match="another batch"):
         apply(torch.zeros(3, 1, 8, 8), of("crop", 2))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_groups_at_once_are_the_groups_one_by_one(shared):
+    g = torch.Generator().manual_seed(0)
+    draws = [draw(g, 3, size=12, mirror=True, shared=shared) for _ in range(40)]
+    assert {d.op for d in draws} == set(OPERATIONS)
+    x = torch.randn(120, 2, 12, 12, generator=g, dtype=torch.float64)
+    wanted = torch.cat([apply(part, d) for part, d in zip(x.split(3), draws, strict=True)])
+    torch.testing.assert_close(apply_each(x, draws), wanted, rtol=1e-12, atol=1e-12)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedistill.errors import PlanError
-from fedistill.training.device import device_for, full_precision
+from fedistill.training.device import computing_in, device_for, full_precision
 
 
 def test_a_gpu_only_where_one_is_asked_for(monkeypatch):
@@ -30,5 +30,9 @@ def test_full_precision_on_a_gpu_and_then_as_before():
         assert flags() == (False, False, True, True)
         raise ZeroDivisionError
     assert flags() == before
+    for precision in ("tf32", "bfloat16"):
+        with computing_in(precision, torch.device("cuda")):
+            assert flags() == (True, True, True, True)
+        assert flags() == before
     with full_precision(torch.device("cpu")):
         assert flags() == before

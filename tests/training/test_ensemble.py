@@ -1,4 +1,6 @@
-"""A stacked ensemble: each network as `fit` trains it alone, and nothing that would make a processor wait for a GPU."""
+"""Several networks: each as `fit` trains it alone, and nothing that would make a processor wait for a GPU."""
+
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -36,46 +38,62 @@ def furthest(ones, others):
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "in buffers"])
+def buffers(request, monkeypatch):
+    """Both forms of training, on this processor."""
+    if request.param:
+        monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
+    return request.param
+
+
 @pytest.mark.parametrize("pools", [None, 3])
 @pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (5, 64), (1, 4)])
-def test_equals_one_network_after_another(pools, multilabel, augment, n, batch):
+def test_equals_one_network_after_another(pools, multilabel, augment, n, batch, monkeypatch):
     x, y = data(n, pools=pools, multilabel=multilabel)
     recipe = Recipe(lr=0.05, steps=13, batch=batch, augment=augment)
+    wanted = alone(x, y, recipe)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
     together = fit_ensemble(NETWORK, x, y, recipe, seeds=SEEDS, mirror=True)
-    assert furthest(together, alone(x, y, recipe)) < 1e-9
+    assert furthest(together, wanted) < 1e-9
     assert furthest(together[:1], together[1:2]) > 1e-3
 
 
-def test_one_network_is_fit_bit_for_bit():
-    x, y = data(dtype=torch.float32)
-    recipe = Recipe(steps=5, batch=4)
-    [wanted] = alone(x, y, recipe, seeds=(2,))
-    for images, labels in ((x, y), (x[None], y[None])):
-        [made] = fit_ensemble(NETWORK, images, labels, recipe, seeds=[2], mirror=True)
-        assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
+def test_steps_are_counted_over_all_networks(buffers):
+    x, y = data(6)
+    told = []
+    fit_ensemble(
+        NETWORK,
+        x,
+        y,
+        Recipe(steps=3),
+        seeds=(0, 1),
+        mirror=True,
+        on_step=lambda step, steps: told.append((step, steps)),
+    )
+    assert told == [(step, 6) for step in ((2, 4, 6) if buffers else range(1, 7))]
 
 
-def test_more_networks_than_fit_in_memory_take_turns():
+def test_more_networks_than_a_gpu_takes_at_once_take_turns(monkeypatch):
     x, y = data(6, pools=5)
     recipe, seeds, told = Recipe(steps=3, batch=4), (0, 1, 2, 3, 4), []
+    wanted = alone(x, y, recipe, seeds)
+    monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
     made = fit_ensemble(
-        NETWORK, x, y, recipe, seeds=seeds, mirror=True, most=4, on_step=lambda step, steps: told.append((step, steps))
+        NETWORK, x, y, recipe, seeds=seeds, mirror=True, on_step=lambda step, steps: told.append((step, steps))
     )
-    assert furthest(made, alone(x, y, recipe, seeds)) < 1e-9
-    assert told == [(step, 6) for step in range(1, 7)]  # two groups: three networks, then two
+    assert furthest(made, wanted) < 1e-9
+    assert told == [(step, 15) for step in (4, 8, 12, 13, 14, 15)]  # four networks, then one
     assert all(p.untyped_storage().nbytes() == p.nbytes for params in made for p in params)  # none drags others along
     assert at_once(NETWORK, batch=10**9) == 1
 
 
-def test_no_networks_and_wrong_numbers_of_them():
+def test_no_networks_and_wrong_numbers_of_pools():
     x, y = data(6, pools=2)
     assert fit_ensemble(NETWORK, x[0], y[0], Recipe(steps=1), seeds=[], mirror=True) == []
     with pytest.raises(SettingError, match="3 pools"):
         fit_ensemble(NETWORK, x, y, Recipe(steps=1), seeds=SEEDS, mirror=True)
-    with pytest.raises(SettingError, match="at least 1"):
-        fit_ensemble(NETWORK, x[0], y[0], Recipe(steps=1), seeds=SEEDS, mirror=True, most=0)
 
 
 class Handovers(TorchDispatchMode):
@@ -92,15 +110,18 @@ class Handovers(TorchDispatchMode):
 
 @pytest.mark.parametrize("seeds", [SEEDS, SEEDS[:1]])
 @pytest.mark.parametrize("n", [10, 1])
-def test_on_another_device_nothing_is_waited_for(monkeypatch, seeds, n):
-    monkeypatch.setattr("fedistill.training.schedule.AHEAD", 15)
+def test_on_another_device_nothing_is_waited_for(monkeypatch, buffers, seeds, n):
+    monkeypatch.setattr("fedistill.training.schedule.AHEAD", 4)
+    monkeypatch.setattr("fedistill.training.descent._idle", OrderedDict())  # of these buffers, none for other tests
     # The meta device knows shapes and no numbers: reading one raises, as does a tensor left behind on the processor.
     x, y = (each.to("meta") for each in data(n))
     counts = []
-    for steps in (15, 30):
+    for steps in (4, 8):
         with Handovers() as watched:
             made = fit_ensemble(NETWORK, x, y, Recipe(steps=steps, batch=4), seeds=seeds, mirror=True)
         counts.append(watched.count)
         assert {p.device.type for params in made for p in params} == {"meta"}
-    # The fresh parameters; then positions and augmentation, once for as many steps as are drawn ahead.
-    assert counts == [len(NETWORK.names) + 2, len(NETWORK.names) + 4]
+    # Of each network the fresh parameters; then positions and augmentation, once for as many steps as are drawn ahead,
+    # and once for all networks where they train side by side.
+    fresh, trainings = len(seeds) * len(NETWORK.names), 1 if buffers else len(seeds)
+    assert counts == [fresh + trainings * handed for handed in (2, 4)]

@@ -20,7 +20,7 @@ from fedistill.methods.engine.settings import setting
 from fedistill.methods.engine.sgd import finite
 from fedistill.models import Params
 from fedistill.training import augment
-from fedistill.training.device import full_precision
+from fedistill.training.device import computing_in
 
 VERSION = 1
 
@@ -78,16 +78,16 @@ def train(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
     net, x, y = task.network(), task.images.pixels().to(task.device), task.images.targets().to(task.device)
     held = classes_held(task.images)
     each = max(1, BATCH // len(held))
-    params = sgd.fresh([p.to(task.device) for p in net.init(generator)])
+    trained = sgd.Training(net, [p.to(task.device) for p in net.init(generator)], task.computes_in)
     ends = {settings.early_steps * (i + 1) // STAGES for i in range(STAGES)}
     states = []
     for step in range(settings.early_steps):
         # Drawn with replacement: a tiny class is seen as often as a large one.
         batch = torch.cat([at[torch.randint(len(at), (each,), generator=generator)] for at in held])
         draw = augment.draw(generator, len(batch), size=task.images.size, mirror=task.images.mirror)
-        with full_precision(x.device):
-            sgd.step(net, params, augment.apply(x[batch], draw), y[batch], LR)
+        with computing_in(task.computes_in, x.device):
+            trained.step(augment.apply(x[batch], draw), y[batch], LR)
         if step + 1 in ends:
-            states.append(sgd.flatten(params).cpu())
+            states.append(sgd.flatten(trained.params).cpu())
         task.on_event(Event("early networks"))  # a sign of life
     return finite(torch.stack(states), "early networks", f"step size {LR}")

@@ -27,7 +27,7 @@ from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
 from fedistill.methods.engine.quality import Judge
 from fedistill.methods.engine.settings import setting
-from fedistill.training.device import full_precision
+from fedistill.training.device import computing_in
 from fedistill.training.fit import VERSION as FIT_VERSION
 
 VERSION = 3 + EARLY_VERSION + FIT_VERSION
@@ -146,7 +146,7 @@ def steadily(
     try:
         while run.step < settings.iterations and not run.stopped:
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
-            with full_precision(first.images.device):
+            with computing_in(task.computes_in, first.images.device):
                 found = advance(run.state, run.pace, generator)
             after, note = _accept(run, found, name)
             if not note and after.step > unaveraged:

@@ -1,15 +1,13 @@
 """Gradients of real and of synthetic images, and the distance between the two: the arithmetic of DC and DSA.
 
-On a processor classes are taken one after another, real images in pieces that bound the memory: the mean's
-gradient is the mean of the pieces' gradients. On a GPU, where starting an operation costs more than the operation,
-all classes go through the network at once (`torch.func.vmap`). Both give the same numbers, up to rounding.
+Classes are taken one after another, real images in pieces that bound the memory: the mean's gradient is the mean of the
+pieces' gradients.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
 
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment
@@ -93,52 +91,6 @@ def match(
     grads = torch.autograd.grad(objective(logits, labels), matched(low), create_graph=True)
     loss = distance(wanted, [g.to(images.dtype) for g in grads])
     return loss.detach(), torch.autograd.grad(loss, x)[0]
-
-
-def match_at_once(
-    net: Network,
-    params: Params,
-    images: Tensor,
-    labels: Tensor,
-    real: Tensor,
-    targets: Tensor,
-    *,
-    draws: Sequence[Draw | None],
-    chunk: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """`real_gradient` and `match` of K classes with equally many images each, in one pass.
-
-    Args:
-        images, labels: synthetic, (K, N, C, H, W) and (K, N).
-        real, targets: (K, B, C, H, W) and (K, B).
-        draws: the augmentation of each class, or None.
-        chunk: classes whose real images are in the network at once, so that they fit in memory; None: all.
-
-    Returns:
-        the sum of the distances (), and its gradient like `images`; both detached.
-    """
-
-    def augmented(x: Tensor) -> Tensor:
-        return torch.stack([c if d is None else augment.apply(c, d) for c, d in zip(x, draws, strict=True)])
-
-    def loss(p: Params, x: Tensor, y: Tensor) -> Tensor:
-        return objective(net(p, x), y)
-
-    fixed = tuple(p.detach() for p in params)
-    gradients = vmap(grad(loss), (None, 0, 0))
-    wanted = matched_of(vmap(grad(loss), (None, 0, 0), chunk_size=chunk)(fixed, augmented(real), targets))
-
-    def away(x: Tensor) -> Tensor:
-        made = matched_of(gradients(fixed, augmented(x), labels))
-        return torch.stack([vmap(_rows_apart)(a, b).sum() for a, b in zip(wanted, made, strict=True)]).sum()
-
-    by_images, total = grad_and_value(away)(images.detach())
-    return total, by_images
-
-
-def matched_of(stacked: Sequence[Tensor]) -> list[Tensor]:
-    """`matched` for gradients with a leading axis over classes."""
-    return [p for p in stacked if p.ndim > 2]
 
 
 def _rows_apart(a: Tensor, b: Tensor) -> Tensor:

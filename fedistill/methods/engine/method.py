@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedistill.core.accounting import Cost
 from fedistill.core.events import OnEvent, ignore
+from fedistill.core.precision import on
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
@@ -120,7 +121,7 @@ class Task:
         draws: independent subsets, for methods whose outcome is one random draw (``random``).
         model: name of the network to match on, and its width.
         val: the site's own validation images, by which a method stops and chooses among its images; None: neither.
-        precision: what networks compute in, ``float32`` or ``bfloat16`` (see `fedistill.core.precision`).
+        precision: what networks compute in, ``float32``, ``tf32`` or ``bfloat16`` (see `fedistill.core.precision`).
         device: where they compute, ``cpu`` or ``cuda``.
         entropy: where the noise of private methods comes from: ``seeded``, from the seed, so that a simulation can be
             repeated, and anyone who knows the seed can take the noise off; or ``system``, from the operating system,
@@ -176,13 +177,20 @@ class Task:
         return self.ipc
 
     @property
+    def computes_in(self) -> str:
+        """`precision` as it is on `device`: a processor has no TF32."""
+        return on(self.device, self.precision)
+
+    @property
     def dtype(self) -> torch.dtype:
-        """`precision` as PyTorch names it; on a GPU float32, whatever was resolved for processors."""
-        return torch.bfloat16 if self.precision == "bfloat16" and self.device == "cpu" else torch.float32
+        """The type that networks are matched in."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def training_detail(self) -> dict[str, Any]:
         """What a key takes of it for networks trained on its real images, which no budget and no method changes."""
         return {
+            # On a processor they are trained in float32, whatever is matched in.
+            **({} if self.device == "cpu" else {"trained in": self.computes_in}),
             "images": self.images.fingerprint(),
             "seed": self.seed,
             "model": self.model,
@@ -198,7 +206,7 @@ class Task:
             "val": None if self.val is None else self.val.fingerprint(),
             "ipc": self.ipc,
             "draws": self.draws,
-            "precision": str(self.dtype).removeprefix("torch."),
+            "precision": self.computes_in,
             # Unseeded noise is another every time, and is drawn once: what it was added to is found by this key again.
             **({"entropy": self.entropy} if self.entropy != "seeded" else {}),
             **({"smallest": self.smallest} if self.smallest > 1 else {}),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event, OnEvent
+from fedistill.core.precision import of_training
 from fedistill.data.imageset import ImageSet
 from fedistill.methods.engine.method import Task
 from fedistill.models import Network
@@ -38,7 +39,7 @@ class Judge:
         images, labels: validation images float32 (V, C, H, W), and their labels as the metrics take them.
         scored: classes (or labels) with enough validation images, over which the AUC is averaged.
         mirror: whether a flip keeps the labels true.
-        seed: of the networks.
+        seed: of the networks; precision: what a GPU trains them in.
         on_event: told after every step of training, so that nobody takes a look for a job that hangs.
     """
 
@@ -48,6 +49,7 @@ class Judge:
     scored: np.ndarray
     mirror: bool
     seed: int
+    precision: str
     on_event: OnEvent
 
     @classmethod
@@ -62,14 +64,23 @@ class Judge:
         seed = seeds.spawn(task.seed, name, "look")
         pixels = val.pixels().to(task.device)
         network = replace(task, width=min(task.width, WIDEST)).network()
-        return cls(network, pixels, val.labels, scored, val.mirror, seed, task.on_event)
+        return cls(network, pixels, val.labels, scored, val.mirror, seed, of_training(task.device), task.on_event)
 
     def __call__(self, images: Tensor, labels: Tensor) -> float:
         """Mean AUC of the networks' averaged predictions, 0..1; 0 where a network cannot be trained on the images."""
         total = torch.zeros(())
         for k in range(NETWORKS):
             seed = seeds.spawn(self.seed, k)
-            params = fit(self.network, images, labels, RECIPE, seed=seed, mirror=self.mirror, on_step=self._alive)
+            params = fit(
+                self.network,
+                images,
+                labels,
+                RECIPE,
+                seed=seed,
+                mirror=self.mirror,
+                precision=self.precision,
+                on_step=self._alive,
+            )
             scores = predict(self.network, params, self.images)
             total = total + probabilities(scores, multilabel=labels.ndim == 2) / NETWORKS
         if not torch.isfinite(total).all():

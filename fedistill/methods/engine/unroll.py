@@ -70,7 +70,7 @@ def trajectory_gradient(
         path.append(tuple(torch._foreach_add(path[-1], [g.detach() for g in step.grads], alpha=-lr)))
         steps.append(step if keep else None)
 
-    scale = _square(path[0], target)
+    scale = square_apart(path[0], target)
     adjoint = tuple(2 * (p - t) / scale for p, t in zip(path[-1], target, strict=True))
     by_image, by_lr = torch.zeros_like(images), torch.zeros((), dtype=images.dtype, device=images.device)
     for i in reversed(range(len(batches))):
@@ -84,7 +84,7 @@ def trajectory_gradient(
         by_lr -= s.detach()
         if i:
             adjoint = tuple(torch._foreach_add(adjoint, by_params, alpha=-lr))
-    return TrajectoryGradient(_square(path[-1], target) / scale, by_image, by_lr)
+    return TrajectoryGradient(square_apart(path[-1], target) / scale, by_image, by_lr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +120,6 @@ def _loss(net: Network, params: Params, x: Tensor, y: Tensor, draw: Draw | None)
     return objective(net(params, x if draw is None else apply(x, draw)), y)
 
 
-def _square(one: Params, other: Params) -> Tensor:
-    """Squared distance of two sets of parameters."""
+def square_apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    """Return the squared distance of two sets of parameters, ()."""
     return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()

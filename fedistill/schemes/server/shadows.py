@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedistill.config import Simulation
 from fedistill.core.events import Event
+from fedistill.core.precision import of_training
 from fedistill.core.seeds import rng, spawn
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
@@ -237,7 +238,7 @@ def train_shadow_networks(
         recipe,
         seeds=seeds,
         mirror=mirror,
-        most=None if task.device != "cpu" else 1,  # on a CPU, training them together is slower
+        precision=of_training(task.device),
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in trained]

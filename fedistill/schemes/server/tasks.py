@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedistill.core.events import Event, OnEvent
+from fedistill.core.precision import of_training
 from fedistill.models import Network, Params
 from fedistill.schemes.server.cross_validation import Pilot
 from fedistill.training.device import device_for
@@ -34,7 +35,10 @@ def train_networks(
     device = device_for(gpus)
     images, labels = (part.to(device) for part in data)
     on_step = _reporting(on_event, start)
-    trained = fit_ensemble(network, images, labels, recipe, seeds=seeds, mirror=mirror, on_step=on_step)
+    precision = of_training(device.type)
+    trained = fit_ensemble(
+        network, images, labels, recipe, seeds=seeds, mirror=mirror, precision=precision, on_step=on_step
+    )
     on_cpu = [tuple(p.cpu() for p in params) for params in trained]
     return on_cpu, time.perf_counter() - start
 
@@ -52,7 +56,7 @@ def cross_validate(
     work = [(pilot, fold) for pilot in pilots for fold in pilot.folds]
     for done, (pilot, fold) in enumerate(work):
         x, y = pilot.images[fold.train].to(device), pilot.labels[fold.train].to(device)
-        params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror)
+        params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror, precision=of_training(device.type))
         logits = predict(network, params, pilot.images[fold.aside]).cpu()
         scores.append(probabilities(logits, multilabel=pilot.labels.ndim == 2))
         seconds = time.perf_counter() - start

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedistill.config import Simulation
+from fedistill.core.precision import of_training
 from fedistill.core.single_flight import single_flight
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
@@ -99,7 +100,7 @@ class Trainer:
                 "mirror": self.mirror,
                 "threads": self.simulation.threads,
                 "device": self._device,
-                "dtype": "float32",
+                "dtype": of_training(self._device),
                 "version": VERSION,
             }
         )

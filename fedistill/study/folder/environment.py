@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fedistill.config import Federation, Plan
-from fedistill.core.precision import processor
+from fedistill.core.precision import of_training, processor
 from fedistill.data import parse_source
 
 PACKAGES = (
@@ -37,7 +37,10 @@ def describe_environment(plan: Plan, data_root: str | None, *, engine: str, work
         },
         "engine": engine,
         "workers": workers,
-        "precision": {"distillation": _one_or_all([each.precision for each in points]), "training": "float32"},
+        "precision": {
+            "distillation": _one_or_all([each.precision for each in points]),
+            "training": _one_or_all([of_training(_kind(each.gpus)) for each in points]),
+        },
         "device": {
             "distillation": _one_or_all(
                 [{name: _kind(each.federation.of(name).gpus) for name in each.federation.sites} for each in points]

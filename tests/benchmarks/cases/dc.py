@@ -1,5 +1,7 @@
 """DC: a whole matching step, and the training of the network between two of them."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -77,7 +79,8 @@ def inner(images: ImageSet, sizes: Sizes, *, ipc: int, dtype: torch.dtype = torc
     def ours() -> list[Tensor]:
         params = sgd.fresh(fresh)
         batch, order = SETTINGS.batch_train, torch.Generator().manual_seed(0)
-        sgd.epochs(network, params, x, labels, n=sizes.inner, batch=batch, lr=SETTINGS.lr_net, generator=order)
+        take = partial(sgd.step, network, params, lr=SETTINGS.lr_net)
+        sgd.epochs(take, x, labels, n=sizes.inner, batch=batch, generator=order)
         return [p.detach() for p in params]
 
     return Case(sizes.inner * -(-len(x) // SETTINGS.batch_train), {PLAIN: plain, OURS: ours})

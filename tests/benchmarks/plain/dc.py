@@ -42,7 +42,7 @@ def matching_step(
     parameters = list(net.parameters())
     loss = torch.zeros(())
     for c, x in enumerate(real):
-        target = torch.full((len(x),), c)
+        target = torch.full((len(x),), c, device=x.device)
         wanted = torch.autograd.grad(criterion(net(x), target), parameters)
         mine = slice(c * ipc, (c + 1) * ipc)
         made = torch.autograd.grad(criterion(net(images[mine]), labels[mine]), parameters, create_graph=True)
@@ -79,18 +79,19 @@ def dc(
     classes, channels = int(real_labels.max()) + 1, real_images.shape[1]
     outer, inner = SCHEDULE[ipc]
     where = [torch.nonzero(real_labels == c).flatten() for c in range(classes)]
-    images = torch.randn(classes * ipc, *real_images.shape[1:]).requires_grad_()
-    labels = torch.arange(classes).repeat_interleave(ipc)
+    device = real_images.device
+    images = torch.randn((classes * ipc, *real_images.shape[1:]), device=device).requires_grad_()
+    labels = torch.arange(classes, device=device).repeat_interleave(ipc)
     optimizer = torch.optim.SGD([images], lr=0.1, momentum=0.5)
     if since is not None:
         images.data.copy_(since.images)
         optimizer.state[images]["momentum_buffer"] = since.velocity.clone()
         torch.set_rng_state(since.random)
     for i in range(since.iteration if since else 0, iterations):
-        net = ConvNet(channels, classes, width=width)
+        net = ConvNet(channels, classes, width=width).to(device)
         net_optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         for j in range(outer):
-            batches = [real_images[at[torch.randperm(len(at))[:batch_real]]] for at in where]
+            batches = [real_images[at[torch.randperm(len(at))[:batch_real].to(device)]] for at in where]
             matching_step(net, batches, images, labels, ipc, optimizer)
             if j < outer - 1:
                 for _ in range(inner):

@@ -39,7 +39,7 @@ def iteration(
         output = functional_call(net, dict(zip(names, student, strict=True)), (images[batch],))
         gradients = torch.autograd.grad(criterion(output, labels[batch]), student, create_graph=True)
         student = [p - lr * g for p, g in zip(student, gradients, strict=True)]
-    left, far = torch.zeros(()), torch.zeros(())
+    left, far = (torch.zeros((), device=images.device) for _ in range(2))
     for end, begin, wanted in zip(student, start, target, strict=True):
         left = left + torch.sum((end - wanted) ** 2)
         far = far + torch.sum((begin - wanted) ** 2)
