@@ -1,6 +1,7 @@
 """The two Flower apps, which `flwr run .` starts, and one call that runs a simulation."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from fedistill.config import Simulation, load_plan
 from fedistill.core.events import OnEvent, ignore
 from fedistill.errors import PlanError
 from fedistill.report.html.page import write_report
+from fedistill.report.html.render import has_templates
 from fedistill.study import Finished, run, run_on
 from fedistill.transport.deploy.deployed import require_deployable
 from fedistill.transport.server.coordinator import Coordinator
@@ -17,6 +19,8 @@ from fedistill.transport.site.app import app as client
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["client", "run_simulation", "server"]
 
@@ -38,7 +42,10 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
 
     def conduct(coordinator: Coordinator) -> Finished:
         finished = run_on(simulation, coordinator, out=out, data_root=root, deployed=deployed)
-        write_report(finished)
+        if has_templates():
+            write_report(finished)
+        else:
+            _log.warning("The report is not among this app's files; write it with: fedistill report %s", finished.root)
         return finished
 
     return simulation, conduct

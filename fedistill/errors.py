@@ -1,4 +1,4 @@
-"""Every error FeDistill raises on purpose. A message says what was expected, what was found and how to mend it."""
+"""Every error FeDistill raises on purpose. A message says what was expected, what was found and how to fix it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ class FedistillError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, expected: Any = None, found: Any = None, mend: str | None = None) -> None:
-        parts = (("expected", expected), ("found", found), ("to mend it", mend))
+        parts = (("expected", expected), ("found", found), ("fix", mend))
         lines = [what, *(f"  {label}: {value}" for label, value in parts if value is not None)]
         super().__init__("\n".join(lines))
         self.what = what
@@ -66,7 +66,7 @@ class RunError(FedistillError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the closest known word, or lists them all.
+    """Return a hint that names the closest known word, or lists them all.
 
     >>> nearest("dirichelt", ["iid", "dirichlet"])
     "did you mean 'dirichlet'? Known: dirichlet, iid"

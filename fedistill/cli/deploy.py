@@ -32,15 +32,15 @@ def keys(
 
     named = [name.strip() for name in sites.split(",") if name.strip()]
     if not named:
-        raise SettingError("Keys for whom?", mend="--sites north,east,south")
+        raise SettingError("No sites given.", mend="--sites north,east,south")
     require_folder(folder, "DIR")
-    made = make_keys(folder, named, hosts or ())
-    for path in made:
+    written = make_keys(folder, named, hosts or ())
+    for path in written:
         options.console.print(escape(str(path)), soft_wrap=True)
     options.console.print(
         "Hand each hospital its folder site-NAME. Move authority/root.key off this machine, to where nobody gets at "
         "it: servers are signed with it, and nothing that runs needs it."
-        if made
+        if written
         else "Nothing was missing.",
         soft_wrap=True,
     )
@@ -82,9 +82,16 @@ def run_deployed(
     changes: Sequence[str],
     not_here: Mapping[str, object],
 ) -> None:
-    """`fedistill run NAME --engine superlink:WHERE`: on the sites that are connected there.
+    """Run ``fedistill run NAME --engine superlink:WHERE`` on the sites that are connected there.
 
     Args:
+        plan: the simulation.
+        name: as the user typed it.
+        engine: ``superlink:WHERE``.
+        out: run folder, or None.
+        data_root: folder of MedMNIST's files.
+        phantom: whether phantoms stand in for data sets.
+        changes: as ``--set`` takes them.
         not_here: options given that only engines on this machine know.
     """
     from fedistill.report.terminal.progress import Progress

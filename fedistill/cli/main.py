@@ -23,7 +23,7 @@ cli = typer.Typer(
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 FAILING = (errno.EIO, errno.ESTALE)
-"""What the disk says of a place that cannot be read or written, rather than of a mistake of ours."""
+"""Errors of the disk about a place that cannot be read or written; others are our mistakes."""
 
 
 @cli.callback(invoke_without_command=True)
@@ -40,7 +40,7 @@ for commands in (run, show, deploy):
 
 
 def main() -> None:
-    """The ``fedistill`` command."""
+    """Run the ``fedistill`` command."""
     from fedistill.core.malloc import keep_freed_memory
     from fedistill.errors import FedistillError
 
@@ -64,13 +64,13 @@ def main() -> None:
                 f"[red]error:[/] {escape(str(error.filename)[:200])} cannot be read or written: {error.strerror}",
                 soft_wrap=True,
             )
-            options.errors.print("  to mend it: see who owns it and what it is, or name another place")
+            options.errors.print("  fix: see who owns it and what it is, or name another place")
             sys.exit(2 if error.errno in CLOSED else 1)
         if error.errno not in FULL:
             raise
         where = f" at {error.filename}" if error.filename else ""
         options.errors.print(f"[red]error:[/] there is no room to write{escape(where)}", soft_wrap=True)
-        options.errors.print("  to mend it: make room, and run the same command again: what is finished is kept")
+        options.errors.print("  fix: make room, and run the same command again: what is finished is kept")
         sys.exit(1)
     except KeyboardInterrupt:
         options.errors.print("stopped; run the same command again to resume")

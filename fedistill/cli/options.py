@@ -1,4 +1,4 @@
-"""What commands have in common: options, and where they print."""
+"""The options that commands share, and the consoles they print to."""
 
 from pathlib import Path
 from typing import IO, Annotated, cast
@@ -29,7 +29,7 @@ Phantom = Annotated[bool, typer.Option("--phantom", help="Put every data set's p
 
 
 def short(path: Path) -> str:
-    """A path from here, where it lies below, as a console shows it: what looks like markup is none."""
+    """Return a path relative to this folder if it lies below, escaped for a console."""
     try:
         return escape(str(path.relative_to(Path.cwd())))
     except ValueError:
@@ -37,5 +37,5 @@ def short(path: Path) -> str:
 
 
 def text(path: Path | None) -> str | None:
-    """A path as the library takes it."""
+    """Return a path as the library takes it."""
     return None if path is None else str(path)

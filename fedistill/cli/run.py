@@ -35,6 +35,7 @@ def run(
     """Run a simulation, or all points of its sweep; run it again to resume."""
     began = time.perf_counter()
     from fedistill.config import load_plan
+    from fedistill.report.run_data import read_run
     from fedistill.report.terminal.table import print_comparison
 
     plan = load_plan(name, changes=changes or (), phantom=phantom)
@@ -52,7 +53,7 @@ def run(
         run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
         return
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
-    print_comparison(finished, options.console)
+    print_comparison(read_run(finished.root), options.console)
     if finished.timing is not None:
         options.console.print(finished.timing.until_now().line(), markup=False)
     options.console.print(f"{finished.computed} distillations and networks computed, {finished.found} found.")
@@ -107,7 +108,7 @@ def distill(
     phantom: options.Phantom = False,
     changes: options.Set = None,
 ) -> None:
-    """Distil one hospital's training images to a file. Stopped, the same command goes on where it was.
+    """Distil one hospital's training images to a file. The same command resumes an interrupted run.
 
     `--set` takes the method's settings, and `preset="published"` for the papers' own.
     """
@@ -158,8 +159,8 @@ def audit(
     """Attack what one site sends: is an image in its data? Run it again to resume."""
     began = time.perf_counter()
     from fedistill.config import audited_plan
-    from fedistill.report.terminal.leaks import print_leaks
-    from fedistill.study.folder.tables_on_disk import read_table
+    from fedistill.report.run_data import read_run
+    from fedistill.report.terminal.table import print_leaks
 
     plan = audited_plan(
         name,
@@ -173,7 +174,7 @@ def audit(
         phantom=phantom,
     )
     finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
-    print_leaks(read_table(finished.root / "privacy.csv"), options.console)
+    print_leaks(read_run(finished.root), options.console)
     options.console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
     options.console.print(f"report: {options.short(report)}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Where commands print: what a terminal cannot show is replaced, and no work is lost to a display that is gone."""
+"""The consoles that commands print to: unprintable characters are replaced, and a lost display loses no work."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written."""
+        """Flush the text written so far."""
         with _Kept(self._stream):
             self._stream.flush()
 

@@ -21,14 +21,14 @@ def plan(
     from fedistill.report.terminal.cost import print_cost
     from fedistill.study.forecast.estimate import cost, cpus
 
-    asked = load_plan(name, changes=changes or (), phantom=phantom)
+    plan_to_run = load_plan(name, changes=changes or (), phantom=phantom)
     with options.console.status("measuring") as status:
-        found = cost(
-            asked,
+        estimate = cost(
+            plan_to_run,
             options.text(data_root),
             on_measure=lambda what: status.update(f"measuring {escape(what)}"),
         )
-    print_cost(found, options.console, here=cpus(), workers=workers)
+    print_cost(estimate, options.console, here=cpus(), workers=workers)
 
 
 def datasets(data_root: options.DataRoot = None) -> None:

@@ -16,7 +16,7 @@ from fedistill.privacy.attacks.shadow_design import FEWEST
 
 
 class Audit(Frozen):
-    """What is attacked, and how hard.
+    """The settings of an audit: its targets and the strength of the attacks.
 
     Args:
         site: whose images; the first unless given.
@@ -59,16 +59,16 @@ class Audit(Frozen):
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
     def site_of(self, sites: Sequence[str]) -> str:
-        """The site attacked."""
+        """Return the name of the attacked site."""
         return sites[0] if self.site is None else self.site
 
     def schemes_of(self, schemes: Mapping[str, Any]) -> tuple[str, ...]:
-        """The schemes attacked, in the order of the simulation's file."""
-        asked = schemes if self.schemes is None else self.schemes
-        return tuple(name for name in schemes if name in asked and scheme_named(name).attackable)
+        """Return the attacked schemes, in the order of the simulation's file."""
+        chosen = schemes if self.schemes is None else self.schemes
+        return tuple(name for name in schemes if name in chosen and scheme_named(name).attackable)
 
     def budgets_of(self, scheme: str, ipc: Sequence[int]) -> tuple[int | None, ...]:
-        """The budgets attacked, of a simulation's; None alone for a scheme without one."""
+        """Return the attacked budgets among a simulation's; (None,) for a scheme without budgets."""
         if not scheme_named(scheme).has_budget:
             return (None,)
         return (max(ipc),) if self.ipc is None else self.ipc
@@ -77,13 +77,13 @@ class Audit(Frozen):
         """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""
         if self.site is not None and self.site not in sites:
             raise ValueError(f"audit.site: there is no site {self.site!r}: {nearest(self.site, sites)}")
-        mine = [name for name in schemes if scheme_named(name).attackable]
+        attackable = [name for name in schemes if scheme_named(name).attackable]
         for name in self.schemes or ():
-            if name not in mine:
-                known = nearest(name, mine) if mine else "this simulation has none"
+            if name not in attackable:
+                known = nearest(name, attackable) if attackable else "this simulation has none"
                 what = "is nothing that one site makes of its own images" if name in scheme_names() else "is no scheme"
                 raise ValueError(f"audit.schemes: {name!r} {what}, or has no [scheme.{name}] table here: {known}")
-        if not mine:
+        if not attackable:
             raise ValueError("audit: no scheme here is what one site makes of its own images, so nothing is attacked")
         lost = sorted(set(self.ipc or ()) - set(ipc))
         if lost:

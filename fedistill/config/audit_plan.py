@@ -28,14 +28,20 @@ def audited_plan(
     changes: Sequence[str] = (),
     phantom: bool = False,
 ) -> Plan:
-    """What `fedistill audit` runs. What is not given stays as the simulation's ``[audit]`` has it, or its default.
+    """Return the plan that `fedistill audit` runs.
+
+    An option left out keeps the value of the simulation's ``[audit]``, or its default.
 
     Args:
         name: a simulation, or a data set, which two hospitals then halve.
         methods: the schemes that run and are attacked; all of the simulation's unless given, or `METHODS`.
         ipc: the budgets that run and are attacked.
-        shadows, site, networks, canaries: of `fedistill.config.Audit`.
-        changes, phantom: see `fedistill.config.load_plan`.
+        shadows: of `fedistill.config.Audit`.
+        site: of `fedistill.config.Audit`.
+        networks: of `fedistill.config.Audit`.
+        canaries: of `fedistill.config.Audit`.
+        changes: see `fedistill.config.load_plan`.
+        phantom: see `fedistill.config.load_plan`.
 
     Raises:
         PlanError: there is no such simulation or data set, or something asked for cannot be.
@@ -44,19 +50,19 @@ def audited_plan(
     if methods:
         _narrow(content, methods)
     content.setdefault("audit", {})
-    asked: dict[str, Any] = {"shadows": shadows, "site": site, "networks": networks, "canaries": canaries or None}
-    asked = {f"audit.{key}": value for key, value in asked.items()}
+    options: dict[str, Any] = {"shadows": shadows, "site": site, "networks": networks, "canaries": canaries or None}
+    options = {f"audit.{key}": value for key, value in options.items()}
     if ipc:
-        asked |= {"ipc": list(ipc), "audit.ipc": list(ipc)}
+        options |= {"ipc": list(ipc), "audit.ipc": list(ipc)}
     if methods:
-        asked["audit.schemes"] = list(methods)
+        options["audit.schemes"] = list(methods)
     # As changes: they go before what the file puts in the place of its settings for a rehearsal.
-    words = [f"{key}={written(value)}" for key, value in asked.items() if value is not None]
+    words = [f"{key}={written(value)}" for key, value in options.items() if value is not None]
     return plan_from(content, path, changes=[*words, *changes], phantom=phantom)
 
 
 def _content(name: str) -> tuple[dict[str, Any], Path]:
-    """What a simulation's file says, or would say for a data set; and the file."""
+    """Return the content of a simulation's file, or the content that stands in for a data set; and the path."""
     if parse_source(name).known:
         return _of_dataset(name), Path.cwd() / f"audit of {Path(name).name}"
     try:
@@ -72,7 +78,7 @@ def _content(name: str) -> tuple[dict[str, Any], Path]:
 
 
 def _of_dataset(name: str) -> dict[str, Any]:
-    """Two hospitals that halve a data set, by the recipe of the simulation `privacy`."""
+    """Return a simulation of two hospitals that halve a data set, by the recipe of the simulation `privacy`."""
     federation = {"name": "two", "dataset": name, "partition": {"by": "iid", "seed": 0}, "sites": ["north", "south"]}
     return {
         "name": f"audit-{parse_source(name).slug}",
@@ -100,6 +106,6 @@ def _narrow(content: dict[str, Any], methods: Sequence[str]) -> None:
 
 
 def _about(key: str) -> str | None:
-    """The scheme that a dotted key is about; None where it is about no single one."""
+    """Return the scheme that a dotted key is about; None for a key about no single scheme."""
     parts = key.split(".")
     return parts[1] if parts[0] == "scheme" and len(parts) > 1 else None

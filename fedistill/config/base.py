@@ -1,4 +1,4 @@
-"""What every table of our TOML files is."""
+"""The base class of every table in the TOML files."""
 
 from pydantic import BaseModel, ConfigDict
 

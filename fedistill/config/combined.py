@@ -37,11 +37,11 @@ class Combine(Frozen):
         return self
 
     def sets(self) -> list[str]:
-        """The sets, in the order of their first mention."""
+        """Return the sets, in the order of their first mention."""
         return list(dict.fromkeys(parts_of(entry)[0] for entry in self.classes))
 
     def space(self) -> LabelSpace:
-        """The label space.
+        """Return the label space.
 
         Raises:
             DataError: an unknown set or class, or one that cannot be combined.

@@ -13,7 +13,7 @@ Change = Callable[[str], str]
 
 
 def from_folder(folder: Path) -> Change:
-    """Paths inside a TOML are relative to it."""
+    """Return a change of names that resolves relative paths from a TOML's folder."""
 
     def change(dataset: str) -> str:
         return parse_source(dataset).moved(folder).name
@@ -22,7 +22,7 @@ def from_folder(folder: Path) -> Change:
 
 
 def renamed(content: Any, change: Change, key: str = "") -> Any:
-    """A federation's table, or the part of it under a dotted key, with other names of data sets.
+    """Return a federation's table, or the part of it under a dotted key, with every data set's name changed.
 
     What is not as it should be stays as it is, for whoever checks the table to say so.
 
@@ -41,7 +41,7 @@ def renamed(content: Any, change: Change, key: str = "") -> Any:
 
 
 def with_phantoms(federation: Federation) -> Federation:
-    """The federation with every data set's phantom in its place.
+    """Return the federation with every data set replaced by its phantom.
 
     Raises:
         DataError: a file by path has none.

@@ -23,7 +23,7 @@ _NAME = re.compile(r"\w[\w .-]{0,62}(?<![ .])", re.UNICODE)
 
 
 def require_name(name: str, what: str) -> str:
-    """The name, where it can be one of a file or folder as well; raises ValueError where it cannot."""
+    """Return a name that can name a file and a folder too; raise ValueError for any other."""
     composed = unicodedata.normalize("NFC", name)
     if composed != name and _NAME.fullmatch(composed):
         raise ValueError(
@@ -38,8 +38,8 @@ def require_name(name: str, what: str) -> str:
     return name
 
 
-class Scanner(Frozen):
-    """How a site's images differ from those published. What each setting means: `fedistill.data.scanner.Scanner`."""
+class ScannerSettings(Frozen):
+    """The settings of a site's scanner, as a TOML has them; `fedistill.data.scanner.Scanner` explains each."""
 
     gain: float = 1.0
     gamma: float = 1.0
@@ -61,12 +61,12 @@ class Scanner(Frozen):
         return value
 
     def built(self) -> device.Scanner:
-        """The scanner that takes images so."""
+        """Return the scanner."""
         return device.Scanner(**self.model_dump())
 
 
 class Site(Frozen):
-    """One hospital's own settings.
+    """The settings of one hospital.
 
     Args:
         cpus, gpus: what each of its jobs may use.
@@ -82,7 +82,7 @@ class Site(Frozen):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     dataset: str | None = None
-    scanner: Scanner | None = None
+    scanner: ScannerSettings | None = None
     policy: Policy | None = None
 
     @field_serializer("policy")
@@ -96,7 +96,7 @@ AS_IT_COMES = Site()
 
 
 class Federation(Frozen):
-    """Who holds what.
+    """The sites and the data that they divide or bring.
 
     Args:
         name: for people; the file's name unless given.
@@ -181,25 +181,25 @@ class Federation(Frozen):
 
     @property
     def divided(self) -> bool:
-        """Whether the sites divide what there is by a rule; else each brings a set of its own."""
+        """Return whether the sites divide all data by a rule; else each brings a set of its own."""
         return not self._brought()
 
     def datasets(self) -> list[str]:
-        """The data set that all divide, those combined, or each site's own in the order of the sites."""
+        """Return the data set that all divide, those combined, or each site's own in the order of the sites."""
         if self.dataset is not None:
             return [self.dataset]
         return self._brought() or (self.combine.sets() if self.combine is not None else [])
 
     def _brought(self) -> list[str]:
-        """Each site's own data set; empty where they divide what there is."""
+        """Return each site's own data set; empty if the sites divide one."""
         return [parse_source(each).name for name in self.sites if (each := self.of(name).dataset) is not None]
 
     def of(self, name: str) -> Site:
-        """A site's settings."""
+        """Return a site's settings."""
         return self.site.get(name, AS_IT_COMES)
 
     def policy_of(self, name: str) -> Policy:
-        """A site's rules: the federation's, and its own over them.
+        """Return a site's rules: the federation's, overridden by its own.
 
         All sites' data at one place are nobody's to let out: there, only where images start from is ruled.
         """

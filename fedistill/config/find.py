@@ -20,23 +20,23 @@ EXPECTED = f"at most {DEEPEST} tables and lists within each other, and finite nu
 
 
 def folders(kind: str) -> list[Path]:
-    """Where files of this kind (``sites`` or ``simulations``) are looked for, first come first."""
+    """Return the folders where files of this kind (``sites`` or ``simulations``) are looked for, first to last."""
     wanted = [Path.cwd() / kind, PACKAGE.parent / kind, PACKAGE / "content" / kind]
     checkout = (PACKAGE.parent / "pyproject.toml").is_file()  # installed, the package's parent is site-packages
     return [f for f in dict.fromkeys(wanted) if f.is_dir() and (f != PACKAGE.parent / kind or checkout)]
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Every NAME of this kind and the file it stands for."""
-    found: dict[str, Path] = {}
+    """Return every NAME of this kind, with its file."""
+    paths: dict[str, Path] = {}
     for folder in folders(kind):
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths
 
 
 def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
-    """The file a NAME or path stands for.
+    """Return the file that a NAME or path stands for.
 
     Args:
         kind: ``sites`` or ``simulations``.
@@ -67,7 +67,7 @@ def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file's content.
+    """Return the content of a TOML file.
 
     Raises:
         PlanError: it is not TOML, the message names file and line; or no such file can be meant: it is too large, too
@@ -82,15 +82,15 @@ def read_toml(path: Path) -> dict[str, Any]:
             )
         return toml(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{path} is not TOML.", found=str(error), mend="mend that line") from error
+        raise PlanError(f"{path} is not TOML.", found=str(error), mend="correct that line") from error
     except (UnicodeDecodeError, OSError) as error:
         raise PlanError(f"{path} cannot be read.", expected="a text file in UTF-8", found=str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path} cannot be so.", expected=EXPECTED, found=str(error)[:200]) from error
+        raise PlanError(f"{path} is invalid.", expected=EXPECTED, found=str(error)[:200]) from error
 
 
 def toml(text: str) -> dict[str, Any]:
-    """TOML within bounds: what comes after walks through it, copies it and writes it out again.
+    """Parse TOML within limits, for the content is walked through, copied and written out again.
 
     Raises:
         ValueError: it is no TOML (TOMLDecodeError), or beyond `EXPECTED`.

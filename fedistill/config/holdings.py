@@ -1,4 +1,4 @@
-"""Who holds which images: a federation's data, divided; the same on every machine that asks."""
+"""The holdings of all sites: a federation's data, divided in the same way on every machine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Remember = Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], d
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """One site's data.
+    """The data of one site.
 
     Args:
         train: what it may make a Release of.
@@ -42,7 +42,7 @@ class Holdings:
 
 
 def everything(held: Holdings) -> Share:
-    """All sites' data as if they were at one."""
+    """Return all sites' data as if one site held them."""
     parts = [[getattr(share, name) for share in held.shares] for name in ("train", "val", "held_out")]
     return Share(*[concatenate(each) for each in parts])
 
@@ -51,6 +51,7 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
     """Divide the federation's data.
 
     Args:
+        federation: the sites, the data and the rule.
         redraw: which partition; 0 is the federation file's own seed.
         data_root: folder of MedMNIST files.
         remember: a store that keeps who holds what, for the partitioners' import alone takes seconds.
@@ -105,7 +106,10 @@ def holdings(federation: Federation, redraw: int, data_root: str | None, remembe
 
 
 def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet]) -> tuple[ImageSet, ImageSet]:
-    """A site's train and val images as its scanner takes them; a redraw gives it other images, not another scanner."""
+    """Return a site's train and val images as its scanner takes them.
+
+    A redraw gives the site other images, not another scanner.
+    """
     settings = federation.of(name).scanner
     if settings is None:
         return pair
@@ -125,8 +129,9 @@ def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet])
 
 
 def test_sets(federation: Federation, data_root: str | None) -> list[ImageSet]:
-    """The official test splits, which stay at the server: of each set, in one label space. Joined, they are the test
-    split of the federation.
+    """Return the official test split of each of the federation's sets, in one label space.
+
+    They stay at the server; joined, they are the federation's test split.
     """
     return _sets(federation, "test", data_root)
 
@@ -141,7 +146,7 @@ test_sets.__test__ = False  # type: ignore[attr-defined]
 
 
 def _sets(federation: Federation, split: str, data_root: str | None) -> list[ImageSet]:
-    """One split of each of the federation's sets, in one label space where they are combined."""
+    """Return one split of each of the federation's sets, in one label space if they are combined."""
     names = federation.datasets()
     if federation.combine is None:
         return [_load(federation, name, split, data_root) for name in names]
@@ -179,7 +184,7 @@ _kept: dict[str, Holdings] = {}
 
 
 def holdings_here(federation: Federation, redraw: int, data_root: str | None, remember: Remember) -> Holdings:
-    """`holdings`, kept in this process: a worker serves many sites' jobs one after another."""
+    """Return `holdings`, cached in this process: a worker serves many sites' jobs one after another."""
     files = [path for name in federation.datasets() if (path := parse_source(name).path) is not None]
     changed = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
     about = {"federation": federation.model_dump(mode="json"), "redraw": redraw, "root": data_root, "files": changed}
@@ -198,5 +203,5 @@ def _forget_large() -> None:
 
 
 def _pixels(held: Holdings) -> int:
-    """Bytes of everybody's images."""
+    """Return the bytes of all sites' images."""
     return sum(each.images.nbytes for share in held.shares for each in (share.train, share.val, share.held_out))

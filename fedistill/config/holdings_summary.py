@@ -1,4 +1,4 @@
-"""What the driver keeps of who holds what, once it has been tried: counts and fingerprints, not the images.
+"""Holdings without pixels: the counts and fingerprints that a driver keeps after it has checked the data.
 
 A sweep divides the same data again and again; with every division's images kept, a large set would fill the memory.
 """
@@ -27,17 +27,18 @@ class Counted(ImageSet):
     known: str = field(kw_only=True)
 
     def fingerprint(self) -> str:
+        """Return the fingerprint of the set that had the pixels."""
         return self.known
 
 
 def counted(whole: ImageSet) -> Counted:
-    """An ImageSet without its pixels."""
+    """Return an ImageSet without its pixels."""
     parts = {name: getattr(whole, name) for name in ImageSet.__dataclass_fields__}
     parts["images"] = np.broadcast_to(np.uint8(0), whole.images.shape)  # no memory, and read-only
     return Counted(**parts, known=whole.fingerprint())
 
 
 def census(held: Holdings) -> Holdings:
-    """Everybody's share without its pixels."""
+    """Return everybody's share without its pixels."""
     shares = [Share(counted(s.train), counted(s.val), counted(s.held_out)) for s in held.shares]
     return replace(held, shares=tuple(shares))

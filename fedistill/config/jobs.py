@@ -91,7 +91,7 @@ def read_job(values: Any) -> Job:
         wrong = ["draws"]
     if wrong:
         raise SettingError(
-            f"A job of the request cannot be so: {wrong[0]}.", found=printable(repr(values[wrong[0]]), most=80)
+            f"Invalid {wrong[0]} in a job of the request.", found=printable(repr(values[wrong[0]]), most=80)
         )
     return Job(**{**values, "ipcs": tuple(ipcs)})
 

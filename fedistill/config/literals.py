@@ -11,7 +11,7 @@ from fedistill.errors import PlanError
 
 
 def assign(content: dict[str, Any], change: str) -> None:
-    """Carry out one change in place.
+    """Apply one ``key=value`` change in place.
 
     Raises:
         PlanError: it is no ``key=value``, or its key leads through a value.
@@ -37,7 +37,7 @@ def assign(content: dict[str, Any], change: str) -> None:
     except tomllib.TOMLDecodeError:
         value = literal.strip()  # a bare word is a string: --set models=mlp
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"--set {key.strip()[:80]} cannot be so.", expected=EXPECTED, found=str(error)[:200]) from error
+        raise PlanError(f"--set {key.strip()[:80]} is invalid.", expected=EXPECTED, found=str(error)[:200]) from error
     put(content, parts, value, what=f"--set {change!r}")
 
 
@@ -45,7 +45,9 @@ def put(content: dict[str, Any], parts: Sequence[str], value: Any, *, what: str)
     """Set one value in place, making the tables that lead to it.
 
     Args:
+        content: the table, changed in place.
         parts: of its key.
+        value: the new value.
         what: is setting it, for the error.
 
     Raises:
@@ -60,7 +62,7 @@ def put(content: dict[str, Any], parts: Sequence[str], value: Any, *, what: str)
 
 
 def parts_of(key: str) -> list[str]:
-    """A dotted key's parts; quoted ones as TOML has them.
+    """Split a dotted key into its parts; quoted parts as in TOML.
 
     >>> parts_of("scheme.dc.lr_img"), parts_of('sweep."scheme.dc.lr_img"')
     (['scheme', 'dc', 'lr_img'], ['sweep', 'scheme.dc.lr_img'])
@@ -79,7 +81,7 @@ def parts_of(key: str) -> list[str]:
 
 
 def literals(changes: Iterable[str]) -> dict[str, Any]:
-    """Changes to nothing: a table of its own."""
+    """Return a table made of changes alone."""
     content: dict[str, Any] = {}
     for change in changes:
         assign(content, change)
@@ -87,10 +89,10 @@ def literals(changes: Iterable[str]) -> dict[str, Any]:
 
 
 def written(value: Any) -> str:
-    """A value on one line of TOML, tables within it inline.
+    r"""Write a value as one line of TOML, tables within it inline.
 
-    >>> written([{"by": "dirichlet", "alpha": 0.1}, True, "a\\"b"])
-    '[{ by = "dirichlet", alpha = 0.1 }, true, "a\\\\"b"]'
+    >>> written([{"by": "dirichlet", "alpha": 0.1}, True, "a\"b"])
+    '[{ by = "dirichlet", alpha = 0.1 }, true, "a\\"b"]'
     """
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{written_key(k)} = {written(v)}" for k, v in value.items()) + " }" if value else "{}"
@@ -102,7 +104,7 @@ def written(value: Any) -> str:
 
 
 def written_key(key: str) -> str:
-    """A key as TOML writes it.
+    """Write a key as TOML does, quoted if it must be.
 
     >>> written_key("width"), written_key("federation.partition")
     ('width', '"federation.partition"')

@@ -1,4 +1,4 @@
-"""TOML -> frozen Simulation, Plan or Federation, with errors that say what stands where and how to mend it."""
+"""TOML -> frozen Simulation, Plan or Federation, with errors that say what stands where and how to fix it."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -20,9 +20,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def load_federation(name: str, *, beside: Path | None = None, phantom: bool = False) -> Federation:
-    """The federation of this NAME or path.
+    """Load the federation of a NAME or path.
 
     Args:
+        name: a NAME in ``sites/``, or a path.
         beside: a folder that a relative path may also start from.
         phantom: put every data set's phantom in its place.
 
@@ -34,7 +35,7 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
     if "scheme" in content or "federation" in content:
         named = content.get("federation")
         raise PlanError(
-            f"{path} is a simulation, and a federation is wanted here.",
+            f"{path} is a simulation; a federation is needed here.",
             expected="a file that says who holds what: dataset and sites",
             mend=f"name its federation, {named!r}" if isinstance(named, str) else "see `fedistill simulations FILE`",
         )
@@ -42,7 +43,7 @@ def load_federation(name: str, *, beside: Path | None = None, phantom: bool = Fa
 
 
 def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Simulation:
-    """The simulation of this NAME or path; see `load_plan`.
+    """Load the simulation of a NAME or path; see `load_plan`.
 
     Raises:
         PlanError: no such file, something in it cannot be, or it sweeps: it is several simulations then.
@@ -50,16 +51,17 @@ def load_simulation(name: str, *, changes: Iterable[str] = (), phantom: bool = F
     plan = load_plan(name, changes=changes, phantom=phantom)
     if plan.sweep:
         raise PlanError(
-            f"{name} sweeps over {', '.join(plan.sweep)}: {len(plan.points)} simulations, and one is wanted here.",
+            f"{name} sweeps over {', '.join(plan.sweep)}: {len(plan.points)} simulations; one is needed here.",
             mend="run it with `fedistill run`, or take its [sweep] away (--set sweep={})",
         )
     return plan.first
 
 
 def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) -> Plan:
-    """The simulations of this NAME or path: one, or one for each point of its ``[sweep]``.
+    """Load the simulations of a NAME or path: one, or one for each point of its ``[sweep]``.
 
     Args:
+        name: a NAME in ``simulations/``, or a path.
         changes: ``key=value`` with dotted keys of the TOML and TOML literals, as ``--set`` takes them. Keys of the
             federation start with ``federation.``, those of the sweep with ``sweep.``.
         phantom: put every data set's phantom in its place, and what the file's ``[rehearsal]`` says, if it has one, in
@@ -73,11 +75,13 @@ def load_plan(name: str, *, changes: Iterable[str] = (), phantom: bool = False) 
 
 
 def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (), phantom: bool = False) -> Plan:
-    """`load_plan` of what stands in a file.
+    """Build a plan from the content of a file; see `load_plan`.
 
     Args:
         content: the file's, changed in place.
         path: the file, which errors name and relative paths start from.
+        changes: see `load_plan`.
+        phantom: see `load_plan`.
     """
     rehearsal = content.pop("rehearsal", {})
     if not isinstance(rehearsal, dict):
@@ -92,7 +96,7 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
         content["federation"] = renamed({"name": path.stem, **federation}, from_folder(path.parent))
     elif federation is None and "sites" in content and "scheme" not in content:
         raise PlanError(
-            f"{path} is a federation, and a simulation is wanted here.",
+            f"{path} is a federation; a simulation is needed here.",
             expected='a file with federation = "NAME" and schemes',
             mend="see `fedistill sites FILE` for it, or write a simulation that names it",
         )
@@ -114,7 +118,7 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
 
 
 def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, *, phantom: bool) -> Simulation:
-    """One point."""
+    """Build the simulation of one point."""
     content = deepcopy(content)
     source = f"{path}, at {label_of(values)}" if values else str(path)
     for key, value in values.items():
@@ -129,7 +133,7 @@ def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, 
 
 
 def _merged(under: Any, over: Any) -> Any:
-    """One table over another: values take the place of values, tables go into tables.
+    """Merge one table over another: its values replace values, its tables merge into tables.
 
     >>> _merged({"width": 128, "scheme": {"dc": {"looks": 5}}}, {"scheme": {"dc": {"iterations": 9}}})
     {'width': 128, 'scheme': {'dc': {'looks': 5, 'iterations': 9}}}
@@ -145,7 +149,7 @@ def _settled_sweep(table: Any, path: Path, *, folder: Path, phantom: bool) -> di
 
 
 def _settled(key: str, value: Any, *, folder: Path, phantom: bool) -> Any:
-    """A value of the federation with names of files replaced: federations' by what they hold, data's by whole paths."""
+    """Resolve the file names in a value of the federation: federations to their content, data to whole paths."""
     if key.partition(".")[0] != "federation":
         return value
     if key == "federation" and isinstance(value, str):
@@ -171,16 +175,16 @@ def _checked(model: type[M], content: dict[str, Any], source: str) -> M:
 
 
 def _explained(error: ValidationError, model: type[BaseModel], source: str) -> PlanError:
-    """The first problem in words, a mistyped key before what it then lacks; the rest follow when it is mended."""
+    """Describe the first problem, a mistyped key before the key that is then missing."""
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     at = [part for number, part in enumerate(first["loc"]) if not _is_tag(model, first["loc"], number)]
     where = ".".join(str(part) for part in at)
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         known = [each.strip("'") for each in first["ctx"].get("expected_tags", "").split(", ")]
-        by, found = first["ctx"]["discriminator"].strip("'"), first["input"]
-        said = found.get(by) if isinstance(found, dict) else found
-        if said is None or not isinstance(found, dict):
-            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(found)[:200])
+        by, given = first["ctx"]["discriminator"].strip("'"), first["input"]
+        said = given.get(by) if isinstance(given, dict) else given
+        if said is None or not isinstance(given, dict):
+            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(given)[:200])
         return PlanError(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), known))
     if first["type"] == "extra_forbidden":
         *path, last = first["loc"]
@@ -192,16 +196,16 @@ def _explained(error: ValidationError, model: type[BaseModel], source: str) -> P
     message = "a table" if table else first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return PlanError(f"{source}{': ' + where if where else ''}: {message}")
-    return PlanError(f"{source}: {where} cannot be so.", expected=message, found=repr(first["input"])[:200])
+    return PlanError(f"{source}: {where} is invalid.", expected=message, found=repr(first["input"])[:200])
 
 
 def _is_tag(model: type[BaseModel], path: tuple[Any, ...], number: int) -> bool:
-    """Whether a part of an error's path is no key of the file, but the kind of partition that is meant."""
+    """Return whether a part of an error's path is pydantic's tag of a partition's kind and no key of the file."""
     return path[:number] in (("partition",), ("federation", "partition")) and number < len(path)
 
 
 def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
-    """The known keys of the table an error's path leads to."""
+    """Return the known keys of the table that an error's path leads to."""
     several: list[type[BaseModel]] = []
     for part in path:
         field = model.model_fields.get(str(part))
@@ -209,7 +213,7 @@ def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
             model = next((k for k in several if part in get_args(k.model_fields["by"].annotation)), model)
             continue
         kinds = [field.annotation, *get_args(field.annotation)]
-        found = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        several = found if len(found) > 1 else []
-        model = found[0] if found else model
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        several = models if len(models) > 1 else []
+        model = models[0] if models else model
     return list(model.model_fields)

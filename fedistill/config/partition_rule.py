@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class Rule(Frozen):
-    """What all rules have.
+    """The settings that all rules have.
 
     Args:
         seed: of who holds what.
@@ -47,13 +47,11 @@ class Rule(Frozen):
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        """What the file says, and nothing else: a run folder's simulation.toml is told from others' by its text."""
+        """Dump the keys of the file and no others: a run folder's simulation.toml is compared by its text."""
         return {name: getattr(self, name) for name in self._names() if name in self.model_fields_set}
 
     def described(self) -> dict[str, Any]:
-        """The rule as `fedistill.data.partition.partition` takes it: ``by`` and its options as the file gives them,
-        without the seed.
-        """
+        """Return the rule as `fedistill.data.partition.partition` takes it, without the seed."""
         given = {name: getattr(self, name) for name in self._names() if name in self.model_fields_set - {"seed"}}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 

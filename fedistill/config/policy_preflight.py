@@ -1,4 +1,4 @@
-"""What the sites' policies say of a simulation's schemes before any work, by the rules that sites go by themselves.
+"""A check of a simulation's schemes against the sites' policies before any work, by the rules that the sites apply.
 
 A scheme is refused where so few sites would take part that no pool could be made. What only some sites forbid, where
 ``min_sites`` lets the run go on without them, is left to these: their refusals are named in the run.
@@ -18,15 +18,18 @@ def require_permitted(
     """Raise ValueError where the policies leave too few sites.
 
     Args:
-        chosen: the scheme's settings, of every budget; ipcs: these budgets.
+        federation: the sites, with their policies.
+        scheme: the scheme.
+        chosen: the scheme's settings, of every budget.
+        ipcs: these budgets.
         needed: sites that must answer.
     """
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
     sites = scheme.sites(federation.sites)
     counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
-    asked = scheme.disclosure(chosen, ipcs=ipcs, held_out=federation.held_out > 0, costed=counted)
-    found = {site: objection(federation.policy_of(site), asked) for site in sites}
-    objections = {site: each for site, each in found.items() if each is not None}
+    request = scheme.disclosure(chosen, ipcs=ipcs, held_out=federation.held_out > 0, costed=counted)
+    answers = {site: objection(federation.policy_of(site), request) for site in sites}
+    objections = {site: each for site, each in answers.items() if each is not None}
     if not objections or len(sites) - len(objections) >= min(needed, len(sites)):
         return
     first = next(iter(objections.values()))
@@ -39,10 +42,12 @@ def require_permitted(
 
 
 def require_equal_weights(federation: Federation, *, by_counts: bool) -> None:
-    """Raise ValueError where sites are weighted by counts, and some tell none while others do: a site that says 1 would
-    count for nothing beside one that says 500.
+    """Raise ValueError if sites are weighted by counts that some of them do not share.
+
+    A site that does not share its counts says 1, and would count for nothing beside one that says 500.
 
     Args:
+        federation: the sites, with their policies.
         by_counts: whether anything in the simulation is weighted by how many images sites hold.
     """
     silent = [site for site in federation.sites if federation.policy_of(site).share_counts == "none"]

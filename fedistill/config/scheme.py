@@ -17,7 +17,7 @@ from fedistill.config.base import Frozen
 from fedistill.errors import SettingError, nearest
 from fedistill.methods import METHODS
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
-from fedistill.privacy.policy.rules import Asked
+from fedistill.privacy.policy.rules import PolicyRequest
 
 if TYPE_CHECKING:
     from fedistill.config.simulation import Simulation
@@ -143,15 +143,18 @@ class Scheme:
     def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:
         """Raise ValueError where the simulation lacks what the scheme needs."""
 
-    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+    def disclosure(
+        self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
+    ) -> PolicyRequest:
         """Return what it would have each site send, as policies judge it.
 
         Args:
-            settings: of every budget and data set; ipcs: the budgets.
+            settings: of every budget and data set.
+            ipcs: the budgets.
             held_out: whether sites have set images aside.
             costed: whether privacy costs are wanted, which take seconds to work out.
         """
-        return Asked(self.name, sends="networks")
+        return PolicyRequest(self.name, sends="networks")
 
     def guarantee(self, simulation: "Simulation", ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
         """Return what one condition guarantees; None for a scheme that is not private."""

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedistill.config.base import Frozen
 from fedistill.config.dataset_names import from_folder
-from fedistill.config.federation import Federation, Scanner, Site, require_name
+from fedistill.config.federation import Federation, ScannerSettings, Site, require_name
 from fedistill.config.find import read_toml
 from fedistill.config.load import _checked, load_federation
 from fedistill.data.facts import LEAST_SIZE
@@ -17,7 +17,7 @@ from fedistill.privacy.policy.rules import Policy, SitePolicy
 
 
 class SiteFile(Frozen):
-    """One hospital's node. Paths are relative to the file.
+    """The file of one hospital's node. Its paths are relative to the file.
 
     Args:
         name: of the site, as the coordinator's federation calls it.
@@ -54,7 +54,7 @@ class SiteFile(Frozen):
     data_seed: int | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    scanner: Scanner | None = None
+    scanner: ScannerSettings | None = None
     policy: SitePolicy = Field(default_factory=SitePolicy)
 
     @field_validator("name")
@@ -102,11 +102,11 @@ class OwnSite:
     federation: Federation
 
     def path(self, name: str) -> Path:
-        """A path of the file, from its folder."""
+        """Return a path of the file, resolved from its folder."""
         return (self.folder / Path(name).expanduser()).resolve()
 
     def node_config(self) -> dict[str, str | int | bool]:
-        """What its handler is told of itself: all it knows, for whoever asks cannot add to it."""
+        """Return the node's configuration: all that its handler knows of the site; no request can add to it."""
         root = self.file.data_root
         return {
             "federation": self.federation.model_dump_json(),
@@ -121,7 +121,7 @@ class OwnSite:
 
 
 def load_site(name: str) -> OwnSite:
-    """A hospital's file, by path.
+    """Load a hospital's file by its path.
 
     Raises:
         PlanError: no such file, or something in it cannot be.
@@ -137,7 +137,7 @@ def load_site(name: str) -> OwnSite:
 
 
 def _alone(file: SiteFile, folder: Path) -> Federation:
-    """A federation of one: what it holds it shares with nobody."""
+    """Return a federation of this one site."""
     assert file.data is not None
     site = Site(threads=file.threads, gpus=file.gpus, scanner=file.scanner, dataset=from_folder(folder)(file.data))
     return Federation(
@@ -153,14 +153,16 @@ def _alone(file: SiteFile, folder: Path) -> Federation:
 
 
 def _shared(file: SiteFile, folder: Path) -> Federation:
-    """The federation of a rehearsal. Its policies are the simulation's; this site has its own."""
+    """Return the federation of a rehearsal: policies come from the simulation, this site's from its own file."""
     assert file.federation is not None
-    found = load_federation(file.federation, beside=folder)
-    if file.name not in found.sites:
-        raise PlanError(f"Federation {found.name!r} has no site {file.name!r}.", mend=nearest(file.name, found.sites))
+    federation = load_federation(file.federation, beside=folder)
+    if file.name not in federation.sites:
+        raise PlanError(
+            f"Federation {federation.name!r} has no site {file.name!r}.", mend=nearest(file.name, federation.sites)
+        )
     resources: dict[str, Any] = {"threads": file.threads, "gpus": file.gpus}
-    mine = Site(**{**found.of(file.name).model_dump(exclude={"policy"}), **resources})
-    return found.model_copy(update={"policy": _plain(file.policy), "site": {**found.site, file.name: mine}})
+    own = Site(**{**federation.of(file.name).model_dump(exclude={"policy"}), **resources})
+    return federation.model_copy(update={"policy": _plain(file.policy), "site": {**federation.site, file.name: own}})
 
 
 def _plain(rules: SitePolicy) -> Policy:

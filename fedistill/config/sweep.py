@@ -1,5 +1,6 @@
-"""Sweeps: many simulations in one file. ``[sweep]`` lists values of any setting by its dotted key; a point takes one
-value of each, and there is a point for every combination, the last key changing fastest.
+"""Sweeps: many simulations in one file, one for every combination of listed values.
+
+``[sweep]`` lists the values of a setting by its dotted key. The last key changes fastest.
 
 Points differ in what is swept and in nothing else: their jobs draw from the same seeds, and what ``precision = "auto"``
 stands for is resolved once, for the first of them.
@@ -27,7 +28,7 @@ TAKEN = frozenset({"federation", "seed", "seeds", "networks", "ipc", "recipe", "
 
 @dataclass(frozen=True)
 class Point:
-    """One combination.
+    """One combination of swept values, and its simulation.
 
     Args:
         values: the swept settings' values, by their dotted keys.
@@ -39,13 +40,13 @@ class Point:
 
     @property
     def label(self) -> str:
-        """For people; empty where nothing is swept."""
+        """Return the point in words; empty if nothing is swept."""
         return label_of(self.values)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one file asks for: a simulation, or one for each point of its sweep.
+    """The simulations of one file: one, or one for each point of its sweep.
 
     Args:
         points: in the order of the tables.
@@ -57,20 +58,21 @@ class Plan:
 
     @classmethod
     def of(cls, simulation: Simulation) -> "Plan":
-        """The plan of a single simulation."""
+        """Return the plan of a single simulation."""
         return cls((Point({}, simulation),), {})
 
     @property
     def name(self) -> str:
+        """Return the simulation's name."""
         return self.points[0].simulation.name
 
     @property
     def first(self) -> Simulation:
-        """The only point's simulation, or the first one's."""
+        """Return the first point's simulation, often the only one."""
         return self.points[0].simulation
 
     def folder_of(self, number: int) -> str:
-        """A point's folder among those of its kind: its number, from 1, and what it is; empty where nothing is swept.
+        """Return the name of a point's folder: its number, from 1, and its label; empty if nothing is swept.
 
         >>> from fedistill.config.sweep import Plan, Point
         >>> plan = Plan((Point({"federation.partition": {"by": "iid"}, "width": 16}, None),), {"width": [16]})
@@ -83,7 +85,7 @@ class Plan:
         return f"{number + 1}-{words}"[:80].rstrip("-. ")
 
     def columns(self) -> list[dict[str, Any]]:
-        """What tables say of each point, by the names of their columns: numbers and words as they are, tables in words.
+        """Return each point's cells by column: numbers and words as they are, tables in words.
 
         >>> Plan((Point({"ipc": [1, 10]}, None), Point({"ipc": [1]}, None)), {"ipc": [[1, 10], [1]]}).columns()
         [{'sweep.ipc': '1,10'}, {'sweep.ipc': '1'}]
@@ -96,7 +98,7 @@ class Plan:
 
 
 def column_of(key: str) -> str:
-    """The name of a swept setting's column: its key, marked where the tables have a column of that name.
+    """Return the column of a swept setting: its key, with a prefix if the tables have a column of that name.
 
     >>> column_of("scheme.dc.lr_img"), column_of("seed")
     ('scheme.dc.lr_img', 'sweep.seed')
@@ -105,7 +107,7 @@ def column_of(key: str) -> str:
 
 
 def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
-    """A ``[sweep]`` table's values by dotted key, tables within it taken for parts of keys.
+    """Return a ``[sweep]`` table's values by dotted key; nested tables extend the key.
 
     Raises:
         PlanError: it is no table of lists.
@@ -113,7 +115,7 @@ def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
     >>> listed({"width": [16, 32], "scheme": {"dc": {"lr_img": [1.0]}}}, source="x.toml")
     {'width': [16, 32], 'scheme.dc.lr_img': [1.0]}
     """
-    found: dict[str, list[Any]] = {}
+    values_by_key: dict[str, list[Any]] = {}
 
     def walk(table: Mapping[str, Any], before: str) -> None:
         for name, value in table.items():
@@ -126,16 +128,16 @@ def listed(table: Any, *, source: str) -> dict[str, list[Any]]:
                     found=repr(value),
                 )
             else:
-                found[before + name] = value
+                values_by_key[before + name] = value
 
     if not isinstance(table, Mapping):
         raise PlanError(f"{source}: sweep is no table.", expected='[sweep] with lines "KEY" = [values]', found=table)
     walk(table, "")
-    return found
+    return values_by_key
 
 
 def combinations(sweep: Mapping[str, list[Any]], *, source: str) -> list[dict[str, Any]]:
-    """The values of every point.
+    """Return the values of every point.
 
     Raises:
         PlanError: a setting that cannot be swept, a value given twice, or too many points.
@@ -167,7 +169,7 @@ def combinations(sweep: Mapping[str, list[Any]], *, source: str) -> list[dict[st
 
 
 def label_of(values: Mapping[str, Any]) -> str:
-    """A point in words.
+    """Return a point in words.
 
     >>> label_of({"federation.partition": {"by": "dirichlet", "alpha": 0.1}, "scheme.dc.lr_img": 10.0})
     'dirichlet alpha=0.1, lr_img=10'
@@ -181,7 +183,7 @@ def label_of(values: Mapping[str, Any]) -> str:
 
 
 def word(value: Any) -> str:
-    """A value in few words.
+    """Return a value in few words.
 
     >>> word({"by": "pathological", "classes": 2}), word([1, 10]), word(10.0), word(True)
     ('pathological classes=2', '1,10', '10', 'true')

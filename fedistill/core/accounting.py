@@ -1,4 +1,4 @@
-"""How much noise buys how much privacy: (epsilon, delta) of Gaussian noise, counted by Google's ``dp-accounting``.
+"""Privacy accounting of Gaussian noise by ``dp-accounting``: noise to (epsilon, delta), and back.
 
 What is counted is one mechanism: a sum over units (images, or patients), each clipped to one norm, to which Gaussian
 noise of `sigma` times that norm is added; taken `steps` times, each time over a fresh sample in which every unit is
@@ -28,7 +28,7 @@ ORDERS = (*range(2, 65), *range(72, 129, 8), 160, 192, 256, 384, 512, 1024)
 others an endless one, which for large rates does not settle."""
 
 PRECISE = 1e-3
-"""How far above the least noise that would do, as a ratio, the noise found by search may be."""
+"""Relative precision of the search for sigma: the result is above the least sufficient value by at most this."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Mechanism:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one set of noisy answers spends of a site's budget.
+class PrivacyCost:
+    """The privacy cost of one set of noisy answers.
 
     Args:
         mechanism: how they were made noisy.
@@ -79,7 +79,7 @@ class Cost:
 
 
 def epsilon_of(mechanisms: Mechanism | Sequence[Mechanism], *, delta: float, accountant: str = "pld") -> float:
-    """The epsilon that these mechanisms, all on the same data, spend together.
+    """Compute the epsilon that these mechanisms spend together on the same data.
 
     Raises:
         SettingError: a delta outside 0..1, or no such accountant.
@@ -103,7 +103,7 @@ def epsilon_of(mechanisms: Mechanism | Sequence[Mechanism], *, delta: float, acc
 
 @cache
 def sigma_for(*, epsilon: float, delta: float, steps: int = 1, rate: float = 1.0, accountant: str = "pld") -> float:
-    """The least noise, as `Mechanism.sigma`, with which so many sums spend no more than this epsilon.
+    """Compute the least noise, as `Mechanism.sigma`, with which `steps` sums spend at most this epsilon.
 
     Raises:
         SettingError: a number out of its range, or no such accountant.
@@ -129,7 +129,7 @@ def sigma_for(*, epsilon: float, delta: float, steps: int = 1, rate: float = 1.0
 
 
 def _least(enough: Callable[[float], bool], guess: float, precise: float = PRECISE) -> float:
-    """The least number that is enough, found from a guess in growing strides; above it by `precise`, or nothing."""
+    """Search the least number that is enough, to a relative precision, from a guess in growing strides."""
     high, stride = guess, 1 + precise
     while not enough(high):
         high, stride = high * stride, stride**2
@@ -143,7 +143,7 @@ def _least(enough: Callable[[float], bool], guess: float, precise: float = PRECI
 
 
 def _counted(mechanisms: Sequence[Mechanism], delta: float, accountant: str) -> float:
-    """Epsilon by an accountant of ``dp-accounting``."""
+    """Compute epsilon by an accountant of ``dp-accounting``."""
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant

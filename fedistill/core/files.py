@@ -84,6 +84,7 @@ def require_folder(folder: Path, what: str) -> None:
     Nothing is left behind: what has to be made to find out is taken away again.
 
     Args:
+        folder: the folder.
         what: names the folder in the message, such as ``--out``.
     """
     with _refused(folder, what, "a folder, or one that can be made"), _made(folder):
@@ -120,7 +121,7 @@ def _refused(path: Path, what: str, expected: str) -> Iterator[None]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """A folder for a moment: what of it was not there is taken away at the end."""
+    """Create a folder for the time of the block; remove afterwards what was not there before."""
     lacking = []
     for each in (folder, *folder.parents):
         if os.path.lexists(each):

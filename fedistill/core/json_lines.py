@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lines:
-    """What a file holds.
+    """The lines of a file.
 
     Args:
         objects: of its lines, first come first.
@@ -32,12 +32,12 @@ def parse(raw: bytes) -> dict[str, Any]:
     ValueError: not a JSON object
     """
     try:
-        found = json.loads(raw.decode())
+        value = json.loads(raw.decode())
     except RecursionError as error:
         raise ValueError("tables within tables without end") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return found
+    return value
 
 
 def read_lines(
@@ -46,6 +46,7 @@ def read_lines(
     """Read a file's objects, and count the lines that are none; no file is an empty one.
 
     Args:
+        path: the file.
         growing: whether somebody may be writing its last line just now, which is then not counted as unreadable.
         fits: whether an object is one of those that belong there.
     """
@@ -55,12 +56,12 @@ def read_lines(
         if not raw.strip():
             continue
         try:
-            found = parse(raw)
-            whole = fits(found)
+            value = parse(raw)
+            whole = fits(value)
         except ValueError:
             whole = False
         if whole:
-            objects.append(found)
+            objects.append(value)
         elif number < len(raws) or not growing:
             unreadable += 1
     return Lines(tuple(objects), unreadable)
@@ -84,6 +85,7 @@ def append(file: int, line: str, *, sync: bool = False) -> None:
 
     Args:
         file: open to be read and appended to.
+        line: the line, without its end.
         sync: whether it must be on the disk when this returns.
 
     Raises:

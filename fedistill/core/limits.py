@@ -1,4 +1,4 @@
-"""What others wrote may be nested so deep that who walks through it runs out of stack: that is refused first."""
+"""A limit on nesting: text from others may be nested so deep that a recursive walk runs out of stack."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +11,7 @@ def require_shallow(read: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
     """Refuse what is nested deeper than `DEEPEST`.
 
     Args:
+        read: the value.
         parts: what is directly within a value; it may raise ValueError for a value that cannot be.
 
     Raises:

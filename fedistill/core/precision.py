@@ -23,11 +23,12 @@ CHOICES = ("auto", "float32", "tf32", "bfloat16")
 NARROWEST = 64
 
 
-def resolve(asked: str, *, width: int, device: str = "cpu") -> str:
+def resolve(choice: str, *, width: int, device: str = "cpu") -> str:
     """Return ``float32``, ``tf32`` or ``bfloat16`` for networks of this width on this machine.
 
     Args:
-        asked: one of `CHOICES`; ``auto`` takes tf32 on a GPU, and bfloat16 on a processor where it was measured to pay.
+        choice: one of `CHOICES`; ``auto`` takes tf32 on a GPU, and bfloat16 on a processor where it pays.
+        width: channels of the networks' layers.
         device: ``cpu`` or ``cuda``, where the networks compute.
 
     Raises:
@@ -36,10 +37,10 @@ def resolve(asked: str, *, width: int, device: str = "cpu") -> str:
     >>> resolve("auto", width=16), resolve("auto", width=16, device="cuda")
     ('float32', 'tf32')
     """
-    if asked not in CHOICES:
-        raise SettingError(f"There is no precision {asked!r}.", expected=" or ".join(CHOICES), found=asked)
-    if asked != "auto":
-        return asked
+    if choice not in CHOICES:
+        raise SettingError(f"There is no precision {choice!r}.", expected=" or ".join(CHOICES), found=choice)
+    if choice != "auto":
+        return choice
     if device == "cuda":
         return "tf32"
     return "bfloat16" if width >= NARROWEST and has_bfloat16() else "float32"
@@ -60,12 +61,12 @@ def of_training(device: str) -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively."""
+    """Return whether this processor multiplies bfloat16 natively."""
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_of_processor("flags").split())
 
 
 def processor() -> str:
-    """The processor's name, as the system has it."""
+    """Return the processor's model name; empty if the system does not say."""
     return _of_processor("model name") or platform.processor()
 
 

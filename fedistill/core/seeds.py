@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def spawn(root: int, *names: str | int) -> int:
-    """A seed in 0..2**63-1 that depends on the root and on every name, in order.
+    """Derive a seed in 0..2**63-1 from a root and names; it depends on each of them and on their order.
 
     >>> spawn(0, "north", "dc", 1) == spawn(0, "north", "dc", 1)
     True
@@ -26,12 +26,12 @@ def spawn(root: int, *names: str | int) -> int:
 
 
 def rng(root: int, *names: str | int) -> np.random.Generator:
-    """A NumPy generator for these names."""
+    """Return a NumPy generator seeded from a root and names."""
     return np.random.default_rng(spawn(root, *names))
 
 
 def generator(root: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
-    """A PyTorch generator for these names."""
+    """Return a PyTorch generator seeded from a root and names."""
     import torch
 
     return torch.Generator(device=device).manual_seed(spawn(root, *names))

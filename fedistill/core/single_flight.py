@@ -16,6 +16,7 @@ async def single_flight(
 
     Args:
         begun: tasks by key; the caller keeps it, and cancels at its end what is left in it.
+        key: of the work.
         begin: starts the work.
     """
     if key not in begun:

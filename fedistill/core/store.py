@@ -5,7 +5,6 @@ carries a checksum over its content: a damaged one is set aside and made anew. F
 their owner's alone, for among them are images that no rule has been applied to.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,12 +18,13 @@ import torch
 from torch import Tensor
 
 from fedistill.core.files import PRIVATE_FILE, PRIVATE_FOLDER, write_atomic
+from fedistill.core.locks import try_lock
 
 Tensors = dict[str, Tensor]
 
 
 def key_of(detail: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that determines a result.
+    """Return the SHA-256, in hex, of the canonical JSON of all that determines a result.
 
     >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     True
@@ -55,6 +55,7 @@ class Store:
         self._on_damage = on_damage
 
     def path(self, kind: str, key: str) -> Path:
+        """Return the path of a result's file, which need not exist."""
         return self.root / kind / f"{key}.safetensors"
 
     def put(self, kind: str, key: str, tensors: Tensors, note: Mapping[str, Any] | None = None) -> None:
@@ -73,7 +74,7 @@ class Store:
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     def get(self, kind: str, key: str) -> tuple[Tensors, dict[str, Any]] | None:
-        """The tensors and their note; None where there are none or the file is damaged."""
+        """Return the tensors and their note; None if there is no file or it is damaged."""
         path = self.path(kind, key)
         if not path.exists():
             return None
@@ -93,18 +94,21 @@ class Store:
         return None
 
     def remember(self, kind: str, detail: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
-        """What ``make`` returns, from the store where this detail was met before. Never made twice at once."""
+        """Return the result stored under this detail; compute it by ``make`` and store it if there is none.
+
+        No two processes compute it at once.
+        """
         key = key_of(detail)
-        found = self.get(kind, key)
-        if found is not None:
-            return found[0]
+        stored = self.get(kind, key)
+        if stored is not None:
+            return stored[0]
         with self.making(kind, key):
-            found = self.get(kind, key)  # somebody may have made it while we waited
-            if found is not None:
-                return found[0]
-            made = make()
-            self.put(kind, key, made)
-        return made
+            stored = self.get(kind, key)  # somebody may have made it while we waited
+            if stored is not None:
+                return stored[0]
+            result = make()
+            self.put(kind, key, result)
+        return result
 
     @contextmanager
     def making(self, kind: str, key: str) -> Iterator[None]:
@@ -144,6 +148,7 @@ class KeptCheckpoints:
         self._issued: list[str] = []
 
     def __call__(self, about: Mapping[str, Any]) -> "KeptCheckpoint":
+        """Return the checkpoint for work described by `about`."""
         key = key_of(about)
         self._issued.append(key)
         return KeptCheckpoint(self.store, key)
@@ -156,15 +161,17 @@ class KeptCheckpoints:
 
 
 class KeptCheckpoint:
-    """One checkpoint: the last thing saved under its key."""
+    """One checkpoint in the store; each save replaces the one before."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """Return the tensors and the note of the last save; None if there is none."""
         return self._store.get("checkpoint", self._key)
 
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
+        """Keep tensors and a note (JSON) in place of those kept before."""
         self._store.put("checkpoint", self._key, tensors, note)
 
 
@@ -174,12 +181,9 @@ def _private(path: str, flags: int) -> int:
 
 def _locked(file: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(file)
     except OSError:
-        pass  # a file system without locks: then two may make the same, as equal keys allow
-    return True
+        return True  # a file system without locks: two may compute the same result, as equal keys allow
 
 
 def _is(path: Path, file: int) -> bool:

@@ -9,7 +9,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: object, *, most: int = LONGEST) -> str:
-    """Return a text as one line of printable characters.
+    r"""Return a text as one line of printable characters.
 
     Line ends and other white space become spaces. Control characters, escape sequences' ESC, marks that turn the
     direction of writing and lone surrogates become the replacement character, so that nobody's words can forge a line
@@ -19,8 +19,8 @@ def printable(text: object, *, most: int = LONGEST) -> str:
         text: anything; its ``str`` is taken.
         most: characters that are kept.
 
-    >>> printable("north\\nrun 1: answered\\x1b[2J")
-    'north run 1: answered\\ufffd[2J'
+    >>> printable("north\nrun 1: answered\x1b[2J")
+    'north run 1: answered\ufffd[2J'
     """
     whole = str(text)[: most + 1].strip().replace("\r\n", "\n")
     line = "".join(" " if each.isspace() else each if _shows(each) else "\N{REPLACEMENT CHARACTER}" for each in whole)
@@ -28,8 +28,9 @@ def printable(text: object, *, most: int = LONGEST) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value as a cell of a CSV file that no spreadsheet takes for a formula: text that begins like one gets an
-    apostrophe before it. Numbers stay numbers.
+    """Return a value as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Text that begins like a formula gets an apostrophe before it. Numbers stay numbers.
 
     >>> cell("=HYPERLINK(1)"), cell(-0.5), cell("dc")
     ("'=HYPERLINK(1)", -0.5, 'dc')

@@ -1,5 +1,7 @@
-"""Several sets as one: a label space whose classes come from different sets, as the combined data of the feasibility
-study (Li et al., arXiv 2407.14429): what happens to distillation where images vary more than those of one set?
+"""Combination of several sets: a label space whose classes come from different sets.
+
+The feasibility study (Li et al., arXiv 2407.14429) asks what happens to distillation when images vary more than those
+of one set.
 
 An entry of a label space is a whole set (``organamnist``, or ``organamnist:*``) or one of its classes
 (``pathmnist:adipose``). Grey images become RGB where any set is RGB: three equal channels.
@@ -33,16 +35,17 @@ class LabelSpace:
 
     @property
     def sets(self) -> list[str]:
+        """Return the sets, in the order of their first mention."""
         return list(self.labels)
 
     @property
     def task(self) -> str:
-        """MedMNIST's word."""
+        """Return MedMNIST's word for the task: ``binary-class`` or ``multi-class``."""
         return "binary-class" if len(self.names) == 2 else "multi-class"
 
 
 def parts_of(entry: str) -> tuple[str, str]:
-    """A set and one of its classes, or `WHOLE`.
+    """Split an entry into a set's name and one of its classes, or `WHOLE`.
 
     >>> parts_of("pathmnist:smooth muscle"), parts_of("phantom:organamnist"), parts_of("ours/lungs.npz:sick")
     (('pathmnist', 'smooth muscle'), ('phantom:organa', '*'), ('ours/lungs.npz', 'sick'))
@@ -52,7 +55,7 @@ def parts_of(entry: str) -> tuple[str, str]:
 
 
 def with_set(entry: str, change: Callable[[str], str]) -> str:
-    """The entry with another set in the place of its own.
+    """Return the entry with its set's name changed.
 
     >>> with_set("pathmnist:adipose", lambda name: "phantom:path"), with_set("organamnist:*", str.upper)
     ('phantom:path:adipose', 'ORGANAMNIST')
@@ -62,7 +65,7 @@ def with_set(entry: str, change: Callable[[str], str]) -> str:
 
 
 def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
-    """The label space of a list. Nothing is downloaded; of sets by path the file is read.
+    """Build the label space of a list of sets and classes. Downloads nothing; reads sets given by a path.
 
     Args:
         entries: whole sets or classes of them; labels follow their order.
@@ -82,28 +85,28 @@ def label_space(entries: Iterable[str], *, by_name: bool) -> LabelSpace:
     names: dict[str, int] = {}
     labels: dict[str, dict[str, int]] = {}
     for entry in entries:
-        source, wanted = parts_of(entry)
+        source, label = parts_of(entry)
         if source not in known:
             known[source] = _classes_of(source)
-        if wanted != WHOLE and wanted not in known[source]:
-            raise DataError(f"{source} has no class {wanted!r}.", mend=nearest(wanted, known[source]))
-        mine = labels.setdefault(source, {})
-        for name in known[source] if wanted == WHOLE else (wanted,):
-            if name in mine:
+        if label != WHOLE and label not in known[source]:
+            raise DataError(f"{source} has no class {label!r}.", mend=nearest(label, known[source]))
+        joint_labels = labels.setdefault(source, {})
+        for name in known[source] if label == WHOLE else (label,):
+            if name in joint_labels:
                 raise DataError(f"The class {name!r} of {source} is listed twice.", mend="list it once")
             joint = name if by_name else f"{parse_source(source).short}: {name}"
             if not by_name and joint in names:
                 raise DataError(
                     f"Two classes would be called {joint!r}.", mend="give the files different names, or their classes"
                 )
-            mine[name] = names.setdefault(joint, len(names))
+            joint_labels[name] = names.setdefault(joint, len(names))
     if len(names) < 2:
         raise DataError("There is nothing to tell apart.", expected="two classes or more", found=", ".join(names))
     return LabelSpace(tuple(names), labels)
 
 
 def _classes_of(name: str) -> tuple[str, ...]:
-    """A set's classes.
+    """Return the class names of a set.
 
     Raises:
         DataError: there is no such set, or its labels are not classes.
@@ -122,7 +125,7 @@ def _classes_of(name: str) -> tuple[str, ...]:
 
 
 def into(space: LabelSpace, name: str, images: ImageSet) -> ImageSet:
-    """A set's images of the classes that a label space takes of it, with their joint labels, in their order.
+    """Select a set's images of the classes in a label space, in their order, with their joint labels.
 
     A set of which classes are left out is another set: settings that were measured on the whole do not belong to it.
     """
@@ -142,7 +145,7 @@ def into(space: LabelSpace, name: str, images: ImageSet) -> ImageSet:
 
 
 def alike(parts: Sequence[ImageSet]) -> list[ImageSet]:
-    """Sets of one label space, made such that they can be joined: all RGB if one is, all with groups if one has them.
+    """Convert sets of one label space so that they can be joined: to RGB if one is, with groups if one has them.
 
     Raises:
         DataError: their images differ in size.
@@ -157,10 +160,10 @@ def alike(parts: Sequence[ImageSet]) -> list[ImageSet]:
                 mend="bring them to one size: `size` for published sets and phantoms, a file of that size else",
             )
     channels, grouped = max(part.channels for part in parts), any(part.groups is not None for part in parts)
-    made = []
+    converted = []
     for part in parts:
         images = part.images if part.channels == channels else part.images.repeat(channels, axis=-1)
         # Where patients are not known, each image is one's own: those of other sets are still kept together.
         own = np.arange(len(part), dtype=np.int64) if grouped and part.groups is None else part.groups
-        made.append(replace(part, images=images, groups=own))
-    return made
+        converted.append(replace(part, images=images, groups=own))
+    return converted

@@ -25,7 +25,9 @@ def follow(held: Partition, train: ImageSet, other: ImageSet, *, seed: int) -> P
 
 
 def hold_out(images: ImageSet, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to keep and positions held out, each sorted; class by class, and by group where groups are given.
+    """Draw positions to keep and positions to hold out, class by class, groups whole.
+
+    Both arrays are int64 and sorted.
 
     Raises:
         DataError: the fraction is not in 0..1, 1 excluded.
@@ -43,7 +45,10 @@ def hold_out(images: ImageSet, fraction: float, *, seed: int) -> tuple[np.ndarra
 
 
 def _deal(images: ImageSet, shares: np.ndarray, seed: int, purpose: str) -> list[np.ndarray]:
-    """Sorted positions per hand. ``shares`` (hands, K): the fraction of each class a hand gets; multi-label: K = 1."""
+    """Deal positions out; return a sorted int64 array per receiver.
+
+    ``shares`` (R, K) is the fraction of each class that a receiver gets; K = 1 for multi-label sets.
+    """
     random = rng(seed, purpose)
     kinds = np.zeros(len(images), np.int64) if images.multilabel else images.labels
     hand_of = np.zeros(len(images), np.int64)

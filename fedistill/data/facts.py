@@ -1,4 +1,4 @@
-"""What is known of the twelve 2D MedMNIST sets without downloading anything.
+"""The facts about the twelve 2D MedMNIST sets, known without a download.
 
 Yang et al., *MedMNIST v2*, Scientific Data 10:41 (2023). Names, tasks, channels, split sizes and licences are those of
 ``medmnist.INFO`` 3.0 (a test compares them). The class counts are for phantoms: exact for BreastMNIST and
@@ -18,7 +18,7 @@ CITATION = "MedMNIST v2"
 
 @dataclass(frozen=True)
 class Facts:
-    """One set.
+    """The facts about one set.
 
     Args:
         name: as the medmnist package spells it, ``bloodmnist``.
@@ -44,7 +44,7 @@ class Facts:
 
     @property
     def phantom(self) -> str:
-        """The phantom's name.
+        """Return the word of the set's phantom.
 
         >>> FACTS["bloodmnist"].phantom
         'phantom:blood'
@@ -53,11 +53,12 @@ class Facts:
 
     @property
     def multilabel(self) -> bool:
+        """Return whether an image may have several labels, or none."""
         return self.task.startswith("multi-label")
 
 
 def facts(name: str) -> Facts:
-    """The set of this name.
+    """Return the facts about the set of this name.
 
     Raises:
         DataError: there is none.

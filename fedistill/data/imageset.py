@@ -87,35 +87,38 @@ class ImageSet:
 
     @property
     def multilabel(self) -> bool:
+        """Return whether an image may have several labels, or none."""
         return self.labels.ndim == 2
 
     @property
     def n_classes(self) -> int:
+        """Return the number of classes (multi-label: of labels)."""
         return len(self.class_names)
 
     @property
     def channels(self) -> int:
+        """Return the number of channels, 1 or 3."""
         return int(self.images.shape[-1])
 
     @property
     def size(self) -> int:
-        """Height in pixels; MedMNIST images are square."""
+        """Return the height in pixels; MedMNIST images are square."""
         return int(self.images.shape[1])
 
     def counts(self) -> np.ndarray:
-        """Images per class (multi-label: positives per label), int64 (K,)."""
+        """Return the number of images per class (multi-label: positives per label), int64 (K,)."""
         if self.multilabel:
             return self.labels.sum(0)
         return np.bincount(self.labels, minlength=self.n_classes).astype(np.int64)
 
     def take(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         at = np.asarray(indices, dtype=np.int64)
         groups = None if self.groups is None else self.groups[at]
         return replace(self, images=self.images[at], labels=self.labels[at], groups=groups)
 
     def pixels(self) -> "torch.Tensor":
-        """Network input: float32 (N, C, H, W), mean 0.5 and standard deviation 0.5 taken out, so -1..1."""
+        """Return network input, float32 (N, C, H, W) in -1..1: pixels in 0..1, minus 0.5, divided by 0.5."""
         import torch
 
         x = torch.from_numpy(self.images).permute(0, 3, 1, 2)
@@ -124,14 +127,17 @@ class ImageSet:
         return x.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(MEAN).div_(STD)
 
     def targets(self) -> "torch.Tensor":
-        """Labels as a tensor: int64 (N,), or float32 (N, L) for multi-label tasks."""
+        """Return the labels as a tensor: int64 (N,), or float32 (N, L) for multi-label tasks."""
         import torch
 
         y = torch.from_numpy(self.labels.copy())
         return y.float() if self.multilabel else y
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything a computation can depend on; two sets with one fingerprint give one result."""
+        """Return the SHA-256, in hex, of everything a computation can depend on.
+
+        Two sets with one fingerprint give the same results.
+        """
         digest = hashlib.sha256()
         digest.update(repr((self.images.shape, self.labels.shape, self.class_names, self.task, self.mirror)).encode())
         for array in (self.images, self.labels, self.groups):
@@ -140,7 +146,7 @@ class ImageSet:
 
 
 def concatenate(parts: Sequence[ImageSet]) -> ImageSet:
-    """Several sets as one. They must agree in classes, task, channels and size.
+    """Join sets that agree in classes, task, channels and size.
 
     Raises:
         DataError: they do not agree.

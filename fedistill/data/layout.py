@@ -17,14 +17,14 @@ LONGEST_NAME = 4000  # bytes, four a letter
 
 
 class Header(NamedTuple):
-    """What an array's header says."""
+    """The shape and dtype in an array's header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
 def check_images(path: Path, headers: Mapping[str, Header]) -> tuple[int, int, int]:
-    """The shape (S, S, C) that all splits' images share.
+    """Return the shape (S, S, C) that all splits' images share.
 
     Raises:
         DataError: an array is missing, of another dtype or shape, or of another length than its labels.
@@ -58,7 +58,7 @@ def check_images(path: Path, headers: Mapping[str, Header]) -> tuple[int, int, i
             )
         if shape[1] < LEAST_SIZE:
             raise DataError(
-                f"{path}: {split}_images are too small to tell anything apart.",
+                f"{path}: {split}_images are too small.",
                 expected=f"at least {LEAST_SIZE} by {LEAST_SIZE} pixels",
                 found=f"{shape[1]} by {shape[2]}",
                 mend="save them as large as they were taken",
@@ -79,7 +79,7 @@ def check_images(path: Path, headers: Mapping[str, Header]) -> tuple[int, int, i
 
 
 def check_labels(path: Path, headers: Mapping[str, Header], labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every split's labels as int64, (N,) for classes or (N, L) for multi-label tasks.
+    """Return every split's labels as int64, (N,) for classes or (N, L) for multi-label tasks.
 
     Raises:
         DataError: labels that are no integers from 0, or (N, L) with anything but 0 and 1.
@@ -141,7 +141,7 @@ def check_sizes(path: Path, headers: Mapping[str, Header]) -> None:
 
 
 def check_names(path: Path, array: np.ndarray) -> tuple[str, ...]:
-    """The file's own class names: people's words, which terminals and tables are to show.
+    """Return the file's own class names, if terminals and tables can show them.
 
     Raises:
         DataError: one that is no line of printable text, or that another has too.
@@ -172,7 +172,7 @@ def check_names(path: Path, array: np.ndarray) -> tuple[str, ...]:
 def name_classes(
     path: Path, labels: Mapping[str, np.ndarray], names: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], str]:
-    """Class names and task. Without names there are as many classes as the largest label in any split says.
+    """Return class names and task. Without names the largest label of any split gives the number of classes.
 
     Raises:
         DataError: fewer names than classes, a single class, or labels most of which no image has.
@@ -198,7 +198,7 @@ def name_classes(
 
 
 def _require_few_gaps(path: Path, labels: Mapping[str, np.ndarray], classes: int) -> None:
-    """A stray label makes as many classes as its number says."""
+    """Raise DataError if so few classes have images that a stray label must have raised their number."""
     present = set(np.unique(np.concatenate([array for array in labels.values() if len(array)])).tolist())
     lacking = [k for k in range(classes) if k not in present]
     if len(lacking) > len(present):
@@ -211,7 +211,7 @@ def _require_few_gaps(path: Path, labels: Mapping[str, np.ndarray], classes: int
 
 
 def check_groups(path: Path, headers: Mapping[str, Header], groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every split's patients as int64 (N,), numbered from 0 over all splits; the file's own numbers go no further.
+    """Return every split's patients as int64 (N,), numbered anew from 0 over all splits.
 
     Raises:
         DataError: ids of another kind or length, or a patient in two splits.

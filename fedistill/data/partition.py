@@ -1,4 +1,4 @@
-"""Who holds what: a training set divided among sites by a named rule.
+"""Division of a training set among sites, by a named rule.
 
 The rules are Flower's partitioners (flwr-datasets). Three things are added to them: every rule draws its images at
 random from our seed (five of Flower's take them in file order), a patient's images stay together, and whatever the rule
@@ -51,6 +51,7 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
     """Divide a training set among sites.
 
     Args:
+        train: the training images.
         rule: ``by`` and that rule's options, as in a federation file:
             ``iid``;
             unequal sizes: ``linear``, ``square``, ``exponential`` (sites of growing size), or ``sizes`` with ``sizes``:
@@ -81,7 +82,7 @@ def partition(train: ImageSet, rule: Mapping[str, Any], sites: int, *, seed: int
     for site, at in enumerate(taken):
         if len(at) == 0:
             raise DataError(
-                f"By this rule site number {site + 1} of {sites} holds nothing.",
+                f"This rule leaves no image for site number {site + 1} of {sites}.",
                 found=dict(rule),
                 mend="use fewer sites or another rule",
             )
@@ -116,7 +117,7 @@ def _read(rule: Mapping[str, Any], multilabel: bool) -> tuple[str, dict[str, Any
 
 
 def _units(train: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """What is dealt out whole: the unit (image or group) of every image (N,), and the label of every unit (U,)."""
+    """Return what is never separated: the unit (image or group) of every image (N,), and every unit's label (U,)."""
     plain = np.zeros(len(train), np.int64) if train.multilabel else train.labels
     if train.groups is None:
         return np.arange(len(train)), plain
@@ -127,7 +128,10 @@ def _units(train: ImageSet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _divide(labels: np.ndarray, by: str, options: dict[str, Any], sites: int, seed: int) -> list[np.ndarray]:
-    """Positions per site by one of Flower's partitioners. Importing them costs 2 s and 186 MB, so only here."""
+    """Return positions per site, by one of Flower's partitioners.
+
+    They are imported here alone, for the import costs 2 s and 186 MB.
+    """
     from datasets import Dataset
     from flwr_datasets import partitioner as flower
 
@@ -196,7 +200,7 @@ def _alpha(alpha: Any, sites: int) -> Any:
 
 
 def _counts(sizes: Any, total: int, sites: int) -> list[int]:
-    """Counts per site from counts or from fractions of the whole."""
+    """Convert counts, or fractions of the whole, to counts per site."""
     wanted = sizes if isinstance(sizes, list | tuple) else []
     whole = all(type(s) is int for s in wanted)
     numbers = all(isinstance(s, int | float) and not isinstance(s, bool) and s > 0 for s in wanted)
@@ -212,7 +216,7 @@ def _counts(sizes: Any, total: int, sites: int) -> list[int]:
     counts = [int(s) for s in shares[:-1]]
     if 0 in counts:
         raise DataError(
-            f"By these sizes site number {counts.index(0) + 1} of {sites} holds nothing.",
+            f"These sizes leave no image for site number {counts.index(0) + 1} of {sites}.",
             expected=f"fractions of which each is at least one of the {total}",
             found=sizes,
             mend="raise its fraction, or use counts",

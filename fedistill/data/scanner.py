@@ -40,7 +40,7 @@ _CHUNK = 1 << 16  # values worked on at once, few enough for a processor's cache
 
 @dataclass(frozen=True)
 class Scanner:
-    """One device. What is left out changes nothing.
+    """The settings of one device. Each default changes nothing.
 
     Args:
         gain: intensities are multiplied by it; 0.1 to 10.
@@ -77,7 +77,7 @@ class Scanner:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The settings that change anything."""
+        """Return the settings that change anything."""
         ours = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
         return {name: value for name, (value, nothing) in ours.items() if value != nothing and value != (0, 0, 0)}
 
@@ -97,14 +97,15 @@ def require_setting(name: str, value: Any) -> None:
     else:
         fits, wanted = numbers, f"{least:g} to {most:g}"
     if not fits:
-        raise SettingError(f"A scanner's {name} cannot be so.", expected=wanted, found=value)
+        raise SettingError(f"Invalid {name} of a scanner.", expected=wanted, found=value)
 
 
 def acquire(images: ImageSet, scanner: Scanner, seed: int) -> ImageSet:
-    """The same images as this scanner would have taken them.
+    """Return the images as this scanner would have taken them.
 
     Args:
         images: uint8 (N, H, W, C); so are those returned. A scanner without changes returns them untouched.
+        scanner: its settings.
         seed: of the noise. An image's noise depends on the seed and on its own pixels and on nothing else: it is the
             same on every reading and whatever other images there are.
 
@@ -130,8 +131,11 @@ def acquire(images: ImageSet, scanner: Scanner, seed: int) -> ImageSet:
 
 
 def _expose(pictures: np.ndarray, scanner: Scanner, rows: np.ndarray, columns: np.ndarray, seed: int) -> np.ndarray:
-    """One chunk, uint8 (n, H, W, C). In between in float64 (n, C, H, W), in grey levels rather than 0..1: the weights
-    of optics are often halves and quarters, and then nothing is rounded before the end."""
+    """Apply the scanner to one chunk, uint8 (n, H, W, C).
+
+    Computes in float64 (n, C, H, W), in grey levels rather than 0..1: the optics' weights are often halves and
+    quarters, and then nothing is rounded before the end.
+    """
     light = pictures.transpose(0, 3, 1, 2).astype(np.float64)
     if scanner.stain is not None:
         light *= (10.0 ** -np.array(scanner.stain)).reshape(3, 1, 1)
@@ -167,7 +171,7 @@ def _optics(scanner: Scanner, length: int, size: int) -> np.ndarray:
 
 
 def _blur(sigma: float, length: int) -> np.ndarray:
-    """A Gaussian cut off at four sigma. What reaches over an edge is reflected, so the mean stays what it is."""
+    """Return the matrix (length, length) of a Gaussian cut off at four sigma, reflected at the edges."""
     sigma = max(sigma, 1e-3)  # less than that moves nothing, and its square may be zero
     reach = int(np.ceil(4 * sigma))
     offset = np.arange(-reach, reach + 1)

@@ -1,0 +1,1 @@
+"""Privacy of what sites share: policy, accounting and attacks."""

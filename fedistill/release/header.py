@@ -1,4 +1,4 @@
-"""What a Release file says of itself, read as if its sender meant harm: bounded in size and depth, and strict in form.
+"""The header of a Release file, read as hostile input: bounded in size and depth, strict in form.
 
 safetensors looks after the tensors. Its metadata are JSON within JSON, which Python reads more kindly than is safe: a
 name given twice, ``NaN``, numbers without end, lists within lists to the depth of the stack, and a few bytes of text
@@ -21,7 +21,7 @@ _TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels
 
 
 def read_header(data: bytes) -> dict[str, Any]:
-    """The description in a Release file's metadata.
+    """Read the description in a Release file's metadata.
 
     Raises:
         ReleaseError: the header is too large, or what it says is not in the form it should be.
@@ -38,7 +38,7 @@ def read_header(data: bytes) -> dict[str, Any]:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """JSON that any reader reads alike: each name once, whole numbers of 64 bits, finite floats, text that is text.
+    """Parse JSON that every reader reads alike: unique names, 64-bit integers, finite floats, valid Unicode.
 
     Raises:
         ValueError: it is otherwise, or deeper than `fedistill.core.limits` allows.
@@ -55,7 +55,7 @@ def strict_json(text: str | bytes) -> Any:
 
 
 def tensor_named(name: str) -> tuple[int | None, str]:
-    """Budget and part that a tensor's name stands for.
+    """Return the budget and the part that a tensor's name stands for.
 
     Raises:
         ReleaseError: it is none of a Release's.
@@ -63,11 +63,11 @@ def tensor_named(name: str) -> tuple[int | None, str]:
     >>> tensor_named("ipc10.images"), tensor_named("all.labels")
     ((10, 'images'), (None, 'labels'))
     """
-    found = _TENSOR.fullmatch(name)
-    if found is None:
+    match = _TENSOR.fullmatch(name)
+    if match is None:
         what = "This is no Release: it has a tensor that Releases do not have."
         raise ReleaseError(what, expected="ipcK.images, all.labels, ...", found=repr(name[:80]))
-    return (None if found[1] is None else int(found[1])), found[2]
+    return (None if match[1] is None else int(match[1])), match[2]
 
 
 def _require_kinds(described: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def _require_kinds(described: dict[str, Any]) -> None:
 
 
 def _parts(value: Any) -> Sequence[Any]:
-    """What is within a value; a look at it on the way."""
+    """Return the values directly within a value; check the value itself on the way."""
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, str):
@@ -90,10 +90,10 @@ def _parts(value: Any) -> Sequence[Any]:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         raise ValueError("a name is given twice")
-    return made
+    return table
 
 
 def _no_number(name: str) -> Any:

@@ -27,7 +27,7 @@ from fedistill.release.header import read_header, tensor_named
 
 FORMAT = 1
 Encoding = Literal["uint8", "float16", "float32"]
-"""What a pixel travels as."""
+"""Encodings of a pixel on the wire."""
 
 ENCODINGS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Encoding)}
 REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and standard deviation 0.5 taken out
@@ -35,7 +35,7 @@ REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One SyntheticSet for the wire.
+    """One SyntheticSet encoded for the wire.
 
     Args:
         images: uint8, float16 or float32 (N, C, H, W); a pixel's value is ``offset + scale * images`` of its channel.
@@ -56,7 +56,7 @@ class Packed:
         return len(self.images)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name; what is None is left out."""
+        """Return the tensors by name, without those that are None."""
         named = {name: getattr(self, name) for name in ("images", "scale", "offset", "labels", "lr", "draw")}
         return {name: value for name, value in named.items() if value is not None}
 
@@ -71,6 +71,8 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
     """Encode images for the wire; real images, which came from eight bits, are uint8 and lose nothing.
 
     Args:
+        synthetic: the images.
+        real: whether they are real.
         encoding: of synthetic images, one of `ENCODINGS`.
 
     Raises:
@@ -104,7 +106,7 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
 
 
 def _levels(x: Tensor, *, real: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in 256 levels a channel: uint8 (N, C, H, W), and scale and offset, float32 (C,)."""
+    """Quantise images to 256 levels a channel: uint8 (N, C, H, W), and scale and offset, float32 (C,)."""
     channels = x.shape[1]
     if real:
         scale, offset = torch.full((channels,), REAL_SCALE), torch.full((channels,), REAL_OFFSET)
@@ -129,7 +131,7 @@ def _require_room(x: Tensor, encoding: str) -> None:
 
 
 def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
-    """The SyntheticSet a server trains on."""
+    """Decode the SyntheticSet that a server trains on."""
     images = packed.images.float() * packed.scale[:, None, None] + packed.offset[:, None, None]
     lr = None if packed.lr is None else float(packed.lr[0])
     return SyntheticSet(images, packed.labels, ipc, lr, packed.draw)
@@ -137,7 +139,7 @@ def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """What one site sends for one scheme and seed.
+    """All that one site sends for one scheme and seed.
 
     Args:
         site, scheme, seed: whose, made how, in which repeat; ``partition``: in which redraw of who holds what.
@@ -157,7 +159,7 @@ class Release:
     privacy: str = ""
 
     def only(self, ipc: int | None, *, draw: int | None = None) -> "Release":
-        """This Release with one budget, and one draw of it, alone: what sharing just that would take."""
+        """Return this Release reduced to one budget and one draw, as if nothing else had been shared."""
         packed = self.sets[ipc]
         if draw is not None and packed.draw is not None:
             at = packed.draw == draw
@@ -165,7 +167,7 @@ class Release:
         return replace(self, sets={ipc: packed})
 
     def to_bytes(self) -> bytes:
-        """The Release file's bytes."""
+        """Return the bytes of the Release file."""
         from safetensors.torch import save
 
         # Clones, because two budgets may share a tensor, which safetensors refuses to write.
@@ -224,7 +226,7 @@ class Release:
 
 
 def sha256(data: bytes) -> str:
-    """The name by which a Release is known in ledgers and pools."""
+    """Return the SHA-256, in hex, by which ledgers and pools know a Release."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -3,26 +3,43 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fedistill.config import Plan, load_plan
+from fedistill.config import Federation, Plan, load_plan
 from fedistill.core.events import Event
 from fedistill.data import parse_source
 from fedistill.errors import RunFolderError
-from fedistill.report.terminal.table import first_point, swept, whole_pools
+from fedistill.report.format import is_blank, word
+from fedistill.report.frames import first_of, first_point, schemes, swept, whole_pools
 from fedistill.study.folder.event_log import EventLog, read_events
-from fedistill.study.folder.tables_on_disk import read_table
+from fedistill.study.folder.tables_on_disk import read_typed_table
 
-WHAT = ("scheme", "ipc", "rounds", "epsilon", "start")
-"""What tells one thing that was attacked from another, over all points of a sweep."""
+ATTACKED = ("scheme", "ipc", "rounds", "epsilon", "start")
+"""Columns that tell one thing that was attacked from another, over all points of a sweep."""
+
+TABLES = {
+    "rows": "results",
+    "compared": "comparison",
+    "by_site": "sites",
+    "holdings": "holdings",
+    "sources": "sources",
+    "rounds": "rounds",
+    "privacy": "privacy",
+    "roc": "roc",
+}
+"""Tables of a run by their names here and in its folder; without the first three it is no finished run."""
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class RunData:
     """A finished run.
+
+    In its tables numbers are float64, blank where there are none, and swept settings are words, as `format.word` has
+    them.
 
     Args:
         text: of simulation.toml; plan: what it says.
@@ -58,53 +75,53 @@ class Recorded:
     @property
     def dataset(self) -> str:
         """The first point's, as the tables call it."""
-        return str(self.rows["dataset"].iloc[0])
+        return self.datasets[0]
 
-    @property
+    @cached_property
     def datasets(self) -> list[str]:
         """Every point's."""
-        return list(dict.fromkeys(self.rows["dataset"]))
+        return list(dict.fromkeys(self.rows["dataset"].map(str)))
 
-    @property
+    @cached_property
     def phantom(self) -> bool:
-        """Whether any of its images are drawn: then nothing in it is about medicine."""
-        return any(
-            parse_source(name).drawn for point in self.plan.points for name in point.simulation.federation.datasets()
-        )
+        """True where any of its images are drawn: then nothing in it is about medicine."""
+        return any(is_phantom(point.simulation.federation) for point in self.plan.points)
 
     @property
     def sites(self) -> tuple[str, ...]:
         return self.plan.first.federation.sites
 
-    def pictured(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Of comparison.csv, the lines that figures show: the first point, partition, recipe and model, whole pools."""
-        lines = whole_pools(first_point(frame))
-        lines = lines[lines["scheme"] != "majority"]
-        for column in ("partition", "recipe", "model"):
-            if len(lines):
-                lines = lines[lines[column] == lines[column].iloc[0]]
-        return lines
+    @cached_property
+    def swept(self) -> list[str]:
+        """Columns of swept settings."""
+        return swept(self.compared)
 
-    @property
+    @cached_property
+    def whole(self) -> pd.DataFrame:
+        """Lines of comparison.csv that no site was left out of."""
+        return whole_pools(self.compared)
+
+    @cached_property
     def shown(self) -> pd.DataFrame:
-        return self.pictured(self.compared)
+        """Lines of comparison.csv that figures show: the first point, partition, recipe and model, whole pools."""
+        return first_of(schemes(first_point(self.whole)))
 
-    @property
+    @cached_property
     def majority(self) -> Mapping[Any, Any]:
         """comparison.csv's line of who always names the commonest class."""
-        return first_point(self.compared).iloc[0].to_dict()
+        lines: list[dict[Any, Any]] = self.compared[self.compared["scheme"] == "majority"].iloc[:1].to_dict("records")
+        return lines[0] if lines else {}
 
     def at_first_point(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A table's rows of the sweep's first point; all where nothing is swept."""
-        first = self.shown
-        for column in swept(self.compared):
-            if column in frame and len(first):
-                frame = frame[frame[column].astype(str) == str(first[column].iloc[0])]
+        """Return a table's rows of the sweep's first point; all where nothing is swept."""
+        for column in self.swept:
+            if column in frame and len(self.shown):
+                frame = frame[frame[column] == self.shown[column].iloc[0]]
         return frame
 
 
-def read_recorded(folder: Path) -> Recorded:
-    """What a run folder holds.
+def read_run(folder: Path) -> RunData:
+    """Return what a run folder holds.
 
     Raises:
         RunFolderError: it is no finished run, or its files are not as the run wrote them.
@@ -116,32 +133,40 @@ def read_recorded(folder: Path) -> Recorded:
             f"{folder} is no run of FeDistill.", expected="a folder with simulation.toml", mend="name a run folder"
         )
     plan = load_plan(str(folder / "simulation.toml"))
-    return Recorded(
+    settings = list(plan.columns()[0])
+    tables = {name: _table(folder / f"{file}.csv", settings) for name, file in TABLES.items()}
+    return RunData(
         folder=folder,
         text=(folder / "simulation.toml").read_text(encoding="utf-8"),
         plan=plan,
-        rows=_table(folder / "results.csv"),
-        compared=_table(folder / "comparison.csv"),
-        by_site=_table(folder / "sites.csv"),
-        holdings=_table(folder / "holdings.csv", needed=False),
-        sources=_table(folder / "sources.csv", needed=False),
-        rounds=_table(folder / "rounds.csv", needed=False),
-        privacy=_attacked(folder / "privacy.csv"),
-        roc=_attacked(folder / "roc.csv"),
         log=read_events(folder),
         environment=_json(folder / "environment.json"),
         timing=_json(folder / "timing.json"),
+        **tables,
     )
 
 
-def _table(path: Path, *, needed: bool = True) -> pd.DataFrame:
-    return read_table(path) if needed or path.is_file() else pd.DataFrame()
+def is_phantom(federation: Federation) -> bool:
+    """Say whether any of a federation's images are drawn."""
+    return any(parse_source(name).drawn for name in federation.datasets())
 
 
-def _attacked(path: Path) -> pd.DataFrame:
-    """privacy.csv or roc.csv; runs of before schemes with rounds were attacked do not name them."""
-    frame = _table(path, needed=False)
-    return frame if frame.empty or "rounds" in frame else frame.assign(rounds=float("nan"))
+def points_of(run: RunData) -> list[tuple[str, ...]]:
+    """Return for every point of a sweep the words of its settings, as the tables have them."""
+    return [tuple(word(value) for value in values.values()) for values in run.plan.columns()]
+
+
+def _table(path: Path, settings: list[str]) -> pd.DataFrame:
+    """Return a table; an empty one where a run has none and need not have it."""
+    if not path.is_file() and path.stem not in ("results", "comparison", "sites"):
+        return pd.DataFrame()
+    frame = read_typed_table(path)
+    for name in settings:
+        if name in frame:
+            frame[name] = [None if is_blank(value) else word(value) for value in frame[name]]
+    if path.stem in ("privacy", "roc") and len(frame) and "rounds" not in frame:
+        frame["rounds"] = float("nan")  # runs of before schemes with rounds were attacked do not name them
+    return frame
 
 
 def _json(path: Path) -> dict[str, Any]:

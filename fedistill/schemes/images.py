@@ -24,7 +24,7 @@ from fedistill.methods.registry import is_private
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
-from fedistill.privacy.policy.rules import Asked
+from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.server.choice import choose
@@ -103,9 +103,11 @@ class ImageScheme(StudyScheme):
             )
         return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
 
-    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+    def disclosure(
+        self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
+    ) -> PolicyRequest:
         """Return what each site would send: of a simulation's draws, one."""
-        return Asked(
+        return PolicyRequest(
             self.name,
             real=self.real,
             starts=frozenset(str(each.start) for each in settings if hasattr(each, "start")),

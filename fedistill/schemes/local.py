@@ -28,7 +28,7 @@ from fedistill.methods import Task
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_NETWORKS, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
-from fedistill.privacy.policy.rules import Asked
+from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, NoNetwork, StudyScheme
 from fedistill.schemes.server.choice import grid
 from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
@@ -219,12 +219,14 @@ class LocalScheme(SiteNetworks):
         settings = self.read(values)
         return settings.private if isinstance(settings, PrivateLocalSettings) else None
 
-    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+    def disclosure(
+        self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
+    ) -> PolicyRequest:
         """Return what each site would send: networks."""
         if not self.private:
-            return Asked(self.name, sends="networks")
+            return PolicyRequest(self.name, sends="networks")
         training: DPSGD = settings[0].private
-        return Asked(
+        return PolicyRequest(
             self.name, sends="networks", private=True, costs=(training.cost(training.steps),) if costed else ()
         )
 

@@ -32,9 +32,8 @@ from fedistill.methods import Task
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
-from fedistill.privacy.policy.disclosure import told as disclosed_count
-from fedistill.privacy.policy.disclosure import too_small, without
-from fedistill.privacy.policy.rules import Asked
+from fedistill.privacy.policy.disclosure import disclosed_count, too_small, without
+from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.local import PrivateTraining, guarantee_of
 from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
@@ -244,13 +243,15 @@ class RoundsScheme(StudyScheme):
         """Return the scheme's settings in a study."""
         return self.read(ctx.simulation.settings(self.name))
 
-    def disclosure(self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool) -> Asked:
+    def disclosure(
+        self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
+    ) -> PolicyRequest:
         """Return what each site would send: networks."""
         training = self.training(settings[0])
         if training is None:
-            return Asked(self.name, sends="networks")
+            return PolicyRequest(self.name, sends="networks")
         costs = (training.cost(training.steps),) if costed else ()
-        return Asked(self.name, sends="networks", private=True, costs=costs)
+        return PolicyRequest(self.name, sends="networks", private=True, costs=costs)
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
         """Return the guarantee of a network after this number of rounds."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fedistill.core.json_lines import parse
 from fedistill.errors import SettingError
 from fedistill.study.folder.event_log import read_event
 from fedistill.study.folder.tables_on_disk import read_table
+from fedistill.study.tables.missing import missing_releases
 from fedistill.transport.deploy.control import connection
 from fedistill.transport.deploy.deployed import error_of, require_deployable
 
@@ -86,7 +87,7 @@ def run_submitted(
     events.hand_on(on_event)
     if not ended.well:
         raise error_of(ended.why)
-    return Followed(root, tuple(_missing(root / "sites.csv")))
+    return Followed(root, tuple(missing_releases(read_table(root / "sites.csv"))))
 
 
 def require_plain(**given: object) -> None:
@@ -125,9 +126,3 @@ class Tail:
                     continue  # damaged: the report and `fedistill status` count such lines
                 if event.kind != "planned":  # the plan is in plan.json as well
                     on_event(event)
-
-
-def _missing(path: Path) -> Iterator[str]:
-    frame = read_table(path)
-    for row in frame[frame["status"] != "shared"].to_dict("records"):
-        yield f"{row['site']} {row['scheme']}: {row['why']}"

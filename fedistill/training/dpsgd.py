@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedistill.core.accounting import Cost, Mechanism, epsilon_of, sigma_for
+from fedistill.core.accounting import Mechanism, PrivacyCost, epsilon_of, sigma_for
 from fedistill.core.seeds import generator
 from fedistill.data.imageset import ImageSet
 from fedistill.models import Network, Params
@@ -58,10 +58,10 @@ class DPSGD:
         )
         return Mechanism(sigma, self.steps, self.rate)
 
-    def cost(self, steps: int) -> Cost:
+    def cost(self, steps: int) -> PrivacyCost:
         """What so many of the steps are charged with; the costs of all rounds together make the epsilon asked for."""
         noise = Mechanism(self.mechanism().sigma, steps, self.rate)
-        return Cost(noise, self.spent(steps), self.delta, self.accountant)
+        return PrivacyCost(noise, self.spent(steps), self.delta, self.accountant)
 
     def spent(self, steps: int) -> float:
         """Epsilon after so many of the steps.

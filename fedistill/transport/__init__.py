@@ -1,0 +1,1 @@
+"""Transport: messages between a server and its sites, and what carries them."""

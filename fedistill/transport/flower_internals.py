@@ -62,7 +62,7 @@ def acting_as(run_id: int, node_id: int) -> Iterator[None]:
 
 
 def stamped(message: Message, message_id: str) -> Message:
-    """The message as sent: a copy that shares the content and has its own metadata.
+    """Return the message as sent: a copy that shares the content and has its own metadata.
 
     The caller's message gets the id too, as Flower does, but may be sent again without disturbing the first sending.
     """
@@ -73,7 +73,7 @@ def stamped(message: Message, message_id: str) -> Message:
 
 
 def empty_run(run_id: int) -> Run:
-    """Flower's description of a run, with nothing but its id."""
+    """Return Flower's description of a run, with its id and nothing else."""
     return Run.create_empty(run_id)
 
 

@@ -16,7 +16,7 @@ from fedistill.models import build
 from fedistill.release.release import Release, unpack
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.messages import SCORE, Question, pack_question
+from fedistill.transport.protocol.messages import SCORE, EvalRequest, pack_question
 from fedistill.transport.protocol.training_messages import ALONE, ROUND, LocalTrainRequest, RoundSettings, pack_alone
 
 
@@ -52,7 +52,7 @@ def _networks(count: int) -> dict[str, torch.Tensor]:
 def scores(folder: Path, *, split: str, partition: int) -> str:
     """Ask for scores of hand-made networks, as who reads an image out bit by bit does."""
     hospital = Hospital(folder, more="images = 240\nheld_out = 0.2")
-    reply = hospital.ask(pack_question(Question("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
+    reply = hospital.ask(pack_question(EvalRequest("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
     assert not hospital.ledger
     return reply if isinstance(reply, str) else "SCORED"
 
@@ -303,7 +303,7 @@ ATTEMPTS = (
         Attempt(
             f"a job of {name}",
             "Python's error, or a Release",
-            "cannot be so",
+            "Invalid",
             lambda to, c=change: odd(to, **c),
         )
         for name, change in {

@@ -29,7 +29,7 @@ def shown(terminal, width=50):
 def test_plain_lines_say_where_things_stand():
     text = shown(False, width=100)
     assert "north: dc seed 0: started" in text and "north: dc seed 0: done 12 kB" in text
-    assert "server: dc ipc 10: training 1/2, 1.0/s, 1 s left" in text
+    assert "server: dc ipc 10: training 1/2, 1.0/s, 1.0 s left" in text
     assert "lost" not in text and "\x1b" not in text
 
 

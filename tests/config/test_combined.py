@@ -143,7 +143,7 @@ def test_a_path_in_a_list_is_relative_to_its_file(tmp_path):
         (MIXED + BROUGHT.replace("phantom:blood", "phantom:path"), "site.cells brings phantom:path, of which"),
         (MIXED + BROUGHT.replace("phantom:blood", "phantom:oct"), "two sites bring the same"),
         (MIXED.replace('= ["phantom', '= ["phantom:path", "phantom') + BROUGHT, "of phantom:path, which no site"),
-        ('sites = 2\n[combine]\nclasses = "octmnist"\n', "combine.classes cannot be so"),
+        ('sites = 2\n[combine]\nclasses = "octmnist"\n', "combine.classes is invalid"),
         ("sites = 2\n[combine]\nby_name = true\n", "'combine.classes' is missing"),
         ("sites = 2\ncombine = 3\n", "combine"),
     ],

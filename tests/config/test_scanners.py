@@ -107,9 +107,9 @@ def test_a_federation_shown_says_how_its_scanners_differ(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("gain=0", "site.north.scanner.gain: A scanner's gain cannot be so."),
+        ("gain=0", "site.north.scanner.gain: Invalid gain of a scanner."),
         ("gain=11", "expected: 0.1 to 10"),
-        ("gain='1.2'", "site.north.scanner.gain cannot be so"),
+        ("gain='1.2'", "site.north.scanner.gain is invalid"),
         ("gain=nan", "finite numbers"),
         ("gamma=-1", "scanner.gamma"),
         ("contrast=0.0", "scanner.contrast"),

@@ -34,7 +34,7 @@ def test_a_folder_is_called_one(small):
 
 
 def test_a_simulation_in_the_place_of_a_federation(small):
-    with pytest.raises(PlanError, match="is a simulation, and a federation is wanted here"):
+    with pytest.raises(PlanError, match="is a simulation; a federation is needed here"):
         load_federation(str(small))
     small.write_text("federation = 'four'\n[scheme.dc]\n")
     with pytest.raises(PlanError, match="name its federation, 'four'"):
@@ -43,7 +43,7 @@ def test_a_simulation_in_the_place_of_a_federation(small):
 
 def test_a_federation_in_the_place_of_a_simulation(small):
     small.write_text("dataset = 'phantom:breast'\nsites = 2\n")
-    with pytest.raises(PlanError, match="is a federation, and a simulation is wanted here"):
+    with pytest.raises(PlanError, match="is a federation; a simulation is needed here"):
         load_plan(str(small))
 
 

@@ -115,8 +115,8 @@ def test_entries():
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (["pathmnst:adipose"], "no data set 'pathmnst'.\n  to mend it: did you mean 'pathmnist'"),
-        (["pathmnist:adipos"], "pathmnist has no class 'adipos'.\n  to mend it: did you mean 'adipose'"),
+        (["pathmnst:adipose"], "no data set 'pathmnst'.\n  fix: did you mean 'pathmnist'"),
+        (["pathmnist:adipos"], "pathmnist has no class 'adipos'.\n  fix: did you mean 'adipose'"),
         (["phantom:blod"], "no phantom 'phantom:blod'"),
         (["retinamnist:5", "octmnist"], "retinamnist has no class '5'"),
         (["octmnist", "octmnist:drusen"], "'drusen' of octmnist is listed twice"),

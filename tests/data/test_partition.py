@@ -184,7 +184,7 @@ def test_several_labels_an_image():
         ({"by": "sizes", "sizes": [0.5, 0.5, 0.1]}, "at most 1"),
         ({"by": "sizes", "sizes": [90, 10, 1]}, "at most 100"),
         ({"by": "sizes", "sizes": 3}, "sizes cannot be used"),
-        ({"by": "sizes", "sizes": [0.99, 0.005, 0.005]}, "site number 3 of 3 holds nothing"),
+        ({"by": "sizes", "sizes": [0.99, 0.005, 0.005]}, "no image for site number 3 of 3"),
         ({"by": ["iid"]}, "There is no partition by"),
         ({"by": "dirichlet", "alpha": 1e308}, "at most 1,000,000"),
         ({"by": "dirichlet", "alpha": 1.0, "min_size": 34}, "lower min_size, or use fewer sites"),
@@ -201,5 +201,5 @@ def test_more_sites_than_images_or_patients():
         partition(SORTED, {"by": "iid"}, 101, seed=0)
     with pytest.raises(DataError, match=r"1 to 4 sites.*group"):
         partition(images(np.arange(100) % 4, np.arange(100) // 25), {"by": "iid"}, 5, seed=0)
-    with pytest.raises(DataError, match=r"fewer sites|holds nothing"):
+    with pytest.raises(DataError, match=r"fewer sites|leaves? no image"):
         partition(SORTED, {"by": "exponential"}, 20, seed=0)

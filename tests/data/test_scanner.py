@@ -179,7 +179,7 @@ def test_a_blur_of_next_to_nothing(blur):
     ],
 )
 def test_a_device_that_cannot_be(name, value, message):
-    with pytest.raises(SettingError, match=rf"{name} cannot be so[\s\S]*{message}"):
+    with pytest.raises(SettingError, match=rf"Invalid {name} of a scanner[\s\S]*{message}"):
         Scanner(**{name: value})
 
 

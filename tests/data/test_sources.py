@@ -165,7 +165,8 @@ def test_a_whole_run_on_an_installed_source(tmp_path):
         'federation={name="two", dataset="stripes:4", sites=2, policy={allow_real_images=true}}',
         "scheme={random={}}",
     ]
-    changes += ["width=4", "ipc=[1]", "networks=2", "recipe.steps=2", "recipe.lr=0.01"]
+    changes += ["min_sites=2", "width=4", "ipc=[1]"]
+    changes += ["networks=2", "recipe.steps=2", "recipe.lr=0.01"]
     words = [word for change in changes for word in ("--set", change)]
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(

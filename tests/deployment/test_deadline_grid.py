@@ -6,7 +6,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from fedistill.config import load_simulation
 from fedistill.config.jobs import job
 from fedistill.errors import PlanError, RunError, UserError
-from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.deploy.deployed import error_of, find_sites, status_told
 from fedistill.transport.flower_internals import become_server, stamped
 from fedistill.transport.protocol.messages import (
@@ -55,7 +55,7 @@ class Wire:
 
 def patient(wire, deadline=10.0, **more):
     become_server(1)
-    return PatientGrid(wire, deadline_s=deadline, clock=wire.clock, sleep=wire.sleep, **more)
+    return DeadlineGrid(wire, deadline_s=deadline, clock=wire.clock, sleep=wire.sleep, **more)
 
 
 SIMULATION = load_simulation("quickstart")

@@ -265,7 +265,7 @@ def a_node_dies_and_comes_back(deployment, south, seconds):
     south.kill()
     assert run.wait(UP) == 0, run.said
     missing = [line for line in run.said.splitlines() if line.startswith("missing: ")]
-    assert [line.split(":")[1].strip() for line in missing] == ["south dc", "south dm"]
+    assert [line.split(": ")[1] for line in missing] == ["south gave no dc (seed 0)", "south gave no dm (seed 0)"]
     # Whichever comes first: our deadline, or Flower's minute without a sign of life.
     assert all("the site is silent" in line or "Node Unavailable" in line for line in missing), missing
 

@@ -117,7 +117,7 @@ def test_images_that_cannot_be_read_are_said_before_anybody_waits_for_them(tmp_p
     [
         ("deadline_s=60", None),
         ("partitions=1", "has no deadline_s[\\s\\S]*--set deadline_s=3600"),
-        ("partitions=2", "redraws who holds what"),
+        ("partitions=2", "divides the data 2 times"),
         ("scheme={full={}, local={}}", "local cannot run"),
         ("sweep={width=[4, 8]}", "sweeps over width"),
         ('recipe.chosen_on="sites"', "no hospital tells any"),

@@ -81,7 +81,7 @@ def test_it_follows_to_the_end_and_names_who_is_missing(tmp_path, follow):
     events = [{"kind": "planned", "job": None}, {"kind": "done", "job": "a dc seed 0", "site": "a", "step": None}]
     server, heard = Server(None, leaves(tmp_path / "run", *events), Ended(True)), []
     done, told = follow(server, heard=heard)
-    assert done.missing == ("b dc: no answer within 9 s",) and done.root == tmp_path / "run"
+    assert done.missing == ("b gave no dc (seed 0): no answer within 9 s",) and done.root == tmp_path / "run"
     assert heard == [Event("done", job="a dc seed 0", site="a")] and "run folder" in told[0]
     assert json.loads(server.config["changes"]) == list(DEPLOYABLE) and server.config["deployed"] is True
     assert not server.stopped

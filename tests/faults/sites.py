@@ -101,7 +101,7 @@ WHY = {
     "takes no time at all": "a reply that cannot be read",
     "sends NaN": "holds NaN or infinity",
     "sends infinity": "holds NaN or infinity",
-    "sends wrong shapes": "cannot be so",
+    "sends wrong shapes": "Invalid images of ipc",
     "sends labels out of range": "is out of range",
     "sends negative labels": "is out of range",
     "sends far too much": "The Release is too large",

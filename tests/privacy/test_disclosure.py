@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedistill.data.imageset import ImageSet
-from fedistill.privacy.policy.disclosure import per_class, told, told_tally, too_small, unit, without
+from fedistill.privacy.policy.disclosure import disclosed_count, disclosed_tally, per_class, too_small, unit, without
 from fedistill.training.metrics import Tally, tally
 
 NEAR = 0.005 + 1e-12  # scores are told in whole percents
@@ -23,10 +23,10 @@ def images(labels, groups=None):
 
 @given(st.integers(0, 10**6))
 def test_a_rounded_count_is_a_ten_as_near_as_can_be_and_never_hides_that_there_are_any(n):
-    rounded = told(n, "rounded")
+    rounded = disclosed_count(n, "rounded")
     assert rounded % 10 == 0 and (rounded == 0) == (n == 0) and abs(rounded - max(n, 10 * (n > 0))) <= 5
-    assert told(n, "none") == (n > 0) and told(n, "exact") == n
-    assert told(n + 1, "rounded") >= rounded
+    assert disclosed_count(n, "none") == (n > 0) and disclosed_count(n, "exact") == n
+    assert disclosed_count(n + 1, "rounded") >= rounded
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60))
@@ -36,20 +36,20 @@ def test_scores_keep_their_meaning(seed, n):
     labels, probabilities = random.integers(0, 3, n), random.random((n, 3))
     exact = tally(labels, probabilities)
     for how in ("rounded", "none"):
-        said = told_tally(exact, how)
+        said = disclosed_tally(exact, how)
         assert np.isnan(exact.auc) == np.isnan(said.auc) and (np.isnan(exact.auc) or abs(said.auc - exact.auc) <= NEAR)
         assert abs(said.balanced_accuracy - exact.balanced_accuracy) <= NEAR
         assert (said.correct <= said.count + 1e-9).all() and (said.concordant <= said.pairs + 1e-9).all()
         assert not (said.count % (10 if how == "rounded" else 1)).any()
         if how == "none":
             assert set(said.count) <= {0.0, 1.0} and set(said.pairs) <= {0.0, 1.0}
-    assert told_tally(exact, "exact") is exact
+    assert disclosed_tally(exact, "exact") is exact
 
 
 def test_no_image_is_no_count():
     nothing = Tally(*[np.zeros(2)] * 4)
     for how in ("rounded", "none"):
-        assert not told_tally(nothing, how).count.any() and np.isnan(told_tally(nothing, how).auc)
+        assert not disclosed_tally(nothing, how).count.any() and np.isnan(disclosed_tally(nothing, how).auc)
 
 
 def test_patients_are_counted_where_images_say_whose_they_are():

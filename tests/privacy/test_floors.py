@@ -5,16 +5,16 @@ from pydantic import ValidationError
 
 from fedistill.methods import settings_for
 from fedistill.methods.registry import METHODS
-from fedistill.privacy.policy.floors import Told, below_floor, told
-from fedistill.privacy.policy.rules import Asked, Policy, SitePolicy, objection
+from fedistill.privacy.policy.floors import MethodSettings, below_floor, method_settings
+from fedistill.privacy.policy.rules import Policy, PolicyRequest, SitePolicy, objection
 
 MADE = sorted(name for name, method in METHODS.items() if not method.real and not name.startswith("dp-"))
 
 
 def rule(policy, scheme, *, ipc=10, model="convnet", width=32, encoding="uint8", **settings):
     chosen = settings_for(scheme, {"start": "noise", **settings}, ipc=ipc)
-    about = told([chosen], model=model, width=width, encoding=encoding)
-    objected = objection(policy, Asked(scheme, per_class=ipc, told=about, starts=frozenset({"noise"})))
+    about = method_settings([chosen], model=model, width=width, encoding=encoding)
+    objected = objection(policy, PolicyRequest(scheme, per_class=ipc, settings=about, starts=frozenset({"noise"})))
     return None if objected is None else objected.rule
 
 
@@ -25,7 +25,9 @@ def test_every_preset_keeps_to_the_defaults_of_a_deployed_site(scheme, ipc):
     for dataset in ("", "breastmnist", "pneumoniamnist"):
         chosen = settings_for(scheme, {"start": "noise"}, ipc=ipc, dataset=dataset)
         assert (
-            below_floor(SitePolicy(), told([chosen], model="convnet", width=32, encoding="uint8"), bounded=False)
+            below_floor(
+                SitePolicy(), method_settings([chosen], model="convnet", width=32, encoding="uint8"), bounded=False
+            )
             is None
         )
 
@@ -50,7 +52,7 @@ def test_each_floor_is_named(scheme, change, expected):
 
 def test_the_least_of_all_budgets_counts():
     chosen = [settings_for("dm", {"ipc": {"1": {"iterations": 3}}}, ipc=ipc) for ipc in (1, 10)]
-    assert told(chosen, model="convnet", width=32, encoding="uint8").iterations == 3
+    assert method_settings(chosen, model="convnet", width=32, encoding="uint8").iterations == 3
 
 
 def test_a_simulation_has_none_unless_its_file_says():
@@ -59,9 +61,9 @@ def test_a_simulation_has_none_unless_its_file_says():
 
 
 def test_under_a_privacy_budget_only_the_networks_shape_is_looked_at():
-    low = Told(batch=1, iterations=1, model="convnet", width=32, encoding="float32")
+    low = MethodSettings(batch=1, iterations=1, model="convnet", width=32, encoding="float32")
     assert below_floor(SitePolicy(), low, bounded=True) is None
-    assert below_floor(SitePolicy(), Told(model="mlp", width=32), bounded=True)[0] == "models"
+    assert below_floor(SitePolicy(), MethodSettings(model="mlp", width=32), bounded=True)[0] == "models"
 
 
 def test_a_class_smaller_than_a_batch_takes_no_part():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.core.accounting import Cost, Mechanism, epsilon_of, sigma_for
+from fedistill.core.accounting import Mechanism, PrivacyCost, epsilon_of, sigma_for
 from fedistill.errors import LedgerError, PolicyError
 from fedistill.privacy.accounting import ledger as ledger_file
 from fedistill.privacy.accounting.budget import Charge, require_affordable, spent, within
@@ -21,7 +21,7 @@ ASKED = Occasion("run 7", "dp-dm", (1, 10))
 
 
 def cost(epsilon=3.0, delta=1e-5):
-    return Cost(Mechanism(sigma_for(epsilon=epsilon, delta=delta)), epsilon, delta)
+    return PrivacyCost(Mechanism(sigma_for(epsilon=epsilon, delta=delta)), epsilon, delta)
 
 
 def charge(key="k", *, epsilon=3.0, limit=None, entropy="system", account=""):
@@ -184,13 +184,13 @@ def test_a_full_disk_leaves_no_half_line(book, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from fedistill.core.accounting import Cost, Mechanism
+from fedistill.core.accounting import Mechanism, PrivacyCost
 from fedistill.privacy.accounting.ledger import Ledger
 from fedistill.privacy.accounting.ledger_lines import Occasion
 from fedistill.privacy.accounting.budget import Charge
 ledger = Ledger(Path(sys.argv[1]))
 for i in range(25):
-    cost = Cost(Mechanism(sigma=9.0), 0.4, 1e-5)
+    cost = PrivacyCost(Mechanism(sigma=9.0), 0.4, 1e-5)
     ledger.charge(Occasion("run", "dp-dm"), Charge(f"{sys.argv[2]} {i}", "", "x", "image", "system", cost))
 """
 

@@ -7,37 +7,49 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedistill.core.accounting import Cost, Mechanism, sigma_for
+from fedistill.core.accounting import Mechanism, PrivacyCost, sigma_for
 from fedistill.errors import PolicyError
 from fedistill.methods.engine.method import SyntheticSet
 from fedistill.privacy.accounting.budget import spent
 from fedistill.privacy.policy.release_check import PROMISE, check_release, rules_kept
-from fedistill.privacy.policy.rules import Asked, Policy, check_request, objection
+from fedistill.privacy.policy.rules import Policy, PolicyRequest, check_request, objection
 from fedistill.release.release import Packed, Release, pack
 
 ALLOWED = Policy(allow_real_images=True, allow_weights=True, start="real")
 
 
 def cost(epsilon):
-    return Cost(Mechanism(sigma_for(epsilon=epsilon, delta=1e-5)), epsilon, 1e-5)
+    return PrivacyCost(Mechanism(sigma_for(epsilon=epsilon, delta=1e-5)), epsilon, 1e-5)
 
 
 @pytest.mark.parametrize(
     ("policy", "asked", "rule"),
     [
-        (Policy(), Asked("random", real=True, per_class=1), "allow_real_images"),
-        (Policy(), Asked("fedavg", sends="networks"), "allow_weights"),
-        (Policy(), Asked("mtt", starts=frozenset({"noise", "real"}), per_class=1), "start"),
-        (Policy(max_ipc=5), Asked("dc", per_class=6), "max_ipc"),
-        (Policy(allow_real_images=True, max_ipc=5), Asked("full", real=True, per_class=None), "max_ipc"),
-        (Policy(allow_real_images=True, share_counts="none"), Asked("full", real=True, per_class=None), "share_counts"),
-        (Policy(epsilon_max=8.0), Asked("dc", per_class=1), "epsilon_max"),
-        (Policy(epsilon_max=8.0, allow_weights=True), Asked("fedavg", sends="networks"), "epsilon_max"),
-        (Policy(non_private="refuse"), Asked("dc", per_class=1), "non_private"),
-        (Policy(epsilon_max=8.0), Asked("dp-dm", per_class=1, private=True, costs=(cost(9.0),)), "epsilon_max"),
-        (Policy(epsilon_max=8.0), Asked("dp-dm", per_class=1, private=True, costs=(cost(5.0),) * 3), "epsilon_max"),
-        (Policy(proximity="refuse"), Asked("dc", per_class=1, held_out=False), "proximity"),
-        (Policy(proximity="warn"), Asked("dc", per_class=1, held_out=False), "proximity"),
+        (Policy(), PolicyRequest("random", real=True, per_class=1), "allow_real_images"),
+        (Policy(), PolicyRequest("fedavg", sends="networks"), "allow_weights"),
+        (Policy(), PolicyRequest("mtt", starts=frozenset({"noise", "real"}), per_class=1), "start"),
+        (Policy(max_ipc=5), PolicyRequest("dc", per_class=6), "max_ipc"),
+        (Policy(allow_real_images=True, max_ipc=5), PolicyRequest("full", real=True, per_class=None), "max_ipc"),
+        (
+            Policy(allow_real_images=True, share_counts="none"),
+            PolicyRequest("full", real=True, per_class=None),
+            "share_counts",
+        ),
+        (Policy(epsilon_max=8.0), PolicyRequest("dc", per_class=1), "epsilon_max"),
+        (Policy(epsilon_max=8.0, allow_weights=True), PolicyRequest("fedavg", sends="networks"), "epsilon_max"),
+        (Policy(non_private="refuse"), PolicyRequest("dc", per_class=1), "non_private"),
+        (
+            Policy(epsilon_max=8.0),
+            PolicyRequest("dp-dm", per_class=1, private=True, costs=(cost(9.0),)),
+            "epsilon_max",
+        ),
+        (
+            Policy(epsilon_max=8.0),
+            PolicyRequest("dp-dm", per_class=1, private=True, costs=(cost(5.0),) * 3),
+            "epsilon_max",
+        ),
+        (Policy(proximity="refuse"), PolicyRequest("dc", per_class=1, held_out=False), "proximity"),
+        (Policy(proximity="warn"), PolicyRequest("dc", per_class=1, held_out=False), "proximity"),
     ],
 )
 def test_each_rule_forbids_by_its_name(policy, asked, rule):
@@ -48,14 +60,14 @@ def test_each_rule_forbids_by_its_name(policy, asked, rule):
 @pytest.mark.parametrize(
     ("policy", "asked"),
     [
-        (Policy(), Asked("dc", starts=frozenset({"noise"}), per_class=50)),
-        (ALLOWED, Asked("full", real=True, per_class=None)),
-        (Policy(max_ipc=5), Asked("dc", per_class=5)),
-        (Policy(epsilon_max=8.0), Asked("dp-dm", per_class=1, private=True, costs=(cost(8.0),))),
-        (Policy(epsilon_max=8.0, non_private="allow"), Asked("dc", per_class=1)),
-        (Policy(epsilon_max=8.0, allow_weights=True), Asked("dp-fedavg", sends="networks", private=True)),
-        (Policy(proximity="refuse"), Asked("dp-dm", per_class=1, private=True, held_out=False)),
-        (Policy(share_counts="none", allow_real_images=True), Asked("random", real=True, per_class=5)),
+        (Policy(), PolicyRequest("dc", starts=frozenset({"noise"}), per_class=50)),
+        (ALLOWED, PolicyRequest("full", real=True, per_class=None)),
+        (Policy(max_ipc=5), PolicyRequest("dc", per_class=5)),
+        (Policy(epsilon_max=8.0), PolicyRequest("dp-dm", per_class=1, private=True, costs=(cost(8.0),))),
+        (Policy(epsilon_max=8.0, non_private="allow"), PolicyRequest("dc", per_class=1)),
+        (Policy(epsilon_max=8.0, allow_weights=True), PolicyRequest("dp-fedavg", sends="networks", private=True)),
+        (Policy(proximity="refuse"), PolicyRequest("dp-dm", per_class=1, private=True, held_out=False)),
+        (Policy(share_counts="none", allow_real_images=True), PolicyRequest("random", real=True, per_class=5)),
     ],
 )
 def test_what_no_rule_forbids_may_run(policy, asked):
@@ -74,7 +86,7 @@ POLICIES = st.builds(
     proximity=st.sampled_from(["off", "warn", "refuse"]),
 )
 REQUESTS = st.builds(
-    Asked,
+    PolicyRequest,
     st.just("any"),
     sends=st.sampled_from(["images", "networks"]),
     real=st.booleans(),

@@ -1,12 +1,12 @@
 """The colours of pages: told apart by everybody, readable on their paper."""
 
-import re
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from fedistill.report.html.templates.style import STYLE
+from fedistill.report.figures.palette import SERIES, THEMES, as_variable
+from fedistill.report.html.render import style
 
 # Machado, Oliveira and Fernandes, IEEE TVCG 2009: full deuteranopia and protanopia, on linear RGB.
 SEEN_BY = {
@@ -20,16 +20,8 @@ SEEN_BY = {
 }
 
 
-def themes():
-    light, rest = STYLE.split("@media (prefers-color-scheme: dark)", 1)
-    dark, rest = rest.split("* { box-sizing", 1)
-    return {name: dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", text)) for name, text in
-            (("light", light), ("dark", dark), ("paper", rest.split("@media print", 1)[1]))}  # fmt: skip
-
-
 def linear(colour):
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
-    values = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -44,9 +36,9 @@ def lab(rgb):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "paper"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_words_and_marks_stand_out_from_the_paper(theme):
-    colours = themes()[theme]
+    colours = THEMES[theme]
     assert contrast(colours["ink"], colours["paper"]) > 12
     for name in ("muted", "accent"):
         assert contrast(colours[name], colours["paper"]) > 4.5
@@ -56,9 +48,28 @@ def test_words_and_marks_stand_out_from_the_paper(theme):
 
 
 @pytest.mark.parametrize("eyes", SEEN_BY)
-@pytest.mark.parametrize("theme", ["light", "dark", "paper"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_no_two_schemes_look_alike(theme, eyes):
-    colours = themes()[theme]
+    colours = THEMES[theme]
     seen = {n: lab(SEEN_BY[eyes] @ linear(colours[n])) for n in ("ink", "muted", *(f"s{i}" for i in range(7)))}
     gaps = {(a, b): float(np.linalg.norm(seen[a] - seen[b])) for a, b in combinations(seen, 2)}
     assert min(gaps.values()) > 15, sorted(gaps.items(), key=lambda item: item[1])[:4]
+
+
+def test_a_pages_style_has_every_colour_of_every_theme():
+    text = style()
+    assert (
+        text.index(THEMES["light"]["ink"])
+        < text.index("prefers-color-scheme: dark")
+        < text.index(THEMES["dark"]["ink"])
+    )
+    for theme, colours in THEMES.items():
+        for name, colour in colours.items():
+            assert f"--{name}: {colour}" in text, (theme, name)
+    assert "--palette" not in text
+
+
+def test_every_colour_that_figures_are_drawn_in_is_a_variable_of_the_page():
+    assert [as_variable(colour) for colour in SERIES] == [f"var(--s{number})" for number in range(7)]
+    assert len(set(THEMES["light"].values())) == len(THEMES["light"]), "or one would become another"
+    assert all(set(colours) == set(THEMES["light"]) for colours in THEMES.values())

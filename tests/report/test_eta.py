@@ -12,7 +12,7 @@ from tiny import write_tiny
 from fedistill.config import load_plan
 from fedistill.core.events import Event
 from fedistill.errors import RunFolderError
-from fedistill.report.terminal.eta import Tally
+from fedistill.report.terminal.eta import RunProgress
 from fedistill.report.terminal.status import in_use, print_status
 from fedistill.study import run
 from fedistill.study.folder.event_log import read_events
@@ -34,7 +34,7 @@ def event(job, kind, time=0.0, **more):
 
 
 def told(*events):
-    tally = Tally(PLAN)
+    tally = RunProgress(PLAN)
     for each in events:
         tally.add(each)
     return tally
@@ -81,7 +81,7 @@ def test_what_ran_when_it_was_stopped_runs_no_more():
 
 def test_points_of_a_sweep_do_what_they_share_once():
     jobs, arms = {"a dc seed 0": "dc"}, {"dc ipc 1": "dc"}
-    tally = Tally({"name": "x", "points": [{"point": p, "jobs": jobs, "arms": arms} for p in ("w=1", "w=2")]})
+    tally = RunProgress({"name": "x", "points": [{"point": p, "jobs": jobs, "arms": arms} for p in ("w=1", "w=2")]})
     tally.add(Event("done", point="w=1", job="a dc seed 0", seconds=1.0))
     for point in ("w=1", "w=2"):
         tally.add(Event("scored", point=point, job="dc ipc 1"))
@@ -104,7 +104,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_plan_names_everything_that_a_run_then_does(finished):
-    tally = Tally(json.loads((finished / "plan.json").read_text()))
+    tally = RunProgress(json.loads((finished / "plan.json").read_text()))
     assert sorted(set(tally.jobs.values())) == ["central-dm", "dm", "random"] and len(tally.jobs) == 2 + 2 + 1
     for each in read_events(finished).events:
         tally.add(each)

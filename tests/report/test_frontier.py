@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedistill.report.figures.frontier import Finding, _edge, draw_frontier, frontier, frontier_points, leaks
-from fedistill.report.figures.roc import roc_panels
-from fedistill.report.figures.style import looks
+from fedistill.report.figures.frontier import Finding, _edge, frontier, frontier_points, leaks, roc_panels
+from fedistill.report.figures.of_run import figures_of, save_figures
+from fedistill.report.figures.palette import looks
 from fedistill.report.html.page import page
-from fedistill.report.run_data import read_recorded
+from fedistill.report.run_data import read_run
 
 
 @pytest.fixture(scope="module")
 def recorded(hostile):
-    return read_recorded(hostile)
+    return read_run(hostile)
 
 
 def attack(scheme, ipc, name, auc, half, *, start="", epsilon=np.nan, seen="images", rounds=np.nan):
@@ -73,7 +73,7 @@ def test_an_attack_stands_beside_the_line_of_as_many_rounds(audited, hostile, tm
     old = tmp_path / "old"
     shutil.copytree(hostile, old, ignore=shutil.ignore_patterns("work", "grids"))
     pd.DataFrame(lines[1:]).drop(columns="rounds").to_csv(old / "privacy.csv", index=False)
-    assert list(frontier_points(read_recorded(old))["scheme"]) == ["dm"]
+    assert list(frontier_points(read_run(old))["scheme"]) == ["dm"]
 
 
 def test_what_leaks_is_said_first(audited, recorded):
@@ -124,5 +124,6 @@ def test_both_figures_show_every_point(audited, recorded, tmp_path):
         assert all(words in panel.svg for words in ("dm (noise)", "full: 100 →", "random"))
         assert "attack 61 %" in panel.alt
     assert frontier(recorded, found) == []
-    assert draw_frontier(audited, tmp_path / "f.png") and (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
-    assert not draw_frontier(recorded, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+    for run, there in ((audited, True), (recorded, False)):
+        save_figures(replace(run, folder=tmp_path), figures_of(run))
+        assert (tmp_path / "frontier.png").exists() == there, "what is not drawn any more is taken away"

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from fedistill.core.accounting import Cost, Mechanism, epsilon_of
+from fedistill.core.accounting import Mechanism, PrivacyCost, epsilon_of
 from fedistill.errors import LedgerError, RunFolderError
 from fedistill.privacy.accounting.budget import Charge
 from fedistill.privacy.accounting.ledger import Ledger
@@ -19,7 +19,7 @@ ONE, TWO, THREE = (epsilon_of([NOISE] * n, delta=1e-5) for n in (1, 2, 3))
 
 
 def charge(key, *, account="", limit=(5.0, 1e-5), entropy="system"):
-    return Charge(key, account, "images", "patient", entropy, Cost(NOISE, 2.0, 1e-5), limit)
+    return Charge(key, account, "images", "patient", entropy, PrivacyCost(NOISE, 2.0, 1e-5), limit)
 
 
 def shown(path, *, width=80, site=None):

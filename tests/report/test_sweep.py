@@ -8,9 +8,10 @@ from rich.console import Console
 from tiny import write_tiny
 
 from fedistill.config import load_plan
-from fedistill.report.figures.sweep import means
+from fedistill.report.frames import differing, first_point, sweep_means, swept
 from fedistill.report.html.page import write_report
-from fedistill.report.terminal.table import differing, first_point, print_comparison, swept
+from fedistill.report.run_data import read_run
+from fedistill.report.terminal.table import print_comparison
 from fedistill.study import run
 
 FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={full={}, random={}, dc={iterations=1, outer=1, inner=0}}"]
@@ -36,7 +37,7 @@ def test_swept_settings_are_what_tells_lines_apart(finished):
 @pytest.mark.parametrize("width", [60, 120])
 def test_the_table_names_every_point(finished, width):
     console = Console(width=width, record=True, file=StringIO())
-    print_comparison(finished, console)
+    print_comparison(read_run(finished.root), console)
     text = console.export_text()
     first, second = (" ".join(part.split()) for part in text.split("federation.partition = ")[1:])
     assert first.startswith("dirichlet alpha=0.5, width = 2 ") and second.startswith("iid, width = 2 ")
@@ -53,9 +54,9 @@ def test_the_page_shows_all_points_and_draws_them(finished):
 
 def test_means_are_over_partitions(finished):
     compared = pd.read_csv(finished.root / "comparison.csv")
-    lines = means(compared)
+    lines = sweep_means(compared)
     assert len(lines) == 2 * 3
-    line = lines[(lines["point"] == "iid, 2") & (lines["scheme"] == "dc")].iloc[0]
+    line = lines[(lines["federation.partition"] == "iid") & (lines["scheme"] == "dc")].iloc[0]
     of_it = (compared["federation.partition"] == "iid") & (compared["scheme"] == "dc")
     assert line["auc"] == pytest.approx(compared.loc[of_it, "auc"].mean())
     assert line["auc_spread"] == pytest.approx(compared.loc[of_it, "auc"].std(ddof=1))

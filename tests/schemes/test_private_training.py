@@ -11,7 +11,7 @@ from fedistill.core.store import Store
 from fedistill.errors import PlanError
 from fedistill.models import build
 from fedistill.report.html.summary import beside
-from fedistill.report.run_data import read_recorded
+from fedistill.report.run_data import read_run
 from fedistill.schemes.rounds import DPFedAvgSettings
 from fedistill.schemes.site import training as site_training
 from fedistill.schemes.site.private_training import Private
@@ -116,7 +116,7 @@ def test_private_training_is_held_against_the_site_s_own_without(finished):
         own, private = at.loc[("local", site)], at.loc[("dpsgd-local", site)]
         assert pd.isna(own["gain_auc"])
         assert private["gain_auc"] == pytest.approx(private["test_auc"] - own["test_auc"], abs=1e-5)
-    said = " ".join(beside(read_recorded(finished.root)))
+    said = " ".join(beside(read_run(finished.root)))
     assert "sharing nothing, trained under differential privacy (epsilon 5)" in said
     assert "Federated training (dp-fedavg, 2 rounds), trained under differential privacy (epsilon 4)" in said
 

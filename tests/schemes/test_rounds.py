@@ -230,10 +230,10 @@ class Spoilt:
     ("change", "why"),
     [
         (lambda p, s: {"params": {k: v * np.nan for k, v in p.items()}, **s}, "NaN or infinity"),
-        (lambda p, s: {"params": {k: v[:1] for k, v in p.items()}, **s}, "cannot be so"),
-        (lambda p, s: {"params": {k: v.double() for k, v in p.items()}, **s}, "cannot be so"),
+        (lambda p, s: {"params": {k: v[:1] for k, v in p.items()}, **s}, "Invalid"),
+        (lambda p, s: {"params": {k: v.double() for k, v in p.items()}, **s}, "Invalid"),
         (lambda p, s: {"params": p, **s, "site": "a"}, "another site's"),
-        (lambda p, s: {"params": p, **s, "examples": 0}, "counts cannot be so"),
+        (lambda p, s: {"params": p, **s, "examples": 0}, "Invalid counts"),
         (lambda p, s: {"params": {**p, "more": p["linear.bias"]}, **s}, "not the network's parameters"),
     ],
 )

@@ -201,12 +201,12 @@ def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
     [
         ("audit.site='nowhere'", "there is no site 'nowhere'"),
         ("audit.shadows=7", "shadows come in pairs"),
-        ("audit.shadows=4", "shadows cannot be so"),
+        ("audit.shadows=4", "shadows is invalid"),
         ("audit.schemes=['dm']", r"'dm' is nothing that one site makes of its own images, or has no \[scheme.dm\]"),
         ("audit.schemes=['dcc']", "'dcc' is no scheme"),
         ("audit.schemes=[]", "at least one value"),
         ("audit.ipc=[5]", "5 is none of the simulation's budgets"),
-        ("audit.networks=0", "networks cannot be so"),
+        ("audit.networks=0", "networks is invalid"),
         ("audit.looks=1", "there is no setting 'audit.looks'"),
     ],
 )

@@ -14,8 +14,8 @@ from fedistill.core.store import Store
 from fedistill.errors import PlanError, SettingError
 from fedistill.report.figures.frontier import frontier_points
 from fedistill.report.html.page import page
-from fedistill.report.run_data import read_recorded
-from fedistill.report.terminal.leaks import print_leaks
+from fedistill.report.run_data import read_run
+from fedistill.report.terminal.table import print_leaks
 from fedistill.study import run
 from fedistill.study.audit import auditing as audit
 from fedistill.study.audit import shadow_task as shadowing
@@ -83,16 +83,16 @@ def test_shadows_go_the_way_of_the_scheme(finished, made):
 
 
 def test_the_attack_stands_beside_the_quality_of_as_many_rounds(finished):
-    points = frontier_points(read_recorded(finished.root)).set_index("scheme")
+    points = frontier_points(read_run(finished.root)).set_index("scheme")
     quality = finished.comparison.set_index(["scheme", "rounds"])["auc"]
-    assert dict(points["rounds"]) == {"dp-fedavg": "2", "fedavg": "3"}
+    assert dict(points["rounds"]) == {"dp-fedavg": 2, "fedavg": 3}
     assert points.loc["dp-fedavg", "auc"] == pytest.approx(quality["dp-fedavg", 2], abs=1e-6)
     assert points.loc["fedavg", "auc"] == pytest.approx(quality["fedavg", 3], abs=1e-6)
-    html = page(read_recorded(finished.root))
+    html = page(read_run(finished.root))
     assert "fedavg 3 rounds" in html and "dp-fedavg 2 rounds ε=4" in html
     said = Console(width=100, record=True, file=StringIO())
-    print_leaks(pd.read_csv(finished.root / "privacy.csv"), said)
-    assert "dp-fedavg, rounds 2, epsilon 4" in said.export_text()
+    print_leaks(read_run(finished.root), said)
+    assert "dp-fedavg 2 rounds ε=4" in said.export_text()
 
 
 def test_shadows_are_told_of_and_found_again(finished, monkeypatch):

@@ -166,7 +166,7 @@ def test_phantoms_and_real_sets_are_not_mixed():
     ) as raised:
         indicator(given)
     assert raised.value.exit_code == 2
-    with pytest.raises(SettingError, match="set-0 stands twice"):
+    with pytest.raises(SettingError, match="set-0 occurs twice"):
         indicator(points([0.5, 0.6], [0.6, 0.7], dataset="set-0"))
 
 

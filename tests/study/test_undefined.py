@@ -7,8 +7,8 @@ import pytest
 
 from fedistill.config import Holdings, Share, load_plan
 from fedistill.data import ImageSet
+from fedistill.report.format import metric
 from fedistill.report.html.page import rebuild
-from fedistill.report.terminal.table import metric_of
 from fedistill.study import run
 from fedistill.study.preflight import PointData
 from fedistill.training.metrics import score, without_auc
@@ -59,10 +59,10 @@ def test_nothing_is_told_of_a_plain_set_or_of_sites_whose_data_nobody_knows():
 
 def test_undefined_and_diverged_are_told_apart():
     certain, nothing = np.array([[0.2, 0.8]] * 3), np.full((3, 2), np.nan)
-    assert metric_of(score(np.array([1, 1, 1]), certain), "auc") == "undefined"
-    assert metric_of(score(np.array([1, 1, 1]), certain), "accuracy") == "100.0"
-    assert metric_of(score(np.array([0, 1, 1]), nothing), "auc") == "diverged"
-    assert metric_of(score(np.array([0, 1, 1]), nothing), "accuracy") == "diverged"
+    assert metric(score(np.array([1, 1, 1]), certain), "auc") == "undefined"
+    assert metric(score(np.array([1, 1, 1]), certain), "accuracy") == "100.0"
+    assert metric(score(np.array([0, 1, 1]), nothing), "auc") == "diverged"
+    assert metric(score(np.array([0, 1, 1]), nothing), "accuracy") == "diverged"
 
 
 def test_a_run_whose_auc_is_not_defined_says_so_everywhere(tmp_path):

@@ -79,7 +79,7 @@ def missing_data_name_the_machine(runtime: Runtime) -> None:
 
 
 def too_much_is_refused_by_what_single_machines_have(runtime: Runtime) -> None:
-    with pytest.raises(PlanError, match="'large' asks for more than any machine has") as told:
+    with pytest.raises(PlanError, match="'large' requests more than any machine has") as told:
         runtime.executor.submit("large", apps.doze, 0.0, num_cpus=3)
     assert "CPU up to 2" in str(told.value)  # three there are, on two machines
 

@@ -102,7 +102,7 @@ def test_a_timeout_answers_for_those_who_did_not(grid: SiteGrid) -> None:
 def test_messages_to_nobody_and_replies_to_nothing_are_refused(grid: SiteGrid) -> None:
     with pytest.raises(RunError, match="addressed to no site"):
         grid.push_messages([ask(1), ask(9)])
-    with pytest.raises(RunError, match="never sent for"):
+    with pytest.raises(RunError, match="No message has this id"):
         grid.pull_messages(["1"])
 
 

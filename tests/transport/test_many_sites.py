@@ -9,7 +9,7 @@ from fedistill.config.federation import Federation
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.backend.site_grid import SiteGrid
-from fedistill.transport.protocol.messages import Question
+from fedistill.transport.protocol.messages import EvalRequest
 from fedistill.transport.server import coordinator as wires
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.site.context import read_context
@@ -40,7 +40,7 @@ def test_questions_with_networks_are_out_some_at_a_time(monkeypatch):
     wire = Coordinator(grid, ServerWork(), names)
 
     async def ask():
-        asked = [Question(name, "convnet", 4, 0, {"w": torch.zeros(1, 2)}) for name in names]
+        asked = [EvalRequest(name, "convnet", 4, 0, {"w": torch.zeros(1, 2)}) for name in names]
         return await asyncio.gather(*[wire.score(q.name, q) for q in asked])
 
     answers = wire.conduct(ask())

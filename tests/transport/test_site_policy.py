@@ -7,7 +7,7 @@ import torch
 from tiny import write_tiny
 
 from fedistill.config import Federation, Job, load_simulation
-from fedistill.core.accounting import Cost, Mechanism, sigma_for
+from fedistill.core.accounting import Mechanism, PrivacyCost, sigma_for
 from fedistill.core.store import Store
 from fedistill.errors import LedgerError, PlanError, PolicyError, SettingError
 from fedistill.privacy.accounting.ledger import Ledger
@@ -160,7 +160,7 @@ def test_networks_that_leave_a_real_site_are_entered_by_their_numbers(tmp_path):
 
 
 def test_all_rounds_and_networks_of_a_real_site_add_up_and_a_simulation_s_networks_do_not(tmp_path):
-    cost = Cost(Mechanism(sigma_for(epsilon=3.0, delta=1e-5)), 3.0, 1e-5)
+    cost = PrivacyCost(Mechanism(sigma_for(epsilon=3.0, delta=1e-5)), 3.0, 1e-5)
     policy = Policy(allow_weights=True, epsilon_max=4.0)
     real = site(tmp_path, policy, entropy="system", ledger=tmp_path / "ledger.jsonl")
     for here, apart in ((real, True), (site(tmp_path, policy), False)):

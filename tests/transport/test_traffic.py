@@ -12,7 +12,7 @@ from fedistill.config import Job
 from fedistill.methods import SyntheticSet
 from fedistill.release.release import Release, pack
 from fedistill.transport.flower_internals import acting_as, become_server, stamped
-from fedistill.transport.protocol.messages import Outcome, Question, pack_jobs, pack_outcomes, pack_question
+from fedistill.transport.protocol.messages import EvalRequest, Outcome, pack_jobs, pack_outcomes, pack_question
 from fedistill.transport.protocol.traffic import Traffic, encoded_size
 
 LONGEST_ID = 2**63 - 1
@@ -43,7 +43,7 @@ CONTENTS = {
     "nothing": RecordDict(),
     "empty records": RecordDict({"a": ConfigRecord(), "b": ArrayRecord(), "c": MetricRecord()}),
     "a request": pack_jobs([JOB]),
-    "a question": pack_question(Question("q", "convnet", 8, 0, {"w": torch.rand(2, 3), "b": torch.zeros(0)})),
+    "a question": pack_question(EvalRequest("q", "convnet", 8, 0, {"w": torch.rand(2, 3), "b": torch.zeros(0)})),
     "a refusal": pack_outcomes([Outcome("north dc seed 0", "north", refused="the rule, in Zürich: §1")]),
     "an answer": pack_outcomes([Outcome("north dc seed 0", "north", release=bytes(300), seconds=(1.5, 2.0))]),
     "every kind of value": RecordDict(

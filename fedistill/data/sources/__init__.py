@@ -1,1 +1,1 @@
-"""Where images come from: MedMNIST, files of one's own, drawn phantoms."""
+"""The sources of images: MedMNIST, a user's own files, drawn phantoms, and what installed packages offer."""

@@ -164,7 +164,9 @@ class DataSource(ABC):
         """Return a name and the words that pin down the data, such as an MD5 sum; they are kept with every run.
 
         Args:
-            size, images, seed: as in `load`.
+            size: as in `load`.
+            images: as in `load`.
+            seed: as in `load`.
 
         Raises:
             DataError: the data set does not exist or cannot be read.

@@ -136,8 +136,13 @@ def read_npz(
     Args:
         path: the file. Images uint8 and square, (N, S, S) or (N, S, S, C) with C = 1 or 3; labels integers from 0,
             (N,), (N, 1), or (N, L) of 0 and 1; groups integers or strings, (N,).
+        split: ``train``, ``val`` or ``test``.
         class_names: default the file's own ``class_names``, else ``class 0``, ``class 1``, ...
         task: default from the labels: (N, L) is multi-label, two classes binary, more multi-class.
+        name: of the set; default the file's name.
+        source: see `ImageSet`; default the file's name.
+        licence: see `ImageSet`.
+        mirror: see `ImageSet`.
 
     Raises:
         DataError: the file is missing, damaged or laid out otherwise.
@@ -184,7 +189,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
-    """Shape and dtype of every array, from the first bytes of each member."""
+    """Read shape and dtype of every array from the first bytes of each member."""
     headers: dict[str, Header] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -230,19 +235,19 @@ def _require_size(path: Path, name: str, info: zipfile.ZipInfo) -> None:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and dtype that a member's first bytes tell, and how many bytes these are."""
+    """Read shape, dtype and the header's length in bytes from the beginning of a member."""
     magic = file.read(npy.MAGIC_LEN)
     version = npy.read_magic(io.BytesIO(magic))
-    told = file.read(2 if version == (1, 0) else 4)
-    length = int.from_bytes(told, "little")
+    length_bytes = file.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(length_bytes, "little")
     if length > LARGEST_HEADER:
         raise ValueError(f"a header of {length} bytes")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    size, _, dtype = read(io.BytesIO(told + file.read(length)))
+    size, _, dtype = read(io.BytesIO(length_bytes + file.read(length)))
     # Elements of no bytes take none of the file however many they are, and no array has less than no elements.
     if dtype.itemsize == 0 or any(isinstance(n, bool) or not 0 <= n <= LARGEST_ARRAY for n in size):
         raise ValueError(f"{dtype} of shape {str(size)[:200]}")
-    return size, dtype, len(magic) + len(told) + length
+    return size, dtype, len(magic) + len(length_bytes) + length
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fedistill.core.accounting import Cost
+from fedistill.core.accounting import PrivacyCost
 from fedistill.core.events import OnEvent, ignore
 from fedistill.core.precision import on
 from fedistill.data.imageset import ImageSet
@@ -21,7 +21,7 @@ Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
 """``remember(kind, settings, make)``: what `make` returns, from a store where these settings were met before."""
 
-Charge = Callable[[Mapping[str, Any], Cost], None]
+Charge = Callable[[Mapping[str, Any], PrivacyCost], None]
 """``charge(about, cost)``: called before any noise of the answers that `about` (JSON) determines is drawn; where it
 raises, none is."""
 
@@ -60,7 +60,7 @@ def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) 
     return make()
 
 
-def unpaid(about: Mapping[str, Any], cost: Cost) -> None:
+def unpaid(about: Mapping[str, Any], cost: PrivacyCost) -> None:
     """The charge of who keeps no account."""
 
 

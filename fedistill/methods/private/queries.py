@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedistill.core.accounting import ACCOUNTANTS, Cost, Mechanism, sigma_for
+from fedistill.core.accounting import ACCOUNTANTS, Mechanism, PrivacyCost, sigma_for
 from fedistill.core.events import Event
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.loop import SteadySettings
@@ -84,16 +84,16 @@ class PrivateSettings(SteadySettings):
         sigma = sigma_for(epsilon=self.epsilon, delta=self.delta, steps=steps, rate=rate, accountant=self.accountant)
         return Mechanism(sigma, steps, rate)
 
-    def cost(self) -> Cost:
+    def cost(self) -> PrivacyCost:
         """What its questions spend, asked once for all budgets."""
-        return Cost(self.mechanism(), self.epsilon, self.delta, self.accountant)
+        return PrivacyCost(self.mechanism(), self.epsilon, self.delta, self.accountant)
 
     def asked(self) -> dict[str, Any]:
         """Those of its settings that the noisy answers depend on: the others may change, and nothing is spent again."""
         return {name: value for name, value in asdict(self).items() if name in ASKED}
 
 
-def costs_of(budgets: Iterable[PrivateSettings]) -> tuple[Cost, ...]:
+def costs_of(budgets: Iterable[PrivateSettings]) -> tuple[PrivacyCost, ...]:
     """What several budgets spend: those that ask the same questions share the answers, and spend once."""
     return tuple(each.cost() for each in {tuple(each.asked().items()): each for each in budgets}.values())
 

@@ -1,5 +1,4 @@
-"""What a site has spent of its privacy budget: the arithmetic of its ledger. The file is
-`fedistill.privacy.accounting.ledger`.
+"""The arithmetic of a site's privacy budget, over the charges in its ledger (`fedistill.privacy.accounting.ledger`).
 
 Epsilons of several Releases of the same patients do not simply add up: they are composed, as one sequence of noisy sums
 (see `fedistill.core.accounting`), which is tighter, and never above the sum. Everything in one ledger composes,
@@ -13,7 +12,7 @@ same answers asked for again are the same numbers, and cost once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedistill.core.accounting import Cost, epsilon_of
+from fedistill.core.accounting import PrivacyCost, epsilon_of
 from fedistill.errors import PolicyError
 
 SLACK = 1e-6
@@ -40,15 +39,15 @@ class Charge:
     images: str
     unit: str
     entropy: str
-    cost: Cost
+    cost: PrivacyCost
     limit: tuple[float, float] | None = None
 
 
-def spent(costs: Sequence[Cost], *, delta: float) -> float:
-    """The epsilon of these together, at this delta; by the ``rdp`` accountant where any was counted by it.
+def spent(costs: Sequence[PrivacyCost], *, delta: float) -> float:
+    """Compute the epsilon of these costs together at this delta; by ``rdp`` if any of them was counted by it.
 
     >>> from fedistill.core.accounting import Mechanism
-    >>> one = Cost(Mechanism(sigma=2.0), epsilon=2.0, delta=1e-5)
+    >>> one = PrivacyCost(Mechanism(sigma=2.0), epsilon=2.0, delta=1e-5)
     >>> spent([], delta=1e-5), round(spent([one], delta=1e-5), 2), round(spent([one] * 4, delta=1e-5), 2)
     (0.0, 1.99, 4.38)
     """
@@ -56,20 +55,23 @@ def spent(costs: Sequence[Cost], *, delta: float) -> float:
     return epsilon_of([cost.mechanism for cost in costs], delta=delta, accountant=accountant)
 
 
-def within(costs: Sequence[Cost], *, epsilon: float, delta: float) -> bool:
-    """Whether these together stay within a budget. One alone whose promise does is believed without counting."""
+def within(costs: Sequence[PrivacyCost], *, epsilon: float, delta: float) -> bool:
+    """Return whether these costs together stay within a budget.
+
+    A single cost is believed to keep its promise and is not counted again.
+    """
     if len(costs) == 1 and costs[0].delta <= delta and costs[0].epsilon <= epsilon:
         return True
     return spent(costs, delta=delta) <= epsilon * (1 + SLACK)
 
 
-def of_account(charges: Sequence[Charge], account: str) -> list[Cost]:
-    """What was charged to an account."""
+def of_account(charges: Sequence[Charge], account: str) -> list[PrivacyCost]:
+    """Return the costs that were charged to an account."""
     return [charge.cost for charge in charges if charge.account == account]
 
 
 def already_paid(charges: Sequence[Charge], charge: Charge) -> bool:
-    """Whether the same seeded answers were charged to the same account before."""
+    """Return whether the same seeded answers were charged to the same account before."""
     return charge.entropy == "seeded" and any(
         (each.key, each.account) == (charge.key, charge.account) for each in charges
     )
@@ -79,7 +81,8 @@ def require_affordable(before: Sequence[Charge], new: Sequence[Charge]) -> None:
     """Refuse charges that a site's budget does not cover, all of them or none.
 
     Args:
-        before: of the ledger; new: of one account and one policy.
+        before: of the ledger.
+        new: of one account and one policy.
 
     Raises:
         PolicyError: names the rule, what was spent, and what this would spend.
@@ -88,10 +91,10 @@ def require_affordable(before: Sequence[Charge], new: Sequence[Charge]) -> None:
     if not fresh or fresh[0].limit is None:
         return
     epsilon, delta = fresh[0].limit
-    paid, asked = of_account(before, fresh[0].account), [charge.cost for charge in fresh]
-    if within([*paid, *asked], epsilon=epsilon, delta=delta):
+    paid, requested = of_account(before, fresh[0].account), [charge.cost for charge in fresh]
+    if within([*paid, *requested], epsilon=epsilon, delta=delta):
         return
-    total = spent([*paid, *asked], delta=delta)
+    total = spent([*paid, *requested], delta=delta)
     raise PolicyError(
         "The site's policy forbids it: its privacy budget does not cover it (rule epsilon_max). No noise was drawn.",
         expected=f"epsilon {epsilon:g} at delta {delta:g} in all",

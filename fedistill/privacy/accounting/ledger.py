@@ -6,10 +6,9 @@ seen is never missing here.
 
 Every line carries ``chain``, the SHA-256 of its own content and the chain of the line before: a line that was changed,
 taken out or put elsewhere is noticed. That whole lines were cut off at the end is not: keep a copy where that matters.
-A ledger that cannot be read, locked or written is a refusal: nothing is released on the word of a broken book.
+If the ledger cannot be read, verified, locked or written, every request is refused.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -20,22 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from fedistill.core.json_lines import append
+from fedistill.core.locks import try_lock
 from fedistill.errors import LedgerError
 from fedistill.privacy.accounting.budget import Charge, already_paid, require_affordable
 from fedistill.privacy.accounting.ledger_lines import Entry, Occasion, link, read
 from fedistill.privacy.accounting.release_limits import Leaving, require_room
 
 PATIENCE_SECONDS = 30.0
-"""How long another process may hold a ledger; each does for the time of a line."""
+"""Longest wait for another process's lock on a ledger; each holds it for the time of a line."""
 
 
 class Ledger:
     """The file at a path; made when something is first entered. Safe for several processes.
 
     >>> import tempfile
-    >>> from fedistill.core.accounting import Cost, Mechanism
+    >>> from fedistill.core.accounting import Mechanism, PrivacyCost
     >>> ledger = Ledger(Path(tempfile.mkdtemp()) / "north.jsonl")
-    >>> cost = Cost(Mechanism(sigma=0.8), epsilon=6.0, delta=1e-5)
+    >>> cost = PrivacyCost(Mechanism(sigma=0.8), epsilon=6.0, delta=1e-5)
     >>> ledger.charge(Occasion("run 1", "dp-dm"), Charge("key", "", "images", "image", "system", cost, (8.0, 1e-5)))
     >>> ledger.release(Occasion("run 1", "dp-dm"), "a" * 64, ["key"])
     >>> [entry.sha256[:4] or entry.charge.cost.epsilon for entry in ledger.entries()]
@@ -46,7 +46,7 @@ class Ledger:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """All lines; none where there is no file yet.
+        """Return all lines; none if there is no file yet.
 
         Raises:
             LedgerError: it cannot be read, or is not as it was written.
@@ -54,7 +54,7 @@ class Ledger:
         return read(self.path)[0]
 
     def charges(self) -> list[Charge]:
-        """What was charged, in order."""
+        """Return the charges, in order."""
         return [entry.charge for entry in self.entries() if entry.charge is not None]
 
     def require(self, charges: Sequence[Charge]) -> None:
@@ -95,6 +95,9 @@ class Ledger:
         """Enter what is about to leave; once for the same Release to the same recipient.
 
         Args:
+            occasion: the run and the scheme.
+            sha256: of the Release, in hex.
+            keys: of the charges that it was made of.
             leaving: what it adds to all that has left, and how much may; None: it is not counted.
 
         Raises:
@@ -112,7 +115,7 @@ class Ledger:
 
     @contextmanager
     def _held(self) -> Iterator[int]:
-        """The file, open to be appended to, with no other process at it."""
+        """Open the file for appending, locked against other processes."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -136,25 +139,23 @@ class Ledger:
 
 def _lock(file: int, path: Path) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    try:
+        while not try_lock(file):
             if time.monotonic() > until:
                 raise LedgerError(
                     f"Another process holds the ledger {path}.", found=f"for {PATIENCE_SECONDS:g} seconds"
-                ) from error
+                )
             time.sleep(0.01)
-        except OSError as error:
-            raise LedgerError(
-                f"The ledger {path} cannot be locked.",
-                found=error,
-                mend="keep it on a file system with locks, such as a local disk",
-            ) from error
+    except OSError as error:
+        raise LedgerError(
+            f"The ledger {path} cannot be locked.",
+            found=error,
+            mend="keep it on a file system with locks, such as a local disk",
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """A file made just now is on the disk when its folder is."""
+    """Flush a folder, so that a file just created in it is on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

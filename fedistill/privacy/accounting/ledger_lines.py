@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedistill.core.accounting import Cost, Mechanism
+from fedistill.core.accounting import Mechanism, PrivacyCost
 from fedistill.core.json_lines import parse
 from fedistill.errors import LedgerError
 from fedistill.privacy.accounting.budget import Charge
@@ -26,7 +26,7 @@ class Occasion:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line.
+    """One line of a ledger.
 
     Args:
         time: seconds since 1970.
@@ -45,7 +45,7 @@ class Entry:
 
 
 def read(path: Path) -> tuple[list[Entry], str]:
-    """A ledger's entries, and the chain that the next one continues.
+    """Read a ledger's entries, and the chain that the next one continues.
 
     Raises:
         LedgerError: it cannot be read, a line was changed, or the last one is torn.
@@ -69,11 +69,11 @@ def read(path: Path) -> tuple[list[Entry], str]:
 
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
-"""What reading a line that is no entry stumbles over."""
+"""Exceptions that an invalid line raises when it is read."""
 
 
 def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
-    """A line and its chain; one of `UNREADABLE` where it is none."""
+    """Parse one line and return it with its chain; raise one of `UNREADABLE` if the line is invalid."""
     content, line = parse(raw), raw.decode()
     chained = content.pop("chain")
     body = line[: line.rindex(', "chain"')] + "}"
@@ -88,12 +88,12 @@ def _entry(raw: bytes, chain: str) -> tuple[Entry, str]:
         raise ValueError(f"there is no entry {kind!r}")
     cost = content.pop("cost")
     limit = content.pop("limit")
-    paid = Cost(**{**cost, "mechanism": Mechanism(**cost["mechanism"])})
+    paid = PrivacyCost(**{**cost, "mechanism": Mechanism(**cost["mechanism"])})
     return Entry(when, occasion, Charge(**content, cost=paid, limit=None if limit is None else tuple(limit))), chained
 
 
 def link(before: str, line: str) -> str:
-    """The chain of a line: of its own content, and of the line before."""
+    """Compute the chain of a line, from its own content and the chain of the line before."""
     return hashlib.sha256(f"{before}\n{line}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""How much may leave a site in all: Releases, and images of a class in those without a privacy bound."""
+"""Limits on all that leaves a site: Releases, and images per class in those without a privacy bound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ def require_room(entries: Sequence["Entry"], leaving: Leaving, *, sha256: str | 
 
     Args:
         entries: of the ledger.
+        leaving: the Releases that would leave.
         sha256: of the Release; None while it is not made: then the same job is taken to make the same one.
 
     Raises:

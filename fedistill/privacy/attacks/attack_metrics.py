@@ -1,4 +1,4 @@
-"""What is reported of an attack: AUC, true positives at 1 % and 0.1 % false positives, each with a 95 % interval.
+"""The metrics of an attack: AUC, TPR at 1 % and at 0.1 % FPR, each with a 95 % interval.
 
 Scores of one shadow share its randomness, and scores of one record share the record, so neither is an independent
 trial. Every replicate of the bootstrap draws pairs of shadows and records (patients, where records have groups), each
@@ -30,7 +30,7 @@ _ROUND = 1e-9
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A value and its 95 % interval; NaN where nothing can be said."""
 
     value: float
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Leak:
-    """What an attack found.
+    """The metrics of one attack.
 
     Args:
         auc, tpr_at_1, tpr_at_01: see `FPRS`.
@@ -48,30 +48,34 @@ class Leak:
         shadows, records: attacked.
     """
 
-    auc: Estimate
-    tpr_at_1: Estimate
-    tpr_at_01: Estimate
+    auc: Interval
+    tpr_at_1: Interval
+    tpr_at_01: Interval
     curve: Curve
     shadows: int
     records: int
 
     def row(self) -> dict[str, float | int]:
-        """Its numbers for a table: ``auc, auc_low, auc_high, tpr_at_1, ..., members, nonmembers, shadows, records``."""
+        """Return the metrics as a table's row.
+
+        Its keys: ``auc, auc_low, auc_high, tpr_at_1, ..., members, nonmembers, shadows, records``.
+        """
         row: dict[str, float | int] = {}
         for name in ("auc", *FPRS):
-            estimate: Estimate = getattr(self, name)
+            estimate: Interval = getattr(self, name)
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         counts = {"members": self.curve.members, "nonmembers": self.curve.nonmembers}
         return row | counts | {"shadows": self.shadows, "records": self.records}
 
 
 def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = REPLICATES) -> Leak:
-    """How well the scores of an attack tell who was in.
+    """Measure how well an attack's scores separate members from non-members.
 
     Args:
         scores: float (S, N), high: a member.
         design: who was in.
         seed: of the bootstrap.
+        replicates: of the bootstrap.
 
     Raises:
         SettingError: scores that do not fit the design, or are no numbers.
@@ -86,16 +90,16 @@ def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = 
     return Leak(**estimates, curve=whole, shadows=design.shadows, records=design.records)
 
 
-def _estimate(value: float, replicates: np.ndarray) -> Estimate:
+def _estimate(value: float, replicates: np.ndarray) -> Interval:
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):
-        return Estimate(value, float("nan"), float("nan"))
+        return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, replicates: int) -> np.ndarray:
-    """AUC and the true-positive rates of `FPRS` in each replicate, float64 (replicates, 3)."""
+    """Compute AUC and the TPRs at `FPRS` in each replicate, float64 (replicates, 3)."""
     pairs, units = design.shadows // 2, int(design.unit.max()) + 1
     # A pair is drawn as one: what one half's shadow holds the other's does not.
     drawn_pairs = random.multinomial(pairs, np.full(pairs, 1 / pairs), size=replicates).astype(np.float64)
@@ -106,21 +110,21 @@ def _bootstrap(scores: np.ndarray, design: Design, random: np.random.Generator, 
     rows, parts = max(1, _BLOCK // len(order)), []
     for at in range(0, replicates, rows):
         weights = drawn_pairs[at : at + rows][:, pair] * drawn_units[at : at + rows][:, unit]
-        found = np.cumsum(weights * member, 1)[:, ends]
-        accused = np.cumsum(weights * ~member, 1)[:, ends]
-        parts.append(_figures(found, accused))
+        true_positives = np.cumsum(weights * member, 1)[:, ends]
+        false_positives = np.cumsum(weights * ~member, 1)[:, ends]
+        parts.append(_figures(true_positives, false_positives))
     return np.concatenate(parts)
 
 
-def _figures(found: np.ndarray, accused: np.ndarray) -> np.ndarray:
-    """AUC and true-positive rates, (B, 3), of weighted counts at each threshold, (B, T)."""
-    found, accused = (np.pad(counts, ((0, 0), (1, 0))) for counts in (found, accused))
-    inside, outside = found[:, -1], accused[:, -1]
-    area = (np.diff(accused) * (found[:, 1:] + found[:, :-1])).sum(1) / 2
+def _figures(true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
+    """Compute AUC and TPRs, (B, 3), from weighted counts at each threshold, (B, T)."""
+    true_positives, false_positives = (np.pad(counts, ((0, 0), (1, 0))) for counts in (true_positives, false_positives))
+    inside, outside = true_positives[:, -1], false_positives[:, -1]
+    area = (np.diff(false_positives) * (true_positives[:, 1:] + true_positives[:, :-1])).sum(1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):  # nobody was drawn on one side: NaN
         columns = [area / (inside * outside)]
         for fpr in FPRS.values():
             # The last threshold that accuses no more than allowed; the first one accuses nobody.
-            last = (accused <= fpr * outside[:, None] * (1 + _ROUND)).sum(1) - 1
-            columns.append(found[np.arange(len(found)), last] / inside)
+            last = (false_positives <= fpr * outside[:, None] * (1 + _ROUND)).sum(1) - 1
+            columns.append(true_positives[np.arange(len(true_positives)), last] / inside)
     return np.stack(columns, 1)

@@ -37,11 +37,11 @@ class Canaries:
     design: Design
 
     def records(self, images: ImageSet) -> ImageSet:
-        """The canaries with their wrong labels: what the attacks look at."""
+        """Return the canaries with their wrong labels, the records that the attacks score."""
         return replace(images.take(self.at), labels=self.labels)
 
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
-        """The site's images as this shadow has them: the other records, then the canaries that are in."""
+        """Return a shadow's images: the records that are no canaries, then the canaries that are members."""
         inside = self.design.membership[number]
         others = np.setdiff1d(np.arange(len(images)), self.at)
         held = images.take(np.concatenate([others, self.at[inside]]))
@@ -82,7 +82,10 @@ def canaries(images: ImageSet, shadows: int, *, seed: int, share: float = MOST) 
 
 
 def _wrong(images: ImageSet, at: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Another class for each canary, of those that other records hold: a class of canaries alone would tell at once."""
+    """Draw another class for each canary, among those of other records.
+
+    A class of canaries alone would give them away.
+    """
     held = np.unique(np.delete(images.labels, at))
     if len(held) < 2:
         raise DataError(

@@ -39,7 +39,7 @@ def log_ratio(values: np.ndarray, design: Design, *, variance: Variance = "fixed
     v = _stacked(values, design)
     if variance not in ("fixed", "own") or shift not in ("own", "shrunk"):
         raise SettingError(
-            "This likelihood cannot be estimated so.",
+            "The likelihood cannot be estimated with these options.",
             expected='variance "fixed" or "own", shift "own" or "shrunk"',
             found=f"variance {variance!r}, shift {shift!r}",
         )
@@ -58,7 +58,9 @@ def log_ratio(values: np.ndarray, design: Design, *, variance: Variance = "fixed
 
 
 def deviation(values: np.ndarray, design: Design, *, variance: Variance = "fixed") -> np.ndarray:
-    """How far above what it is outside, in standard deviations; float64 (S, N): needs no shadow that held the record.
+    """Compute how far each value lies above its mean as a non-member, in standard deviations, float64 (S, N).
+
+    It needs no shadow that held the record.
 
     The offline attack: the paper's one-sided probability rises with it, but rounds to 1 for the clearest members.
     Arguments and errors as for `log_ratio`; larger values must mean a member.
@@ -74,14 +76,14 @@ def deviation(values: np.ndarray, design: Design, *, variance: Variance = "fixed
 
 
 def _stacked(values: np.ndarray, design: Design) -> np.ndarray:
-    """Checked, float64 (S, N, A)."""
+    """Check the values and return them as float64 (S, N, A)."""
     values = np.asarray(values, np.float64)
     design.check(values, "signals")
     return values if values.ndim == 3 else values[:, :, None]
 
 
 def _moments(v: np.ndarray, chosen: np.ndarray, n: int, variance: Variance) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (N, A) and variance (N, A) or (A,) of each record over the references chosen, n for every record."""
+    """Compute mean (N, A) and variance (N, A) or (A,) of each record over its n chosen references."""
     chosen = chosen[:, :, None]
     mean = np.where(chosen, v, 0.0).sum(0) / n
     squares = np.where(chosen, (v - mean) ** 2, 0.0).sum(0)
@@ -93,10 +95,13 @@ def _moments(v: np.ndarray, chosen: np.ndarray, n: int, variance: Variance) -> t
 def _shrink(
     mean_in: np.ndarray, mean_out: np.ndarray, error_in: np.ndarray, error_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both means (N, A), given that shifts are scattered over records with a normal distribution.
+    """Shrink both means (N, A) towards a normal prior on the shift over all records.
 
     Args:
-        error_in, error_out: squared standard errors of the means, (N, A) or (A,).
+        mean_in: means as a member.
+        mean_out: means as a non-member.
+        error_in: squared standard error of `mean_in`, (N, A) or (A,).
+        error_out: squared standard error of `mean_out`, likewise.
     """
     shift = mean_in - mean_out
     common = shift.mean(0)

@@ -14,10 +14,13 @@ from fedistill.privacy.attacks.shadow_design import Design
 
 
 def logit_confidence(logits: Tensor, labels: Tensor) -> np.ndarray:
-    """log(p / (1 - p)) of the label's probability p, float64 (N,); multi-label: of each label's decision, (N, L).
+    """Compute log(p / (1 - p)) of the label's probability p, float64 (N,).
+
+    Multi-label: of each label's decision, (N, L).
 
     Args:
-        logits: (N, K), as `training.fit.predict` gives them; labels: int64 (N,), or 0 and 1 (N, L).
+        logits: (N, K), as `training.fit.predict` gives them.
+        labels: int64 (N,), or 0 and 1 (N, L).
 
     Taken from the logits and not from p, which rounds to 1 where a network is sure.
 
@@ -40,7 +43,7 @@ def lira(
     variance: Variance = "fixed",
     shift: Shift = "own",
 ) -> np.ndarray:
-    """Scores, float64 (S, N), high: a member.
+    """Compute LiRA scores, float64 (S, N); high means member.
 
     Args:
         confidences: float (S, N) of `logit_confidence`, a row for each shadow's network on all records; or (S, N, A)

@@ -1,4 +1,4 @@
-"""How near images are to each other: in pixels, or as a random network sees them.
+"""Distances between images, in pixels or in the features of a random network.
 
 A product of two matrices gives all distances thirty times as fast as subtracting does, but in float32 it loses half
 the digits of a small one, and small distances are what a search for copies is about. So the product only picks a few
@@ -19,7 +19,7 @@ from fedistill.models import build
 Space = Literal["pixels", "features"]
 
 WIDTH = 64
-"""Of the random network whose embedding is ``features``."""
+"""Width of the random network whose embedding is ``features``."""
 
 _BLOCK = 1 << 22  # numbers in one intermediate array: 16 MB
 _BATCH = 256
@@ -40,13 +40,14 @@ class Nearest:
 
 
 def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
-    """Where images lie: float32 (N, C, H, W) -> (N, D).
+    """Map images to points: float32 (N, C, H, W) -> (N, D).
 
     ``pixels`` is the image itself. ``features`` is the embedding under a ConvNet with random weights (as distribution
     matching uses it, arXiv 2110.04181): it tells edges and textures apart and forgives a shift of a few pixels.
 
     Args:
         images: as networks take them.
+        space: ``pixels`` or ``features``.
         seed: of the random network; whoever compares images uses one for all.
 
     Raises:
@@ -55,7 +56,7 @@ def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
     if space == "pixels":
         return images.flatten(1)
     if space != "features":
-        raise SettingError("There is no such space to compare images in.", expected="pixels or features", found=space)
+        raise SettingError("There is no such space.", expected="pixels or features", found=space)
     # Two classes: the linear layer is not used.
     network = build("convnet", channels=images.shape[1], classes=2, size=images.shape[-1], width=WIDTH)
     params = tuple(p.to(images.device) for p in network.init(generator(seed, "features")))
@@ -64,10 +65,11 @@ def coordinates(images: Tensor, space: Space, *, seed: int = 0) -> Tensor:
 
 
 def nearest(queries: Tensor, points: Tensor, *, others: bool = False) -> Nearest:
-    """The nearest of M points to each of N queries, in bounded memory.
+    """Find the nearest of M points to each of N queries, in bounded memory.
 
     Args:
-        queries: float32 (N, D); points: float32 (M, D), on the same device.
+        queries: float32 (N, D).
+        points: float32 (M, D), on the same device.
         others: queries and points are the same, and each one's nearest other is asked for.
 
     Raises:
@@ -109,10 +111,14 @@ def nearest(queries: Tensor, points: Tensor, *, others: bool = False) -> Nearest
 def nearest_of_class(
     queries: Tensor, labels: Tensor, points: Tensor, point_labels: Tensor, *, others: bool = False
 ) -> Nearest:
-    """As `nearest`, among the points of the query's own class; multi-label sets, (N, L), have no classes: among all.
+    """Find the nearest point of each query's own class; multi-label sets, (N, L), have no classes: among all points.
 
     Args:
-        labels: int64 (N,) or (N, L); point_labels: int64 (M,) or (M, L).
+        queries: float32 (N, D).
+        labels: int64 (N,) or (N, L).
+        points: float32 (M, D).
+        point_labels: int64 (M,) or (M, L).
+        others: as in `nearest`.
 
     >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 2])
     >>> nearest_of_class(x, y, torch.tensor([[0.5], [3.0]]), torch.tensor([1, 0])).distance.tolist()
@@ -122,9 +128,9 @@ def nearest_of_class(
         return nearest(queries, points, others=others)
     distance, index = np.full(len(queries), np.inf), np.full(len(queries), -1, np.int64)
     for kind in labels.unique():
-        mine, theirs = torch.nonzero(labels == kind).flatten(), torch.nonzero(point_labels == kind).flatten()
-        if len(theirs):
-            found = nearest(queries[mine], points[theirs], others=others)
-            distance[mine.cpu().numpy()] = found.distance
-            index[mine.cpu().numpy()] = np.where(found.index < 0, -1, theirs.cpu().numpy()[found.index])
+        own, candidates = torch.nonzero(labels == kind).flatten(), torch.nonzero(point_labels == kind).flatten()
+        if len(candidates):
+            near = nearest(queries[own], points[candidates], others=others)
+            distance[own.cpu().numpy()] = near.distance
+            index[own.cpu().numpy()] = np.where(near.index < 0, -1, candidates.cpu().numpy()[near.index])
     return Nearest(distance, index)

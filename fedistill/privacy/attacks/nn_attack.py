@@ -25,12 +25,13 @@ SAME = 0.01
 def distances(
     releases: Sequence[SyntheticSet], records: ImageSet, *, space: Space, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How near each release comes to each record.
+    """Compute the distance of each release to each record.
 
     Args:
         releases: what each shadow released, as the server sees it (after rounding for the wire).
         records: the records attacked, labelled as they were when they were in.
-        space: where distances are taken; seed: of the random network of ``features``.
+        space: where distances are taken.
+        seed: of the random network of ``features``.
 
     Returns:
         distance: float64 (S, N), to the nearest image of the record's class; where a release has none, of any class.
@@ -50,11 +51,12 @@ def distances(
 
 
 def closeness(distance: np.ndarray, absent: np.ndarray, design: Design) -> np.ndarray:
-    """Scores from distances; float64 (S, N), high: a member.
+    """Compute nearest-neighbour scores from distances, float64 (S, N); high means member.
 
     Args:
-        distance, absent: of `distances`. A site makes images of every class it holds, so a release without a record's
-            class says that the record was not in: minus infinity.
+        distance: of `distances`, float64 (S, N).
+        absent: of `distances`, bool (S, N). A site makes images of every class it holds, so a release without a
+            record's class says that the record is no member: minus infinity.
         design: who was in which shadow.
 
     Raises:

@@ -31,11 +31,12 @@ SEEN = {
 
 
 def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarray:
-    """Scores of one attack, float64 (S, N), high: a member.
+    """Compute the scores of one attack, float64 (S, N); high means member.
 
     Args:
         attack: of `SEEN`.
         signals: a shadow each, in the design's order.
+        design: the members of each shadow.
 
     >>> near = Signals({"pixels": np.zeros(1)}, np.zeros(1, bool), *[np.zeros((1, 1))] * 3)
     >>> far = replace(near, distance={"pixels": np.ones(1)})
@@ -64,10 +65,13 @@ def scores(attack: str, signals: Sequence[Signals], design: Design) -> np.ndarra
 def verdicts(
     signals: Sequence[Signals], design: Design, *, seed: int, replicates: int = REPLICATES
 ) -> Mapping[str, Leak]:
-    """What every attack of `SEEN` found; those on images only where there are any.
+    """Measure every attack of `SEEN`; those on images only if the scheme shares images.
 
     Args:
+        signals: of each shadow.
+        design: the members of each shadow.
         seed: of the intervals' bootstrap.
+        replicates: of the bootstrap.
     """
     images = bool(signals[0].distance)
     return {
@@ -78,10 +82,11 @@ def verdicts(
 
 
 def whole_pairs(signals: Sequence[Signals | None], design: Design, *, what: str) -> tuple[list[Signals], Design]:
-    """The shadows whose partner is there as well, and their design.
+    """Return the shadows whose partner succeeded too, and their design.
 
     Args:
         signals: None for shadows that failed.
+        design: the members of each shadow.
         what: was attacked, for the message.
 
     Raises:

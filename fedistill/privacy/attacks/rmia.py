@@ -19,10 +19,11 @@ _TINY = 1e-300
 
 
 def true_probability(logits: Tensor, labels: Tensor) -> np.ndarray:
-    """The probability of the label, float64 (N,); multi-label: of all labels together.
+    """Compute the probability of the label, float64 (N,); multi-label: of all labels together.
 
     Args:
-        logits: (N, K); labels: int64 (N,), or 0 and 1 (N, L).
+        logits: (N, K).
+        labels: int64 (N,), or 0 and 1 (N, L).
 
     >>> import torch
     >>> true_probability(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).tolist()
@@ -43,14 +44,15 @@ def rmia(
     a: float = A,
     gamma: float = 1.0,
 ) -> np.ndarray:
-    """Scores in 0..1, float64 (S, N), high: a member.
+    """Compute RMIA scores in 0..1, float64 (S, N); high means member.
 
     Args:
         probabilities: float (S, N) of `true_probability`, a row for each shadow's network on all records; or (S, N, A)
             for several queries of a record, whose scores are averaged.
         population: (S, Z) or (S, Z, A), of the same networks on records that no shadow held. A score is a share of Z.
         design: who was in which shadow.
-        online: whether to use shadows that held the record; a: for where not.
+        online: whether to use shadows that held the record.
+        a: slope of the offline correction, if not `online`; in 0..1.
         gamma: how much more likely x must be than z.
 
     Raises:
@@ -79,7 +81,10 @@ def rmia(
 
 
 def _usual(p: np.ndarray, without: np.ndarray, online: bool, a: float) -> np.ndarray:
-    """p of each record over networks, float64 (N, A). Online half of them held x and half did not: the plain mean."""
+    """Compute the marginal probability of each record over networks, float64 (N, A).
+
+    Online, half of the networks held the record and half did not: it is the plain mean.
+    """
     if online:
         return np.maximum(p.mean(0), _TINY)
     mean = np.where(without[:, :, None], p, 0.0).sum(0) / without.sum(0)[:, None]
@@ -87,7 +92,7 @@ def _usual(p: np.ndarray, without: np.ndarray, online: bool, a: float) -> np.nda
 
 
 def _share_below(z: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """For each x (N, A) the share of z (Z, A) that is smaller, averaged over A."""
+    """Compute for each x (N, A) the share of z (Z, A) that is smaller, averaged over A."""
     columns = [np.searchsorted(np.sort(z[:, k]), x[:, k], side="left") for k in range(z.shape[1])]
     return np.mean(columns, axis=0) / len(z)
 

@@ -1,4 +1,4 @@
-"""How well scores tell members from others: the ROC curve, its area, and the true positives at few false alarms.
+"""The ROC curve of scores, its area, and the TPR at low FPR.
 
 An attack that is sure of a few patients harms them, however it does on average; so the share of members found at a
 false-positive rate of 1 % or 0.1 % is reported beside the area under the curve (Carlini et al., S&P 2022).
@@ -29,13 +29,16 @@ class Curve:
 
     @property
     def auc(self) -> float:
-        """The share of pairs of a member and a non-member where the member scores higher, ties half; NaN without."""
+        """Return the AUC; NaN without members or without non-members.
+
+        It is the share of (member, non-member) pairs in which the member scores higher; ties count half.
+        """
         if not self.members or not self.nonmembers:
             return float("nan")
         return float((np.diff(self.fpr) * (self.tpr[1:] + self.tpr[:-1]) / 2).sum())
 
     def tpr_at(self, fpr: float) -> float:
-        """The largest share of members found while no more than this share of non-members is accused.
+        """Return the largest TPR at an FPR of at most `fpr`.
 
         No interpolation: the attacker needs a threshold. NaN where there are fewer than 1 / fpr non-members, so that
         not one false alarm would be allowed: 100 for 1 %, 1000 for 0.1 %.
@@ -48,19 +51,19 @@ class Curve:
         return float(self.tpr[self.fpr <= fpr * (1 + _ROUND)].max())
 
     def log_log(self, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
-        """(fpr, tpr) to draw on two logarithmic axes: evenly spaced in log fpr from one false alarm to all.
+        """Return (fpr, tpr) for two logarithmic axes: evenly spaced in log fpr, from one false positive to 1.
 
         Where no member is found yet there is no logarithm: those points are left out.
         """
         if not self.members or not self.nonmembers:
             return np.empty(0), np.empty(0)
         at = np.unique(np.append(np.geomspace(1 / self.nonmembers, 1.0, points), 1.0))
-        found = self.tpr[np.searchsorted(self.fpr, at * (1 + _ROUND), side="right") - 1]
-        return at[found > 0], found[found > 0]
+        tpr = self.tpr[np.searchsorted(self.fpr, at * (1 + _ROUND), side="right") - 1]
+        return at[tpr > 0], tpr[tpr > 0]
 
 
 def can_say(nonmembers: int, fpr: float) -> bool:
-    """Whether there are enough non-members to speak of this false-positive rate: at least 1 / fpr.
+    """Return whether there are enough non-members, 1 / fpr, to estimate a TPR at this FPR.
 
     >>> can_say(1000, 0.001), can_say(999, 0.001)
     (True, False)
@@ -69,10 +72,11 @@ def can_say(nonmembers: int, fpr: float) -> bool:
 
 
 def curve(scores: np.ndarray, members: np.ndarray) -> Curve:
-    """The ROC curve of scores, high for members.
+    """Compute the ROC curve of scores that are high for members.
 
     Args:
-        scores: float, any shape, infinities allowed; members: bool, the same shape.
+        scores: float, any shape, infinities allowed.
+        members: bool, the same shape.
 
     Raises:
         SettingError: shapes that differ, or a score that is no number.
@@ -92,18 +96,18 @@ def curve(scores: np.ndarray, members: np.ndarray) -> Curve:
         )
     members = members.ravel()
     order, ends = ranked(scores)
-    found, accused = np.cumsum(members[order])[ends], np.cumsum(~members[order])[ends]
+    true_positives, false_positives = np.cumsum(members[order])[ends], np.cumsum(~members[order])[ends]
     inside, outside = int(members.sum()), int((~members).sum())
     return Curve(
-        np.concatenate([[0.0], accused / max(outside, 1)]),
-        np.concatenate([[0.0], found / max(inside, 1)]),
+        np.concatenate([[0.0], false_positives / max(outside, 1)]),
+        np.concatenate([[0.0], true_positives / max(inside, 1)]),
         inside,
         outside,
     )
 
 
 def ranked(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions by falling score, int64 (N,), and in that order the last position of each value, int64 (T,)."""
+    """Return positions by falling score, int64 (N,), and the last position of each value in that order, int64 (T,)."""
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     return order, np.append(np.flatnonzero(falling[1:] != falling[:-1]), max(len(scores) - 1, 0))[: len(scores)]

@@ -48,7 +48,7 @@ class Screen:
 
     @property
     def compared(self) -> np.ndarray:
-        """Which synthetic images have real ones of their class on both sides, bool (M,)."""
+        """Return which synthetic images have real ones of their class on both sides, bool (M,)."""
         return np.isfinite(self.training) & np.isfinite(self.held_out)
 
     @property
@@ -59,11 +59,14 @@ class Screen:
 
     @property
     def ratio(self) -> np.ndarray:
-        """Distance to training over distance to held out, float64 (M,): 0 a copy, 1 no difference; else NaN."""
+        """Return the distance to training over the distance to held out, float64 (M,).
+
+        0 means a copy and 1 no difference; NaN an image that was not compared.
+        """
         return relative(self.training, self.held_out)
 
     def row(self) -> Mapping[str, float | int | str]:
-        """Its numbers for a table; ``ratio_0, ratio_5, ...`` are quantiles of the ratio, in percent."""
+        """Return the figures as a table's row; ``ratio_0, ratio_5, ...`` are quantiles of the ratio, in percent."""
         both = self.compared
         ratios = np.quantile(self.ratio[both], QUANTILES) if both.any() else np.full(len(QUANTILES), np.nan)
         named = {f"ratio_{100 * q:.0f}": float(value) for q, value in zip(QUANTILES, ratios, strict=True)}
@@ -91,28 +94,31 @@ def screen(synthetic: SyntheticSet, training: ImageSet, held_out: ImageSet, *, s
     """Hold synthetic images against the real ones they were made from, and against others of the same class.
 
     Args:
+        synthetic: the images to screen.
+        training: the images they were made from.
         held_out: images of the same site that no method saw; at best as many as of training.
+        space: ``pixels`` or ``features``.
         seed: of the random network of ``features``, and of the permutations.
 
     Raises:
         DataError: no images on one side.
     """
-    mine, theirs = closest(synthetic, training, held_out, space=space, seed=seed)
-    both = np.isfinite(mine.distance) & np.isfinite(theirs.distance)
+    to_training, to_held_out = closest(synthetic, training, held_out, space=space, seed=seed)
+    both = np.isfinite(to_training.distance) & np.isfinite(to_held_out.distance)
     expected, p = _chance(
-        [mine.index[both], theirs.index[both]],
-        (mine.distance < theirs.distance)[both],
+        [to_training.index[both], to_held_out.index[both]],
+        (to_training.distance < to_held_out.distance)[both],
         training,
         held_out,
         rng(seed, "screen"),
     )
-    return Screen(space, mine.distance, theirs.distance, mine.index, theirs.index, expected, p)
+    return Screen(space, to_training.distance, to_held_out.distance, to_training.index, to_held_out.index, expected, p)
 
 
 def closest(
     synthetic: SyntheticSet, training: ImageSet, held_out: ImageSet, *, space: Space, seed: int
 ) -> tuple[Nearest, Nearest]:
-    """The closest training and the closest held-out image of each synthetic one; as for `screen`."""
+    """Find the nearest training and the nearest held-out image of each synthetic one; see `screen`."""
     if not len(training) or not len(held_out):
         raise DataError(
             "A copy screen needs both training and held-out images.",
@@ -121,15 +127,15 @@ def closest(
             mend="set held_out for the site, or use its validation images",
         )
     points = coordinates(synthetic.images, space, seed=seed)
-    mine, theirs = (
+    to_training, to_held_out = (
         nearest_of_class(points, synthetic.labels, coordinates(real.pixels(), space, seed=seed), real.targets())
         for real in (training, held_out)
     )
-    return mine, theirs
+    return to_training, to_held_out
 
 
 def relative(training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """One distance over the other; NaN where one is infinite, 1 where both are 0: the data hold a duplicate.
+    """Divide distances; NaN if one is infinite, 1 if both are 0, for then the data hold a duplicate.
 
     >>> relative(np.array([0.0, 1.0, 0.0, 1.0]), np.array([2.0, 2.0, 0.0, np.inf])).tolist()
     [0.0, 0.5, 1.0, nan]
@@ -139,20 +145,20 @@ def relative(training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
         return np.where(both, np.where(training == held_out, 1.0, training / held_out), np.nan)
 
 
-def nearest_pairs(found: Screen, count: int) -> list[Pair]:
-    """The synthetic images that come nearest to a training image for how near they come to held-out ones, worst first.
+def nearest_pairs(screen: Screen, count: int) -> list[Pair]:
+    """Return the synthetic images closest to a training image relative to held-out ones, worst first.
 
     Fewer than ``count`` where fewer could be compared.
     """
-    ratio = found.ratio
-    worst = np.argsort(ratio, kind="stable")[: min(count, int(found.compared.sum()))]  # NaN sorts last
+    ratio = screen.ratio
+    worst = np.argsort(ratio, kind="stable")[: min(count, int(screen.compared.sum()))]  # NaN sorts last
     return [
         Pair(
             int(i),
-            int(found.nearest_training[i]),
-            int(found.nearest_held_out[i]),
-            float(found.training[i]),
-            float(found.held_out[i]),
+            int(screen.nearest_training[i]),
+            int(screen.nearest_held_out[i]),
+            float(screen.training[i]),
+            float(screen.held_out[i]),
         )
         for i in worst
     ]
@@ -161,7 +167,7 @@ def nearest_pairs(found: Screen, count: int) -> list[Pair]:
 def _chance(
     index: list[np.ndarray], nearer: np.ndarray, training: ImageSet, held_out: ImageSet, random: np.random.Generator
 ) -> tuple[float, float]:
-    """The expected share of synthetic images nearer to training, and how often chance brings as many as there are.
+    """Compute the expected share of synthetic images nearer to training, and a permutation p-value of their number.
 
     A permutation test: for each synthetic image the closest of all real ones stays the same, whichever side it is dealt
     to. Patients are dealt out whole, and class by class (that of their first image), as they were held out.
@@ -169,6 +175,9 @@ def _chance(
     Args:
         index: the closest training and the closest held-out image of each synthetic one.
         nearer: bool, whether the first is closer. As near: no copy, so the second counts.
+        training: distances to training, (M,).
+        held_out: distances to held out, (M,).
+        random: draws the permutations.
     """
     if not len(nearer):
         return float("nan"), float("nan")
@@ -190,5 +199,5 @@ def _chance(
 
 
 def _kinds(images: ImageSet) -> np.ndarray:
-    """Classes, int64 (N,); a multi-label set is one."""
+    """Return the classes, int64 (N,); a multi-label set counts as one class."""
     return np.zeros(len(images), np.int64) if images.multilabel else images.labels

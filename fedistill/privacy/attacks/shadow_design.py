@@ -1,4 +1,4 @@
-"""Who was in which shadow: the design of a membership attack (Carlini et al., S&P 2022, arXiv 2112.03570).
+"""The members of each shadow: the design of a membership attack (Carlini et al., S&P 2022, arXiv 2112.03570).
 
 The attacker is the server. It sees what a site releases, knows the method, its settings and the population, and not the
 seed. So it distils random halves of the site's images itself, the shadows, and learns from them how a release differs
@@ -61,14 +61,16 @@ class Design:
 
     @property
     def shadows(self) -> int:
+        """Return the number of shadows, S."""
         return int(self.membership.shape[0])
 
     @property
     def records(self) -> int:
+        """Return the number of records, N."""
         return int(self.membership.shape[1])
 
     def references(self, target: int) -> np.ndarray:
-        """Shadows that an attack on this one may learn from, bool (S,): all but itself and its partner."""
+        """Return the shadows that an attack on this one may learn from, bool (S,): all but itself and its partner."""
         chosen = np.ones(self.shadows, bool)
         first = target - target % 2
         chosen[first : first + 2] = False
@@ -96,7 +98,7 @@ class Design:
 
 
 def halves(n: int, shadows: int, *, seed: int, groups: np.ndarray | None = None) -> Design:
-    """Random halves of n records, in pairs: each record is in exactly half of the shadows.
+    """Draw random halves of n records in pairs of shadows, so that half of the shadows hold each record.
 
     Args:
         n: records.
@@ -129,7 +131,7 @@ def halves(n: int, shadows: int, *, seed: int, groups: np.ndarray | None = None)
 
 
 def _half(sizes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A random half of units, bool (U,): of two units about equally large one is in, by a coin.
+    """Draw a random half of units, bool (U,): a coin decides between each two units of about equal size.
 
     Where all are equally large, every half is equally likely: which two meet is random too.
     """

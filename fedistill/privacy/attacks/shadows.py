@@ -46,17 +46,17 @@ class Halves:
     design: Design
 
     def records(self, images: ImageSet) -> ImageSet:
-        """What the attacks look at: all."""
+        """Return the records that the attacks score: all."""
         return images
 
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
-        """What a shadow holds."""
+        """Return the images that a shadow holds."""
         return images.take(np.flatnonzero(self.design.membership[number]))
 
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What an attacker reads off one shadow, of N records, by A networks, with Z records of the population.
+    """The signals that an attacker reads off one shadow: N records, A networks, Z records of the population.
 
     Args:
         distance: by space, float64 (N,), to the nearest released image of the record's label; empty without images.
@@ -72,17 +72,17 @@ class Signals:
     population: np.ndarray
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a store keeps them."""
+        """Return the tensors that a store keeps."""
         named = {f"distance.{space}": value for space, value in self.distance.items()}
         named |= {name: getattr(self, name) for name in ("absent", "confidence", "probability", "population")}
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in named.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Signals":
-        """The inverse of `tensors`."""
-        found = {name: value.numpy() for name, value in tensors.items()}
-        distance = {name.removeprefix("distance."): found.pop(name) for name in list(found) if "distance." in name}
-        return cls(distance, **found)
+        """Return the signals from `tensors`."""
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        distance = {name.removeprefix("distance."): arrays.pop(name) for name in list(arrays) if "distance." in name}
+        return cls(distance, **arrays)
 
 
 def signals(
@@ -102,10 +102,10 @@ def signals(
     others = [predict(network, params, z) for params in networks]
     if not all(torch.isfinite(each).all() for each in (*logits, *others)):
         raise RunError("A shadow's network diverged: it tells nothing.", expected="finite logits", found="NaN")
-    found = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
+    by_space = {} if release is None else {space: distances([release], records, space=space) for space in SPACES}
     return Signals(
-        distance={str(space): near[0] for space, (near, _) in found.items()},
-        absent=found["pixels"][1][0] if found else np.ones(len(records), bool),
+        distance={str(space): near[0] for space, (near, _) in by_space.items()},
+        absent=by_space["pixels"][1][0] if by_space else np.ones(len(records), bool),
         confidence=np.stack([logit_confidence(each, y) for each in logits]),
         probability=np.stack([true_probability(each, y) for each in logits]),
         population=np.stack([true_probability(each, z_labels) for each in others]),

@@ -1,4 +1,4 @@
-"""What a site tells of how many images it holds, by its policy's ``share_counts``; and classes too small to be told of.
+"""Disclosure control of counts: the policy's ``share_counts``, and classes too small to disclose.
 
 Counts leave a site in four places: with a Release, how many images it was made of; with a network, how many it was
 trained on (federated averaging weights by it); with scores, how many images of each class were scored; and in the
@@ -23,28 +23,32 @@ BASE = 10
 RATE_DIGITS = 2
 
 
-def told(count: int, how: str) -> int:
-    """A number of images as the site tells it.
+def disclosed_count(count: int, how: str) -> int:
+    """Return a number of images as the site discloses it.
 
-    >>> [told(n, "rounded") for n in (0, 3, 14, 15, 546)], told(546, "none"), told(546, "exact")
-    ([0, 10, 10, 20, 550], 1, 546)
+    >>> [disclosed_count(n, "rounded") for n in (0, 3, 14, 15, 546)]
+    [0, 10, 10, 20, 550]
+    >>> disclosed_count(546, "none"), disclosed_count(546, "exact")
+    (1, 546)
     """
     if how == "exact" or not count:
         return count
     return 1 if how == "none" else max(BASE, BASE * int((count + BASE / 2) // BASE))
 
 
-def told_tally(tally: Tally, how: str) -> Tally:
-    """Counts of predictions as the site tells them; what follows from them, AUC and accuracies, stays to two digits.
+def disclosed_tally(tally: Tally, how: str) -> Tally:
+    """Return counts of predictions as the site discloses them; AUC and accuracy keep two digits.
 
     >>> exact = Tally(*[np.array([v]) for v in (26.0, 27.0, 6.0, 9.0)])
-    >>> rounded = told_tally(exact, "rounded")
+    >>> rounded = disclosed_tally(exact, "rounded")
     >>> rounded.count.tolist(), rounded.correct.tolist(), rounded.pairs.tolist(), round(rounded.auc, 2)
     ([10.0], [6.7], [30.0], 0.96)
     """
     if how == "exact":
         return tally
-    count, pairs = (np.array([told(int(n), how) for n in part], float) for part in (tally.count, tally.pairs))
+    count, pairs = (
+        np.array([disclosed_count(int(n), how) for n in part], float) for part in (tally.count, tally.pairs)
+    )
     return Tally(_rate(tally.concordant, tally.pairs) * pairs, pairs, _rate(tally.correct, tally.count) * count, count)
 
 
@@ -53,36 +57,36 @@ def _rate(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def unit(images: ImageSet) -> str:
-    """What is counted: patients where the images say whose they are, else images."""
+    """Return what is counted: ``patients`` if the images name them, else ``images``."""
     return "image" if images.groups is None else "patient"
 
 
 def per_class(images: ImageSet) -> np.ndarray:
-    """Patients (or images) that have each class, or each of several labels, int64 (K,)."""
+    """Count the patients (or images) of each class, or of each of several labels, int64 (K,)."""
     has = images.labels.astype(bool) if images.multilabel else images.labels[:, None] == np.arange(images.n_classes)
     if images.groups is None:
         return has.sum(0).astype(np.int64)
-    return np.array([len(np.unique(images.groups[mine])) for mine in has.T], np.int64)
+    return np.array([len(np.unique(images.groups[members])) for members in has.T], np.int64)
 
 
 def too_small(images: ImageSet, least: int) -> frozenset[int]:
-    """Classes of fewer patients (or images) than that, those without any included; none where `least` is below 2.
+    """Return the classes with fewer than `least` patients (or images), empty ones included; none if `least` is below 2.
 
     Of several labels an image may have one that is too rare and one that is not. Without that image the second has
     fewer: so labels are left out until all that are left have enough without the images that go.
     """
-    found: frozenset[int] = frozenset()
+    small: frozenset[int] = frozenset()
     while least > 1:
-        left = without(images, found)
-        more = found | frozenset(np.flatnonzero(per_class(left) < least).tolist())
-        if more == found:
+        left = without(images, small)
+        more = small | frozenset(np.flatnonzero(per_class(left) < least).tolist())
+        if more == small:
             break
-        found = more
-    return found
+        small = more
+    return small
 
 
 def without(images: ImageSet, classes: frozenset[int]) -> ImageSet:
-    """The images that have none of these classes; the same object where there are none to leave out."""
+    """Return the images that have none of these classes; the same object if there are none to remove."""
     if not classes:
         return images
     at = sorted(classes)

@@ -2,7 +2,7 @@
 
 A Release is made by settings that somebody else chose. A mean over one image is that image, and two Releases of one
 step that differ in the size of that step give the mean away (``README.md`` beside this file, "How small may settings
-be?"). So a site bounds what a method may be told, whatever the method is: by the names that settings have everywhere.
+be?"). So a site bounds a method's settings, whatever the method is: by the names that settings have everywhere.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ BATCHES = ("batch_real", "batch_expert")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a request tells a method, the least over its budgets.
+class MethodSettings:
+    """The settings of a request that floors apply to, each the least over the request's budgets.
 
     Args:
         batch: real images in a mean or a batch; None where no setting says.
@@ -35,41 +35,51 @@ class Told:
     encoding: str = "uint8"
 
 
-def told(chosen: Sequence[Any], *, model: str, width: int, encoding: str) -> Told:
+def method_settings(chosen: Sequence[Any], *, model: str, width: int, encoding: str) -> MethodSettings:
     """Return what settings (one for each budget) tell a method.
 
     >>> from fedistill.methods.registry import settings_for
-    >>> told([settings_for("dm", {"batch_real": 1}, ipc=1)], model="mlp", width=8, encoding="uint8").batch
+    >>> method_settings([settings_for("dm", {"batch_real": 1}, ipc=1)], model="mlp", width=8, encoding="uint8").batch
     1
     """
     batches = [value for each in chosen for name in BATCHES if (value := getattr(each, name, None)) is not None]
     clusters = [each.smallest_cluster for each in chosen if getattr(each, "clusters", 1) > 1]
     steps = [each.iterations for each in chosen if hasattr(each, "iterations")]
-    return Told(
+    return MethodSettings(
         min(batches, default=None), min(clusters, default=None), min(steps, default=None), model, width, encoding
     )
 
 
-def below_floor(policy: "Policy", told: Told, *, bounded: bool) -> tuple[str, str, str] | None:
-    """Return the first floor that a request is below: (rule, what the request does, how to mend it); None where none.
+def below_floor(policy: "Policy", settings: MethodSettings, *, bounded: bool) -> tuple[str, str, str] | None:
+    """Return the first floor that a request is below: (rule, what the request does, how to fix it); None where none.
 
     Args:
+        policy: the site's rules.
+        settings: of the request.
         bounded: whether a privacy budget bounds what leaves, whatever the method is told: then only the network's shape
             is looked at.
     """
-    if policy.models and told.model not in policy.models:
-        return "models", f"matches on a {told.model!r}, not on one of {', '.join(policy.models)}", "take one of these"
-    if policy.widths and told.width not in policy.widths:
+    if policy.models and settings.model not in policy.models:
+        return (
+            "models",
+            f"matches on a {settings.model!r}, not on one of {', '.join(policy.models)}",
+            "take one of these",
+        )
+    if policy.widths and settings.width not in policy.widths:
         allowed = ", ".join(map(str, policy.widths))
-        return "widths", f"matches on a network of width {told.width}, not of {allowed}", "take one of these widths"
+        return "widths", f"matches on a network of width {settings.width}, not of {allowed}", "take one of these widths"
     if bounded:
         return None
-    if policy.encoding == "uint8" and told.encoding != "uint8":
-        return "encoding", f"sends images as {told.encoding}, which tell more than uint8 does", 'set encoding = "uint8"'
+    if policy.encoding == "uint8" and settings.encoding != "uint8":
+        return (
+            "encoding",
+            f"sends images as {settings.encoding}, which tell more than uint8 does",
+            'set encoding = "uint8"',
+        )
     floors = (
-        ("smallest_batch", told.batch, policy.smallest_batch, "averages over {} real images", "raise batch_real"),
-        ("smallest_cluster", told.cluster, policy.smallest_cluster, "cuts clusters of {} images", "raise it"),
-        ("fewest_iterations", told.iterations, policy.fewest_iterations, "takes {} iterations", "raise iterations"),
+        ("smallest_batch", settings.batch, policy.smallest_batch, "averages over {} real images", "raise batch_real"),
+        ("smallest_cluster", settings.cluster, policy.smallest_cluster, "cuts clusters of {} images", "raise it"),
+        ("fewest_iterations", settings.iterations, policy.fewest_iterations, "takes {} iterations", "raise iterations"),
     )
     for rule, value, least, does, mend in floors:
         if value is not None and value < least:

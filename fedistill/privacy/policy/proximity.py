@@ -47,7 +47,7 @@ class Proximity:
 
     @property
     def too_near(self) -> bool:
-        """Whether any is: one copied patient is one too many."""
+        """Return whether any image is too near: one copied patient is one too many."""
         return bool(len(self.flagged))
 
     def __str__(self) -> str:
@@ -69,8 +69,11 @@ def proximity(
     """Apply the rule.
 
     Args:
-        training: what the synthetic images were made from; held_out: images of the same site that no method saw. From
-            fewer than 1 / quantile of them the threshold is about their smallest ratio.
+        synthetic: the images to screen.
+        training: what the synthetic images were made from.
+        held_out: images of the same site that no method saw. From fewer than 1 / quantile of them the threshold is
+            about their smallest ratio.
+        space: ``pixels`` or ``features``.
         quantile: share of real images that the rule would accuse, 0 to 0.5. What is distilled from noise is seldom
             accused at all.
         seed: of the random network of ``features``.
@@ -81,7 +84,7 @@ def proximity(
     """
     if not 0 <= quantile <= 0.5:
         raise SettingError("This quantile draws no line.", expected="0 to 0.5", found=quantile)
-    mine, theirs = closest(synthetic, training, held_out, space=space, seed=seed)
+    own, others = closest(synthetic, training, held_out, space=space, seed=seed)
     x, y = coordinates(held_out.pixels(), space, seed=seed), held_out.targets()
     to_training = nearest_of_class(x, y, coordinates(training.pixels(), space, seed=seed), training.targets())
     to_others = nearest_of_class(x, y, x, y, others=True)
@@ -93,7 +96,7 @@ def proximity(
             found=f"{len(training)} training and {len(held_out)} held-out images",
         )
     threshold = float(np.nanquantile(usual, quantile))
-    ratio = relative(mine.distance, theirs.distance)
+    ratio = relative(own.distance, others.distance)
     # An exact copy is too near even where so many held-out images are copies that the line is at 0.
     flagged = np.flatnonzero((ratio < threshold) | (ratio == 0))
     return Proximity(space, quantile, threshold, ratio, flagged)

@@ -6,22 +6,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedistill.core.events import Event, OnEvent
+from fedistill.core.events import Event, Kind, OnEvent
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, PolicyError
 from fedistill.methods.registry import is_private, method_named
 from fedistill.privacy.policy.proximity import proximity
-from fedistill.privacy.policy.rules import Asked, Policy, check_request
+from fedistill.privacy.policy.rules import Policy, PolicyRequest, check_request
 from fedistill.release.release import Packed, Release, unpack
 
 PROMISE = "Differentially private: epsilon "
-"""How every statement of a bound begins."""
+"""Beginning of every statement of a bound."""
 
 
 def check_release(policy: Policy, release: Release, *, small: frozenset[int], apart: bool = False) -> None:
     """Refuse what breaks a rule.
 
     Args:
+        policy: the site's rules.
+        release: what would leave.
         small: classes that nothing may tell of; see `fedistill.privacy.policy.disclosure.too_small`. A private Release
             may tell of any, for its noisy counts chose them.
         apart: several draws are alternatives, as in a simulation, where one network is trained on each; else they leave
@@ -40,7 +42,7 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
         counted = _counted(packed, apart=apart)
         check_request(
             policy,
-            Asked(
+            PolicyRequest(
                 scheme,
                 real=release.real,
                 starts=_starts(release.provenance),
@@ -74,7 +76,7 @@ def screened(
         return
     for ipc, packed in sets.items():
         try:
-            found = proximity(
+            result = proximity(
                 unpack(packed, ipc), training, held_out, space="pixels", quantile=policy.proximity_quantile
             )
         except DataError as error:
@@ -82,8 +84,9 @@ def screened(
                 f"The site's policy wants copies to be screened for (rule proximity), and cannot: {error.what}",
                 mend="a larger held_out in the federation file",
             ) from error
-        on_event(Event("proximity warning" if found.too_near else "proximity", ipc=ipc, message=f"ipc {ipc}: {found}"))
-        if found.too_near and policy.proximity == "refuse":
+        kind: Kind = "proximity warning" if result.too_near else "proximity"
+        on_event(Event(kind, ipc=ipc, message=f"ipc {ipc}: {result}"))
+        if result.too_near and policy.proximity == "refuse":
             raise PolicyError(
                 "The site's policy forbids it: of its synthetic images some come nearer to a patient's image than "
                 f"{100 * (1 - policy.proximity_quantile):g} % of other patients' images do (rule proximity)."
@@ -91,10 +94,13 @@ def screened(
 
 
 def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
-    """What a Release's statement adds of the rules that were applied to it; empty where none beside the usual were.
+    """Return what a Release's statement says about the rules applied to it; empty if only the usual ones were.
 
     Args:
+        policy: the site's rules.
         unit: what classes are counted in, ``image`` or ``patient``.
+        private: whether a bound protects the Release.
+        real: whether its images are real.
     """
     words = []
     if policy.smallest > 1 and private:
@@ -110,7 +116,10 @@ def rules_kept(policy: Policy, *, unit: str, private: bool, real: bool) -> str:
 
 
 def _counted(packed: Packed, *, apart: bool) -> Tensor:
-    """Images of each class (of several labels: with each), int64 (K,); the most that any draw has, where apart."""
+    """Count the images of each class, or with each label, int64 (K,).
+
+    If draws are shared apart, it is the maximum over draws.
+    """
     labels = packed.labels
     if labels.ndim == 1:
         labels = torch.nn.functional.one_hot(labels, int(labels.max()) + 1) if len(labels) else labels[:, None]
@@ -120,14 +129,17 @@ def _counted(packed: Packed, *, apart: bool) -> Tensor:
 
 
 def _most(packed: Packed, counted: Tensor) -> int:
-    """Images per class: the most that any class has; of several labels, all images over all labels."""
+    """Return the images per class: the maximum over classes; for several labels, all images over all labels."""
     if packed.labels.ndim == 1:
         return int(counted.max())
     return -(-len(packed) // packed.labels.shape[1])
 
 
 def _full(packed: Packed, ipc: int) -> bool:
-    """Whether every draw has as many images of each class it has as were asked for; of several labels, in all."""
+    """Return whether every draw has the requested number of images of each class.
+
+    For several labels: of images in all.
+    """
     draws = [packed.labels] if packed.draw is None else [packed.labels[packed.draw == d] for d in packed.draw.unique()]
     for labels in draws:
         if labels.ndim == 2 and len(labels) != ipc * labels.shape[1]:

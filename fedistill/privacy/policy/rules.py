@@ -1,8 +1,8 @@
-"""What a site lets out: its rules, judged by the site itself before any work, whatever the server asked for.
+"""The policy of a site: its rules on what may leave, applied by the site itself before any work.
 
-A request is judged by what it would send (`Asked`), never by what it says of itself; what was made is looked at once
-more before it leaves (`fedistill.privacy.policy.release_check`). A refusal names the rule. The same objections are
-raised when a simulation's file is read, so that what every site would refuse is said before any work.
+A request is judged by what it would send (`PolicyRequest`), never by its own word. The result is checked again before
+it leaves (`fedistill.privacy.policy.release_check`). A refusal names the rule. The same objections are raised when a
+simulation's file is read, so that the user learns before any work what every site would refuse.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fedistill.core.accounting import Cost
+from fedistill.core.accounting import PrivacyCost
 from fedistill.errors import PolicyError, nearest
 from fedistill.models import MODELS
 from fedistill.privacy.accounting.budget import within
-from fedistill.privacy.policy.floors import Told, below_floor
+from fedistill.privacy.policy.floors import MethodSettings, below_floor
 from fedistill.privacy.policy.proximity import QUANTILE
 
 Counts = Literal["exact", "rounded", "none"]
@@ -90,22 +90,22 @@ class Policy(BaseModel):
 
     @property
     def private_only(self) -> bool:
-        """Whether nothing leaves without a differential-privacy bound."""
+        """Return whether nothing may leave without a differential-privacy bound."""
         return (self.non_private or ("refuse" if self.epsilon_max is not None else "allow")) == "refuse"
 
     @property
     def limit(self) -> tuple[float, float] | None:
-        """The budget, (epsilon, delta); None without one."""
+        """Return the budget, (epsilon, delta); None without one."""
         return None if self.epsilon_max is None else (self.epsilon_max, self.delta)
 
     @property
     def smallest(self) -> int:
-        """Patients or images that a class has at least, to take part in anything."""
+        """Return the number of patients or images that a class needs to take part in anything."""
         return max(1, self.min_class_size)
 
     @property
     def least_in_class(self) -> int:
-        """Patients or images that a class has at least, to be averaged over where no noise is added."""
+        """Return the number of patients or images that a class needs to be averaged over without noise."""
         return max(self.smallest, self.smallest_batch)
 
 
@@ -147,8 +147,8 @@ def require_bound(policy: Policy) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request would have a site send, as far as that is known before any work.
+class PolicyRequest:
+    """The request, as far as it is known before any work.
 
     Args:
         scheme: its name; sends: what the site would send.
@@ -157,7 +157,7 @@ class Asked:
         per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
         private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
         held_out: whether the site has set images aside.
-        told: what the request tells the method; None where that is not known yet, or there is nothing to tell.
+        settings: the method's settings that floors apply to; None if they are not known yet, or there are none.
     """
 
     scheme: str
@@ -166,9 +166,9 @@ class Asked:
     starts: frozenset[str] = frozenset()
     per_class: int | None = 0
     private: bool = False
-    costs: tuple[Cost, ...] = ()
+    costs: tuple[PrivacyCost, ...] = ()
     held_out: bool = True
-    told: Told | None = None
+    settings: MethodSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -184,70 +184,74 @@ class Objection:
     mend: str
 
 
-def objection(policy: Policy, asked: Asked) -> Objection | None:
-    """The first rule that forbids it; None where all allow it.
+def objection(policy: Policy, request: PolicyRequest) -> Objection | None:
+    """Return the first rule that forbids a request; None if all allow it.
 
-    >>> objection(Policy(), Asked("full", real=True, per_class=None)).rule
+    >>> objection(Policy(), PolicyRequest("full", real=True, per_class=None)).rule
     'allow_real_images'
-    >>> objection(Policy(), Asked("dc", starts=frozenset({"noise"}), per_class=10)) is None
+    >>> objection(Policy(), PolicyRequest("dc", starts=frozenset({"noise"}), per_class=10)) is None
     True
     """
-    images = asked.sends == "images"
-    if asked.real and not policy.allow_real_images:
+    images = request.sends == "images"
+    if request.real and not policy.allow_real_images:
         return Objection("allow_real_images", "sends real images", _written("allow_real_images = true"))
     if not images and not policy.allow_weights:
         return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
-    if "real" in asked.starts and policy.start == "noise":
-        mend = f'set scheme.{asked.scheme}.start = "noise", or {_written("start = " + chr(34) + "real" + chr(34))}'
+    if "real" in request.starts and policy.start == "noise":
+        mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written('start = "real"')
         return Objection("start", "starts from real images", mend)
-    if policy.private_only and not asked.private:
+    if policy.private_only and not request.private:
         rule = "epsilon_max" if policy.non_private is None else "non_private"
         does = "has no differential-privacy bound"
-        return Objection(
-            rule, does, f"take a private scheme, or {_written('non_private = ' + chr(34) + 'allow' + chr(34))}"
-        )
-    if asked.told is not None and (low := below_floor(policy, asked.told, bounded=asked.private or asked.real)):
+        return Objection(rule, does, "take a private scheme, or " + _written('non_private = "allow"'))
+    if request.settings is not None and (
+        low := below_floor(policy, request.settings, bounded=request.private or request.real)
+    ):
         return Objection(*low)
-    if images and policy.max_ipc is not None and (asked.per_class is None or asked.per_class > policy.max_ipc):
-        many = "all images" if asked.per_class is None else f"up to {asked.per_class} images"
+    if images and policy.max_ipc is not None and (request.per_class is None or request.per_class > policy.max_ipc):
+        many = "all images" if request.per_class is None else f"up to {request.per_class} images"
         return Objection("max_ipc", f"sends {many} of a class, more than {policy.max_ipc}", "lower ipc")
-    if images and policy.share_counts != "exact" and asked.per_class is None:
+    if images and policy.share_counts != "exact" and request.per_class is None:
         does = "sends as many images as there are, which tells how many"
         return Objection("share_counts", does, _written('share_counts = "exact"'))
-    if policy.limit is not None and asked.costs:
+    if policy.limit is not None and request.costs:
         epsilon, delta = policy.limit
-        if not within(asked.costs, epsilon=epsilon, delta=delta):
+        if not within(request.costs, epsilon=epsilon, delta=delta):
             does = f"spends more than epsilon {epsilon:g} at delta {delta:g}"
-            return Objection("epsilon_max", does, f"lower scheme.{asked.scheme}.epsilon")
-    screened = images and policy.proximity != "off" and not asked.real and not asked.private
-    if screened and not asked.held_out:
+            return Objection("epsilon_max", does, f"lower scheme.{request.scheme}.epsilon")
+    screened = images and policy.proximity != "off" and not request.real and not request.private
+    if screened and not request.held_out:
         does = "cannot be screened for copies without images set aside"
         return Objection("proximity", does, "write `held_out = 0.2` into the federation file")
     return None
 
 
-def check_request(policy: Policy, asked: Asked) -> None:
+def check_request(policy: Policy, request: PolicyRequest) -> None:
     """Refuse before any work what could not be sent afterwards.
 
     Raises:
         PolicyError: names the rule.
     """
-    found = objection(policy, asked)
-    if found is not None:
-        raise PolicyError(f"The site's policy forbids {asked.scheme!r}: it {found.does} (rule {found.rule}).")
+    forbidden = objection(policy, request)
+    if forbidden is not None:
+        raise PolicyError(f"The site's policy forbids {request.scheme!r}: it {forbidden.does} (rule {forbidden.rule}).")
 
 
-def check_weights(policy: Policy, *, scheme: str, private: bool = False, told: Told | None = None) -> None:
+def check_weights(
+    policy: Policy, *, scheme: str, private: bool = False, settings: MethodSettings | None = None
+) -> None:
     """Refuse to train what could not be sent.
 
     Args:
+        policy: the site's rules.
+        scheme: the scheme's name.
         private: whether every step is under a differential-privacy bound.
-        told: what shape the networks would have.
+        settings: the shape that the networks would have.
 
     Raises:
         PolicyError: names the rule.
     """
-    check_request(policy, Asked(scheme, sends="networks", private=private, told=told))
+    check_request(policy, PolicyRequest(scheme, sends="networks", private=private, settings=settings))
 
 
 def _written(line: str) -> str:

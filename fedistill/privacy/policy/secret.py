@@ -66,7 +66,9 @@ def ensure_secret(path: Path, *, store: Path, ledger: Path) -> None:
     """Make a site's secret at its first start; afterwards require it.
 
     Args:
-        path: of the secret; store, ledger: what the site has kept, if it has started before.
+        path: of the secret.
+        store: the site's store.
+        ledger: the site's ledger.
 
     Raises:
         SettingError: it cannot be read or made, or is missing where the site has already worked with one.

@@ -1,238 +1,206 @@
-"""What quality costs in privacy: every scheme's AUC against what the strongest attack on it found, both with intervals.
+"""What quality costs in privacy: every scheme's AUC against what the strongest attack on it found, both with intervals;
+and attacks' ROC curves.
 
 An attack's AUC is the chance that it ranks an image that was in a site's data above one that was not; 50 % is a coin.
 Of several attacks on one scheme the strongest is shown. It was chosen on the shadows it is shown for, which errs on the
 side of a leak.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from fedistill.core.files import write_atomic
-from fedistill.report.figures.figure import COLOURS, MARKERS
-from fedistill.report.figures.labels import PointLabel, write_labels
-from fedistill.report.figures.panels import Looks
-from fedistill.report.figures.style import Look
-from fedistill.report.figures.svg import INK, MUTED, Labels, Panel, panel
-from fedistill.report.run_data import WHAT, Recorded
-from fedistill.report.terminal.table import lines_of, swept, whole_pools
+from fedistill.report.figures.labels import PointLabel
+from fedistill.report.figures.palette import INK, MUTED, Looks
+from fedistill.report.figures.panel import TALL, Labels, Panel
+from fedistill.report.figures.quality import draw_mark
+from fedistill.report.format import NBSP, attacked, is_blank
+from fedistill.report.frames import first_of, lines_of, schemes
+from fedistill.report.run_data import ATTACKED, RunData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 QUALITY = {"auc": "AUC", "balanced_accuracy": "Balanced accuracy"}
-
 COIN = 0.5
-
 CERTAIN = 95.0
 """An attack's AUC in percent from which on nobody is hidden."""
 
 
-def frontier_points(run: Recorded) -> pd.DataFrame:
-    """A row for each scheme, budget, epsilon and start that was attacked and trained on; of several numbers of rounds,
-    the one that was attacked.
+def frontier_points(run: RunData) -> pd.DataFrame:
+    """Return a row for each scheme, budget, epsilon and start that was attacked and trained on; of several numbers of
+    rounds, the one that was attacked.
 
     Returns:
-        `WHAT`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
-        strongest attack, its ``attack_auc, attack_auc_low, attack_auc_high``, ``tpr_at_1, tpr_low, tpr_high``.
+        `ATTACKED`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
+        strongest attack, its ``attack_auc, attack_auc_low, attack_auc_high``, ``tpr_at_1, tpr_low, tpr_high``; and
+        ``name`` in words.
     """
     if run.privacy.empty:
         return pd.DataFrame()
-    lines = whole_pools(run.compared)
-    lines = lines[lines["scheme"] != "majority"]
-    for column in ("partition", "recipe", "model"):
-        lines = lines[lines[column] == lines[column].iloc[0]]
-    keys = [*(name for name in swept(run.compared) if name in run.privacy), "scheme", "ipc", "rounds"]
+    lines = first_of(schemes(run.whole))
+    keys = [*(name for name in run.swept if name in run.privacy), "scheme", "ipc", "rounds"]
     quality = [f"{metric}{end}" for metric in QUALITY for end in ("", "_low", "_high") if f"{metric}{end}" in lines]
-    lines = lines[[*keys, *quality]]
     attacks = run.privacy.rename(columns={f"auc{end}": f"attack_auc{end}" for end in ("", "_low", "_high")})
     attacks = attacks.sort_values("attack_auc", kind="stable", na_position="first").drop_duplicates(
         [*keys, "epsilon", "start"], keep="last"
     )
-    for name in keys:  # numbers of one table may be whole in the other
-        lines[name], attacks[name] = (frame[name].map(_key) for frame in (lines, attacks))
-    known = ["attack", "seen", "attack_auc", "attack_auc_low", "attack_auc_high", "tpr_at_1", "tpr_low", "tpr_high"]
-    both = lines.merge(attacks[[*keys, "epsilon", "start", *(name for name in known if name in attacks)]], on=keys)
-    return both.drop_duplicates(list(WHAT)).reset_index(drop=True)
-
-
-def _key(value: Any) -> str:
-    """
-    >>> _key(10), _key(10.0), _key("noise"), _key(float("nan"))
-    ('10', '10', 'noise', '')
-    """
-    if pd.isna(value):
-        return ""
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def name_of(line: dict[str, Any], *, several: bool) -> str:
-    """A point's words.
-
-    Args:
-        several: whether budgets differ, and have to be named.
-
-    >>> name_of({"scheme": "dc", "ipc": "10", "rounds": "", "epsilon": float("nan"), "start": "real"}, several=True)
-    'dc 10 (real)'
-    >>> name_of({"scheme": "dp-dm", "ipc": "10", "rounds": "", "epsilon": 1.0, "start": "noise"}, several=False)
-    'dp-dm ε=1'
-    >>> name_of({"scheme": "fedavg", "ipc": "", "rounds": "5", "epsilon": float("nan"), "start": ""}, several=False)
-    'fedavg 5 rounds'
-    """
-    words = str(line["scheme"])
-    if several and line["ipc"]:
-        words += f" {line['ipc']}"
-    if line["rounds"]:
-        words += f" {line['rounds']} round{'' if line['rounds'] == '1' else 's'}"
-    if not pd.isna(line["epsilon"]):
-        return f"{words} ε={line['epsilon']:g}"
-    return words if pd.isna(line["start"]) or not line["start"] else f"{words} ({line['start']})"
+    columns = ["attack", "seen", "attack_auc", "attack_auc_low", "attack_auc_high", "tpr_at_1", "tpr_low", "tpr_high"]
+    attacks = attacks[[*keys, "epsilon", "start", *(name for name in columns if name in attacks)]]
+    numbers = {"ipc": float, "rounds": float}
+    both = lines[[*keys, *quality]].astype(numbers).merge(attacks.astype(numbers), on=keys)
+    both = both.drop_duplicates(list(ATTACKED)).reset_index(drop=True)
+    several = both["ipc"].nunique() > 1
+    return both.assign(name=[attacked(line, with_ipc=several) for line in lines_of(both)])
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What attacks say of some schemes: a sentence, and whether it reports a leak that is proven."""
+    """A result of attacks on some schemes: a sentence, and whether it reports a leak that is proven."""
 
     text: str
     proven: bool = False
 
 
-def leaks(run: Recorded) -> list[Finding]:
-    """Return what attacks told of the schemes, proven leaks first, and how surely."""
-    points = frontier_points(run)
-    if points.empty:
+def leaks(run: RunData) -> list[Finding]:
+    """Return what attacks found of the schemes, proven leaks first, and how surely."""
+    lines = frontier_points(run)
+    if lines.empty:
         return []
-    several = points["ipc"].nunique() > 2
-    found: list[str] = []
+    proven: list[str] = []
     open_: list[str] = []
     unknown: list[str] = []
-    for line in lines_of(points.sort_values("attack_auc", ascending=False, kind="stable")):
-        name = name_of(line, several=several)
+    for line in lines_of(lines.sort_values("attack_auc", ascending=False, kind="stable")):
         low, high = line["attack_auc_low"], line["attack_auc_high"]
-        if pd.isna(low):
-            unknown.append(name)
+        if is_blank(low):
+            unknown.append(line["name"])
             continue
-        said = f"AUC {100 * line['attack_auc']:.0f}\xa0% ({100 * low:.0f} to {100 * high:.0f}) by {line['attack']}"
-        if not pd.isna(line["tpr_at_1"]):
-            said += f", {100 * line['tpr_at_1']:.0f}\xa0% of them named at 1\xa0% false alarms"
-        (found if low > COIN else open_).append(f"{name}: {said}")
-    sentences: list[Finding] = []
-    if found:
+        words = f"AUC {100 * line['attack_auc']:.0f}{NBSP}% ({100 * low:.0f} to {100 * high:.0f}) by {line['attack']}"
+        if not is_blank(line["tpr_at_1"]):
+            words += f", {100 * line['tpr_at_1']:.0f}{NBSP}% of them named at 1{NBSP}% false alarms"
+        (proven if low > COIN else open_).append(f"{line['name']}: {words}")
+    findings = []
+    if proven:
         text = (
             "What these schemes send leaks whose images were in a site’s data; the strongest attack on each tells "
-            f"members from others with {'; '.join(found)}. 50\xa0% would be a coin."
+            f"members from others with {'; '.join(proven)}. 50{NBSP}% would be a coin."
         )
-        sentences.append(Finding(text, proven=True))
+        findings.append(Finding(text, proven=True))
     if open_:
         text = (
             "No leak was proven, which is no proof that there is none: the interval of the strongest attack holds "
-            f"50\xa0% for {'; '.join(open_)}."
+            f"50{NBSP}% for {'; '.join(open_)}."
         )
-        sentences.append(Finding(text))
+        findings.append(Finding(text))
     if unknown:
-        sentences.append(Finding(f"Too few shadows to say: {', '.join(unknown)}."))
-    return sentences
+        findings.append(Finding(f"Too few shadows to say: {', '.join(unknown)}."))
+    return findings
 
 
-def frontier(run: Recorded, found: Looks) -> list[Panel]:
-    """A panel for each measure of quality; none where nothing was attacked."""
-    points = frontier_points(run)
-    if points.empty:
-        return []
-    several = points["ipc"].nunique() > 2
+def frontier(run: RunData, known: Looks) -> list[Panel]:
+    """Return a panel for each measure of quality; none where nothing was attacked."""
+    lines = frontier_points(run)
     panels = []
-    for metric, title in QUALITY.items():
-        told = "; ".join(
-            f"{name_of(line, several=several)} {100 * line[metric]:.1f} %, attack {100 * line['attack_auc']:.0f} %"
-            for line in lines_of(points)
+    for metric, title in QUALITY.items() if len(lines) else ():
+        values = "; ".join(
+            f"{line['name']} {100 * line[metric]:.1f} %, attack {100 * line['attack_auc']:.0f} %"
+            for line in lines_of(lines)
         )
-        alt = f"{title} of global networks against the AUC of the strongest attack: {told}."
-
-        def draw(axis: "Axes", metric: str = metric) -> Labels:
-            axis.set_xlabel("AUC of the strongest attack, %")
-            return _draw(axis, points, metric, found, several=several, ink=INK, muted=MUTED)
-
-        panels.append(panel(f"frontier-{metric}".replace("_", "-"), f"{title}, %", alt, draw, height=2.9))
+        alt = f"{title} of global networks against the AUC of the strongest attack: {values}."
+        draw = partial(_draw_frontier, lines=lines, metric=metric, known=known)
+        panels.append(Panel(f"frontier-{metric}".replace("_", "-"), f"{title}, %", alt, draw, TALL))
     return panels
 
 
-def draw_frontier(run: Recorded, path: Path) -> bool:
-    """frontier.png; whether there was anything to draw."""
-    from matplotlib.figure import Figure
-
-    points = frontier_points(run)
-    if points.empty:
-        return False
-    schemes = list(dict.fromkeys(points["scheme"]))
-    found = {  # of one figure alone; the eighth has the first's colour, and another marker
-        name: Look(COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
-        for i, name in enumerate(schemes)
-    }
-    figure = Figure(figsize=(9, 4), layout="constrained", dpi=150)
-    several = points["ipc"].nunique() > 2
-    drawn = []
-    for axis, (metric, title) in zip(figure.subplots(1, len(QUALITY)), QUALITY.items(), strict=True):
-        drawn.append((axis, _draw(axis, points, metric, found, several=several, ink="#222", muted="#777")))
-        axis.set_xlabel("AUC of the strongest attack, %   (50: a coin)")
-        axis.set_ylabel(f"{title} of global networks, %")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-    heading = f"{run.dataset}: what the networks are worth, and what the hospital sends tells of its patients"
-    figure.suptitle(f"{heading}{' (phantoms)' if run.phantom else ''}", fontsize=11)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axis, labels in drawn:
-        write_labels(axis, labels.points, labels.lines, labels.curves, size=7.5)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
-    return True
-
-
-def _draw(
-    axis: "Axes", points: pd.DataFrame, metric: str, found: Looks, *, several: bool, ink: str, muted: str
-) -> Labels:
-    axis.axvline(100 * COIN, color=muted, linestyle="--", linewidth=0.9)
-    labels, bars, edge = [], [], _edge(points)
-    for line in lines_of(points):
+def _draw_frontier(axis: "Axes", lines: pd.DataFrame, metric: str, known: Looks) -> Labels:
+    axis.set_xlabel("AUC of the strongest attack, %")
+    axis.axvline(100 * COIN, color=MUTED, linestyle="--", linewidth=0.9)
+    labels, bars, edge = [], [], _edge(lines)
+    for line in lines_of(lines):
         x, y = 100 * line["attack_auc"], 100 * line[metric]
-        if pd.isna(x) or pd.isna(y):
+        if is_blank(x) or is_blank(y):
             continue
-        look = found[str(line["scheme"])]
-        upright, words = _reach(line, metric), name_of(line, several=several)
-        sideways = _reach(line, "attack_auc")
+        across, along, words = _reach(line, "attack_auc"), _reach(line, metric), line["name"]
         if edge is not None and x > edge:
-            x, sideways, words = edge, None, f"{words}: {x:.0f} →"
-        axis.errorbar(
-            [x], [y], xerr=sideways, yerr=upright, fmt=look.marker, color=look.colour, markerfacecolor=look.face,
-            markersize=5, elinewidth=0.9,
-        )  # fmt: skip
-        labels.append(PointLabel(words, ink, x, y, 0.0))
-        across, along = (np.array(reach)[:, 0] if reach else np.zeros(2) for reach in (sideways, upright))
-        bars.append(np.array([[x - across[0], y], [x + across[1], y]]))
-        bars.append(np.array([[x, y - along[0]], [x, y + along[1]]]))
+            x, across, words = edge, np.zeros(2), f"{words}: {x:.0f} →"
+        draw_mark(axis, [x], [y], known[str(line["scheme"])], xerr=across[:, None], yerr=along[:, None])
+        labels.append(PointLabel(words, INK, x, y, 0.0))
+        bars += [np.array([[x - across[0], y], [x + across[1], y]]), np.array([[x, y - along[0]], [x, y + along[1]]])]
     axis.margins(0.14)
     return Labels(labels, curves=bars)
 
 
-def _edge(points: pd.DataFrame) -> float | None:
-    """Where points stand whose patients are found out for certain, if true places would leave no room for the others.
+def _edge(lines: pd.DataFrame) -> float | None:
+    """Return where points stand whose patients are found out for certain, if true places would leave no room for the
+    others.
 
     They are then drawn there with their number beside them; None where all have their places.
     """
-    found = 100 * points["attack_auc"].dropna()
-    ends = 100 * points["attack_auc_high"].fillna(points["attack_auc"])
-    rest = ends[found.index][found < CERTAIN]
-    if rest.empty or len(rest) == len(found) or rest.max() > CERTAIN - 15:
+    aucs = 100 * lines["attack_auc"].dropna()
+    ends = 100 * lines["attack_auc_high"].fillna(lines["attack_auc"])
+    rest = ends[aucs.index][aucs < CERTAIN]
+    if rest.empty or len(rest) == len(aucs) or rest.max() > CERTAIN - 15:
         return None
     return float(rest.max() + max(3.0, 0.35 * (rest.max() - 100 * COIN)))
 
 
-def _reach(line: dict[str, Any], name: str) -> list[list[float]] | None:
-    """From the value to the ends of its interval, in percent; None where there is no interval."""
-    value, low, high = (line.get(f"{name}{end}", float("nan")) for end in ("", "_low", "_high"))
-    if pd.isna(low) or pd.isna(high):
-        return None
-    return [[100 * max(0.0, value - low)], [100 * max(0.0, high - value)]]
+def _reach(line: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return how far the interval reaches below and above the value, in percent; zeros where there is none."""
+    value, low, high = (line.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None or is_blank(low) or is_blank(high):
+        return np.zeros(2)
+    return 100 * np.array([value - low, high - value]).clip(0)
+
+
+TICKS = (0.1, 1.0, 10.0, 100.0)
+STYLES = ("-", "--", ":", "-.")
+LABELLED = 3
+"""Curves with their names beside them: those that name most."""
+LEAST = 1e-3
+"""Rates below are not drawn: so few non-members say nothing of them."""
+
+
+def roc_panels(run: RunData, known: Looks) -> list[Panel]:
+    """Return a panel with the ROC curve of the strongest attack on every scheme, both axes logarithmic: how many are
+    named while hardly anybody is accused wrongly; none where no curve was kept.
+    """
+    lines = frontier_points(run)
+    if lines.empty or run.roc.empty:
+        return []
+    keys = [*ATTACKED, "attack"]
+    kinds = {"ipc": float, "rounds": float, "epsilon": float, "start": object}
+    rates = run.roc.astype(kinds).merge(lines[[*keys, "name"]].astype(kinds), on=keys)
+    rates = rates[(rates["fpr"] >= LEAST) & (rates["tpr"] > 0)].drop_duplicates([*keys, "fpr", "tpr"])
+    curves: dict[str, tuple[str, np.ndarray]] = {}
+    for line in lines_of(lines):  # in their order
+        own = rates.loc[rates["name"] == line["name"], ["fpr", "tpr"]].sort_values(["fpr", "tpr"])
+        if len(own):
+            curves[line["name"]] = (str(line["scheme"]), 100 * own.to_numpy(np.float64))
+    at = {name: float(np.interp(1.0, values[:, 0], values[:, 1])) for name, (_, values) in curves.items()}
+
+    def draw(axis: "Axes") -> Labels:
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.plot([100 * LEAST, 100], [100 * LEAST, 100], color=MUTED, linestyle="--", linewidth=0.9)
+        drawn: list[str] = []
+        for scheme, values in curves.values():
+            style = STYLES[drawn.count(scheme) % len(STYLES)]  # dc from noise and dc from real images share a colour
+            axis.plot(values[:, 0], values[:, 1], color=known[scheme].colour, linestyle=style, linewidth=1.2)
+            drawn.append(scheme)
+        axis.set_xlabel("wrongly accused, %")
+        for ticks, limits in ((axis.set_xticks, axis.set_xlim), (axis.set_yticks, axis.set_ylim)):
+            ticks(TICKS, [f"{tick:g}" for tick in TICKS])
+            ticks([], minor=True)
+            limits(100 * LEAST, 130)
+        # The rest lie so close together that words would hide them; the table has them all.
+        most = sorted(at, key=lambda name: -at[name])[:LABELLED]
+        labels = [PointLabel(name, INK, 1.0, at[name], 0.0) for name in most]
+        return Labels(labels, curves=[values for _, values in curves.values()])
+
+    values = "; ".join(f"{name} {value:.1f} %" for name, value in at.items())
+    alt = f"ROC curves of the strongest attack on every scheme. Members named at 1 % wrongly accused: {values}."
+    return [Panel("roc", "Members named, %, against wrongly accused", alt, draw, TALL)] if curves else []

@@ -1,6 +1,9 @@
-"""indicator.png: random subsets against distilled images, a point a data set, the line through them and its band."""
+"""The indicator: does a small random subset foretell what distilled images reach, a point a data set, and the line
+through them with its band.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,22 +12,26 @@ import pandas as pd
 
 from fedistill.core.files import write_atomic
 from fedistill.errors import SettingError
-from fedistill.report.figures.figure import COLOURS, MARKERS
-from fedistill.report.figures.labels import PointLabel, write_labels
+from fedistill.report.figures.labels import PointLabel
+from fedistill.report.figures.palette import INK, MUTED, SERIES
+from fedistill.report.figures.panel import TALL, Chart, Labels, Panel, save_png
+from fedistill.report.format import percent
+from fedistill.report.frames import METRICS, lines_of
 from fedistill.study.feasibility.indicator import FEWEST, bounds_of, fit_line, indicator, require_one_kind
 from fedistill.study.feasibility.reference_runs import short
-from fedistill.study.feasibility.run_metrics import METRICS, points, read_runs
+from fedistill.study.feasibility.run_metrics import METRICS as MEASURED
+from fedistill.study.feasibility.run_metrics import points, read_runs
 from fedistill.study.folder.tables_on_disk import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NAMES = {"auc": "AUC", "accuracy": "accuracy"}
-PHANTOMS = "phantoms: this tests the machinery, it says nothing about medicine"
+QUESTION = "does a random subset foretell what distilled images reach?"
+OF_PHANTOMS = "phantoms: this tests the machinery, it says nothing about medicine"
 
 
 def write_indicators(folders: Sequence[Path], out: Path) -> list[Path]:
-    """What finished runs, together, say of the indicator; the files written.
+    """Write what finished runs, together, say of the indicator; return the files.
 
     They are indicator.csv, indicator_points.csv, and a figure for every budget and kind of runs with three sets or
     more: indicator-ipcK.png, of further kinds indicator-ipcK-2.png and so on.
@@ -32,138 +39,137 @@ def write_indicators(folders: Sequence[Path], out: Path) -> list[Path]:
     Raises:
         UserError: a folder holds no finished run.
     """
-    found = points(read_runs(folders))
-    table = indicator(found)
+    measured = points(read_runs(folders))
+    table = indicator(measured)
     written = []
-    for name, frame in (("indicator", table), ("indicator_points", found)):
+    for name, frame in (("indicator", table), ("indicator_points", measured)):
         written.append(out / f"{name}.csv")
         write_atomic(written[-1], csv_text(frame))
     enough = table[table["n_sets"] >= FEWEST].drop_duplicates(["kind", "ipc"])
     for ipc, kinds in enough.groupby("ipc")["kind"]:
         for number, kind in enumerate(kinds, 1):
-            mine, known = (frame[(frame["kind"] == kind) & (frame["ipc"] == ipc)] for frame in (found, table))
+            own, known = (frame[(frame["kind"] == kind) & (frame["ipc"] == ipc)] for frame in (measured, table))
             written.append(out / f"indicator-ipc{ipc}{f'-{number}' if number > 1 else ''}.png")
-            draw_indicator(mine, known, written[-1])
+            draw_indicator(own, known, written[-1])
     return written
 
 
 def draw_indicator(
-    points: pd.DataFrame, table: pd.DataFrame, path: Path, *, predicted: pd.DataFrame | None = None, name: str = ""
+    measured: pd.DataFrame, table: pd.DataFrame, path: Path, *, predicted: pd.DataFrame | None = None, name: str = ""
 ) -> None:
-    """Draw the points of one kind and budget: a panel for each metric and scheme.
+    """Write a PNG of the points of one kind and budget: a panel for each scheme and metric.
 
     Args:
-        points: of `study.evidence.points`; table: of `study.indicator.indicator`, for r and its interval.
-        predicted: of `study.predict.foretold`, drawn as a star with its interval; ``name``: of what set.
+        measured, table, predicted, name: as `foretold` takes them.
 
     Raises:
         SettingError: there is nothing to draw, or the points are of several kinds or budgets.
     """
-    from matplotlib.figure import Figure
-
-    if points.empty or points["kind"].nunique() > 1 or points["ipc"].nunique() > 1:
-        found = f"{points['kind'].nunique()} kinds, {points['ipc'].nunique()} budgets"
+    if measured.empty or measured["kind"].nunique() > 1 or measured["ipc"].nunique() > 1:
+        found = f"{measured['kind'].nunique()} kinds, {measured['ipc'].nunique()} budgets"
         raise SettingError("One figure shows one kind of runs at one budget.", expected="1 kind, 1 budget", found=found)
-    columns = list(dict.fromkeys(zip(points["scheme"], points["settings"], strict=True)))
-    metrics = [metric for metric in METRICS if (points["metric"] == metric).any()]
-    # A single scheme's metrics stand side by side, several schemes' one below the other.
-    across, down = (len(metrics), 1) if len(columns) == 1 else (len(columns), len(metrics))
-    figure = Figure(figsize=(max(6.4, 3.7 * across), 1.1 + 3.8 * down), layout="constrained", dpi=150)
-    panels = iter(figure.subplots(down, across, squeeze=False).flat)
-    labels = []
-    for metric in metrics:
-        for number, column in enumerate(columns):
-            here = (_of(points, *column, metric), _of(table, *column, metric), _of(predicted, column[0], None, metric))
-            axis = next(panels)
-            if here[0].empty:  # accuracy, where a scheme was run on multi-label sets alone
-                axis.set_axis_off()
-                continue
-            labels.append((axis, _draw(axis, *here, metric, number, name)))
-    figure.suptitle(_title(points, characters=15 + 45 * across), fontsize=9.5)
-    figure.draw_without_rendering()  # where everything is, is known only now
-    figure.set_layout_engine("none")
-    for axis, (points_of, curves) in labels:
-        write_labels(axis, points_of, [], curves)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
+    heading = [f"ipc {measured['ipc'].iloc[0]}: {QUESTION}", str(measured["kind"].iloc[0])]
+    heading += [OF_PHANTOMS] * bool(measured["phantom"].iloc[0])
+    panels = foretold(measured, table, name="indicator", predicted=predicted, predicted_set=name)
+    save_png(path, "\n".join(heading), panels)
 
 
-def _of(frame: pd.DataFrame | None, scheme: str, settings: str | None, metric: str) -> pd.DataFrame:
-    if frame is None:
-        return pd.DataFrame()
-    mine = frame[(frame["scheme"] == scheme) & (frame["metric"] == metric)]
-    return mine if settings is None else mine[mine["settings"] == settings]
+def indicator_charts(known: pd.DataFrame, name: str) -> list[Chart]:
+    """Return a figure for every kind of runs and budget with three data sets or more.
 
-
-def _title(points: pd.DataFrame, *, characters: int) -> str:
-    from textwrap import fill
-
-    lines = [f"ipc {points['ipc'].iloc[0]}: does a random subset foretell what distilled images reach?"]
-    kind = str(points["kind"].iloc[0])
-    # Lines of about one length: no number is left alone on the last.
-    lines.append(fill(kind, characters if len(kind) <= characters else min(characters, len(kind) // 2 + 12)))
-    return "\n".join([*lines, PHANTOMS] if points["phantom"].iloc[0] else lines)
-
-
-def _draw(
-    axis: "Axes", mine: pd.DataFrame, known: pd.DataFrame, predicted: pd.DataFrame, metric: str, number: int, name: str
-) -> tuple[list[PointLabel], list[np.ndarray]]:
-    """One panel, in %; the labels still to be placed, and the curves they should not cover."""
-    require_one_kind(mine)
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-    x, y = (mine[side].to_numpy(np.float64) for side in ("random", "distilled"))
-    seen = np.concatenate([x, y])
-    lines = predicted.to_dict("records") if len(predicted) else []
-    if lines and np.isfinite(lines[0]["predicted"]):
-        seen = np.append(seen, [lines[0][side] for side in ("random", "low", "high")])
-    room = 0.12 * max(0.1, float(np.ptp(seen)))  # for labels
-    low, high = max(0.0, seen.min() - room), min(1.0, seen.max() + room)
-    line = fit_line(x, y, bounds_of(metric)) if len(x) >= FEWEST else None
-    ends = [100 * low, 100 * high]
-    alike = "both alike" if line is None else "both alike; shaded: 95 % of further sets"
-    axis.plot(ends, ends, color="#777", linestyle="--", linewidth=1, label=alike)
-    curves: list[np.ndarray] = []
-    if line is not None:
-        along = np.linspace(low, high, 101)
-        below, above = line.band(along)
-        axis.plot(100 * along, 100 * line.at(along), color=colour, linewidth=1.4, label=_r(known))
-        axis.fill_between(100 * along, 100 * below, 100 * above, color=colour, alpha=0.13, linewidth=0)
-        curves.append(np.stack([100 * along, 100 * line.at(along)], 1))
-    axis.plot(100 * x, 100 * y, linestyle="none", marker=marker, color=colour, markersize=5.5)
-    labels = [
-        PointLabel(short(dataset), "#222", 100 * u, 100 * v, 0.0)
-        for dataset, u, v in zip(mine["dataset"], x, y, strict=True)
-    ]
-    for each in lines:
-        if np.isfinite(each["predicted"]):
-            labels.append(_draw_predicted(axis, each, name))
-    axis.set_xlim(100 * low, 100 * high)
-    axis.set_ylim(100 * low, 100 * high)
-    axis.set_aspect("equal")
-    axis.set_xlabel(f"random: {NAMES[metric]}, %", fontsize=9)
-    axis.set_ylabel(f"{mine['scheme'].iloc[0]}: {NAMES[metric]}, %", fontsize=9)
-    axis.tick_params(labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-    # Above the panel: within it, there is no place that points, bars and band always leave free.
-    axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), frameon=False, fontsize=7)
-    return labels, curves
-
-
-def _draw_predicted(axis: "Axes", each: dict[Any, Any], name: str) -> PointLabel:
-    at, low, middle, high = (100 * each[side] for side in ("random", "low", "predicted", "high"))
-    # A clipped interval may end at the middle; its arms are never negative.
-    arms = max(0.0, middle - low), max(0.0, high - middle)
-    axis.errorbar([at], [middle], [[arms[0]], [arms[1]]], fmt="*", color="black", markersize=9, capsize=3, linewidth=1)
-    return PointLabel(f"{short(name)}: predicted", "black", at, middle, max(arms))
-
-
-def _r(known: pd.DataFrame) -> str:
-    """
-    >>> _r(pd.DataFrame([{"pearson": 0.912, "pearson_low": 0.5, "pearson_high": 0.99, "n_sets": 8}]))
-    'r = 0.91 (0.50 to 0.99), 8 sets'
+    Args:
+        known: of `study.feasibility.run_metrics.points`, all of phantoms or all of real images.
+        name: what the panels' names begin with.
     """
     if known.empty:
-        return "line"
+        return []
+    table = indicator(known)
+    charts = []
+    for number, line in enumerate(lines_of(table[table["n_sets"] >= FEWEST].drop_duplicates(["kind", "ipc"]))):
+        own, about = (f[(f["kind"] == line["kind"]) & (f["ipc"] == line["ipc"])] for f in (known, table))
+        caption = (
+            f"ipc {line['ipc']}: {line['kind']}. A point a data set; the line through them with the band that 95 % of "
+            "further sets would fall into; dashed, where distilled and random images reach the same."
+        )
+        enough = [p for p in foretold(own, about, name=f"{name}-i{number}") if "r = " in p.title]
+        charts.append(Chart(enough, caption))
+    return charts
+
+
+def foretold(
+    measured: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    name: str,
+    predicted: pd.DataFrame | None = None,
+    predicted_set: str = "",
+) -> list[Panel]:
+    """Return a panel for each scheme and metric of one kind of runs at one budget.
+
+    Args:
+        measured: of `study.feasibility.run_metrics.points`; table: of `study.feasibility.indicator.indicator`.
+        name: what the panels' names begin with.
+        predicted: of `study.feasibility.predict.foretold`, drawn as a star with its interval; predicted_set: of what
+            data set.
+    """
+    panels = []
+    groups = measured[measured["metric"].isin(MEASURED)].groupby(["scheme", "settings", "metric"], sort=False)
+    for number, ((scheme, settings, metric), own) in enumerate(groups):
+        require_one_kind(own)
+        keys = (table["scheme"] == scheme) & (table["settings"] == settings) & (table["metric"] == metric)
+        stars = []
+        if predicted is not None:
+            stars = lines_of(predicted[(predicted["scheme"] == scheme) & (predicted["metric"] == metric)])
+            stars = [star for star in stars if np.isfinite(star["predicted"])]
+        values = ", ".join(
+            f"{short(line['dataset'])} {percent(line['random'])} and {percent(line['distilled'])}"
+            for line in lines_of(own)
+        )
+        title = f"{scheme}, {METRICS[str(metric)]}{_correlation(table[keys])}"
+        alt = f"{METRICS[str(metric)]} in % with random images and with {scheme}: {values}. {title}."
+        draw = partial(_draw, own=own, stars=stars, predicted_set=predicted_set)
+        panels.append(Panel(f"{name}-{number}", title, alt, draw, TALL))
+    return panels
+
+
+def _draw(axis: "Axes", own: pd.DataFrame, stars: Sequence[Mapping[str, Any]], predicted_set: str) -> Labels:
+    x, y = (own[side].to_numpy(np.float64) for side in ("random", "distilled"))
+    seen = np.concatenate([x, y, *([star[side] for side in ("random", "low", "high")] for star in stars)])
+    room = 0.1 * max(0.1, float(np.ptp(seen)))  # for labels
+    low, high = max(0.0, seen.min() - room), min(1.0, seen.max() + room)
+    axis.plot([100 * low, 100 * high], [100 * low, 100 * high], color=MUTED, linestyle="--", linewidth=0.9)
+    curves = []
+    line = fit_line(x, y, bounds_of(str(own["metric"].iloc[0]))) if len(x) >= FEWEST else None
+    if line is not None:
+        along = np.linspace(low, high, 61)
+        below, above = line.band(along)
+        axis.fill_between(100 * along, 100 * below, 100 * above, color=SERIES[0], alpha=0.15, linewidth=0)
+        axis.plot(100 * along, 100 * line.at(along), color=SERIES[0])
+        curves.append(np.stack([100 * along, 100 * line.at(along)], 1))
+    axis.plot(100 * x, 100 * y, linestyle="none", marker="o", color=SERIES[1])
+    named = zip(own["dataset"], 100 * x, 100 * y, strict=True)
+    labels = [PointLabel(short(str(who)), INK, float(u), float(v), 0.0) for who, u, v in named]
+    for star in stars:
+        at, least, middle, most = (100 * star[side] for side in ("random", "low", "predicted", "high"))
+        # A clipped interval may end at the middle; its arms are never negative.
+        arms = [max(0.0, middle - least)], [max(0.0, most - middle)]
+        axis.errorbar([at], [middle], arms, fmt="*", color=INK, markersize=9, capsize=3, linewidth=1)
+        labels.append(PointLabel(f"{short(predicted_set)}: predicted", INK, at, middle, max(arms)[0]))
+    axis.set_xlim(100 * low, 100 * high)
+    axis.set_ylim(100 * low, 100 * high)
+    axis.set_xlabel("random images, %")
+    axis.set_ylabel(f"{own['scheme'].iloc[0]}, %")
+    return Labels(labels, curves=curves)
+
+
+def _correlation(known: pd.DataFrame) -> str:
+    """Return r with its interval; empty where it is not known.
+
+    >>> _correlation(pd.DataFrame([{"pearson": 0.912, "pearson_low": 0.5, "pearson_high": 0.99, "n_sets": 8}]))
+    ': r = 0.91 (0.50 to 0.99), 8 sets'
+    """
+    if known.empty or not np.isfinite(known["pearson"].iloc[0]):
+        return ""
     line = known.iloc[0]
     between = f"{line['pearson_low']:.2f} to {line['pearson_high']:.2f}"
-    return f"r = {line['pearson']:.2f} ({between}), {line['n_sets']:.0f} sets"
+    return f": r = {line['pearson']:.2f} ({between}), {line['n_sets']:.0f} sets"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = 6.5
-"""Of labels, in points, unless another is asked for."""
+"""Size of labels in points, by default."""
 
 NEAR = 16
 """Pixels between markers that may share a label; twice as many where they stand one above the other."""
@@ -78,17 +78,17 @@ def write_labels(
 
 
 def groups(markers: dict[PointLabel, np.ndarray]) -> list[list[PointLabel]]:
-    """Points with the same words, each of whose markers is near another's; the smallest groups first.
+    """Return points with the same words, each of whose markers is near another's; the smallest groups first.
 
     >>> def at(x, text="ipc 1"): return PointLabel(text, "k", x, 0, 0), np.array([x, 0, x + 12, 12])
     >>> [len(group) for group in groups(dict([at(0), at(10), at(20), at(60), at(61, "ipc 10")]))]
     [1, 1, 3]
     """
-    found: list[list[PointLabel]] = []
+    joined: list[list[PointLabel]] = []
     for point, box in markers.items():
-        near = [group for group in found if group[0].text == point.text and _near(box, [markers[p] for p in group])]
-        found = [group for group in found if group not in near] + [[*sum(near, []), point]]  # noqa: RUF017 - few
-    return sorted(found, key=len)
+        near = [group for group in joined if group[0].text == point.text and _near(box, [markers[p] for p in group])]
+        joined = [group for group in joined if group not in near] + [[*sum(near, []), point]]  # noqa: RUF017 - few
+    return sorted(joined, key=len)
 
 
 def _near(box: np.ndarray, others: Sequence[np.ndarray]) -> bool:
@@ -113,7 +113,7 @@ def _across(axis: "Axes", line: LineLabel) -> np.ndarray:
 
 
 def _along(corners: np.ndarray) -> Iterator[np.ndarray]:
-    """Small boxes along a curve."""
+    """Yield small boxes along a curve."""
     for start, end in pairwise(corners):
         for share in np.linspace(0, 1, 1 + int(np.hypot(*(end - start)) / 6)):
             at = start + share * (end - start)
@@ -121,7 +121,7 @@ def _along(corners: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _around(box: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
-    """Centres of places around a box, the best ones first."""
+    """Return centres of places around a box, the best ones first."""
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2] + size) / 2
     sides = [(1.0, 0.0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     sides += [(1, 0.5), (1, -0.5), (-1, 0.5), (-1, -0.5)]
@@ -129,19 +129,19 @@ def _around(box: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
 
 
 def _beside(box: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
-    """Likewise above and below a line, from left to right."""
+    """Return centres of places above and below a line, from left to right."""
     xs = np.linspace(box[0] + size[0] / 2 + 4, box[2] - size[0] / 2 - 4, 9)
     return [np.array([x, (box[1] + box[3]) / 2 + side * 0.62 * size[1]]) for x in xs for side in (1, -1)]
 
 
 def _covered(boxes: np.ndarray, taken: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Of each box, pixels that cover others, and ten times those outside the frame."""
+    """Return for each box the pixels that cover others, and ten times those outside the frame."""
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     return _common(boxes, taken).sum(1) + 10 * (areas - _common(boxes, frame[None])[:, 0])
 
 
 def _common(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Pixels that each of one kind of boxes has in common with each of the other."""
+    """Return the pixels that each of one kind of boxes has in common with each of the other."""
     one, other = ones[:, None], others[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     return np.prod(sides.clip(0), axis=-1)

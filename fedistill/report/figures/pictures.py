@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.errors import RunFolderError
 from fedistill.methods import METHODS
-from fedistill.report.run_data import Recorded
+from fedistill.report.run_data import RunData
 from fedistill.study.tables.grids import INDEX
 
 if TYPE_CHECKING:
@@ -46,20 +46,20 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """A site's pictures, side by side: real random images first, where they may be shown."""
 
     site: str
     pictures: list[Picture]
 
 
-def pictures(run: Recorded) -> tuple[list[Row], int]:
-    """Of every site a row, at each scheme's largest budget; and how many pictures are in the folder alone."""
+def pictures(run: RunData) -> tuple[list[PictureRow], int]:
+    """Return a row for every site, at each scheme's largest budget; and how many pictures are in the folder alone."""
     grids = sorted((run.folder / "grids").glob("*.png"))
     place = {site: number for number, site in enumerate((*run.sites, EVERYONE))}
-    found = [each for each in _indexed(run.folder) if each[0] in place and each[3] in grids]
+    grids_of = [each for each in _indexed(run.folder) if each[0] in place and each[3] in grids]
     largest: dict[tuple[str, str], tuple[str, str, int, Path]] = {}
-    for site, scheme, ipc, path in found:
+    for site, scheme, ipc, path in grids_of:
         if (site, scheme) not in largest or ipc > largest[(site, scheme)][2]:
             largest[(site, scheme)] = (site, scheme, ipc, path)
     order = {scheme: number for number, scheme in enumerate(METHODS)}
@@ -68,7 +68,7 @@ def pictures(run: Recorded) -> tuple[list[Row], int]:
     fair = BUDGET // max(1, len(shown))
     number = 0
     for site in dict.fromkeys(each[0] for each in shown):
-        made = []
+        row = []
         for _, scheme, ipc, path in (each for each in shown if each[0] == site):
             data, width, height = _fitted(path, classes, fair)
             if spent + len(data) <= 1.5 * BUDGET:
@@ -76,30 +76,30 @@ def pictures(run: Recorded) -> tuple[list[Row], int]:
                 number += 1
                 encoded = f"data:image/png;base64,{b64encode(data).decode()}"
                 real = METHODS[_method(scheme)].real
-                made.append(Picture(site, scheme, ipc, real, _start(run, scheme), encoded, width, height))
-        if made:
-            rows.append(Row(site, made))
+                row.append(Picture(site, scheme, ipc, real, _start(run, scheme), encoded, width, height))
+        if row:
+            rows.append(PictureRow(site, row))
     return rows, len(grids) - number
 
 
-def class_rows(run: Recorded) -> list[str]:
-    """What a picture's rows are, from the top; empty where an image may be of several classes, or nobody knows."""
+def class_rows(run: RunData) -> list[str]:
+    """Return what a picture's rows are, from the top; empty where images may be of several classes, or nobody knows."""
     frame = run.at_first_point(run.holdings)
     return [] if frame.empty or _multilabel(run) else list(dict.fromkeys(frame["class"].dropna()))
 
 
-def _multilabel(run: Recorded) -> bool:
+def _multilabel(run: RunData) -> bool:
     frame = run.at_first_point(run.holdings)
     by_site = frame[frame["site"].notna()].groupby(["partition", "site", "split"])
     return bool((by_site["images"].sum() != by_site["site_images"].first()).any())
 
 
-def _rows_of(run: Recorded) -> int:
+def _rows_of(run: RunData) -> int:
     return max(1, len(class_rows(run)))
 
 
 def _indexed(folder: Path) -> list[tuple[str, str, int, Path]]:
-    """Site, scheme, budget and path of every grid, as the run wrote them down; none where it is of before it did.
+    """Return site, scheme, budget and path of every grid, as the run wrote them down; none in older runs.
 
     Raises:
         RunFolderError: the index is not as the run wrote it.
@@ -109,8 +109,8 @@ def _indexed(folder: Path) -> list[tuple[str, str, int, Path]]:
         return []
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["grids"]
-        found = [(str(e["site"]), str(e["scheme"]), int(e["ipc"]), path.parent / str(e["file"])) for e in listed]
-        return [each for each in found if scheme_named(each[1]).method is not None]
+        entries = [(str(e["site"]), str(e["scheme"]), int(e["ipc"]), path.parent / str(e["file"])) for e in listed]
+        return [each for each in entries if scheme_named(each[1]).method is not None]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(
             f"{path} is not as the run wrote it.", found=error, mend="run the simulation again: it resumes"
@@ -118,12 +118,12 @@ def _indexed(folder: Path) -> list[tuple[str, str, int, Path]]:
 
 
 def _method(scheme: str) -> str:
-    """What makes a scheme's images."""
+    """Return the method that makes a scheme's images."""
     return str(scheme_named(scheme).method)
 
 
-def _start(run: Recorded, scheme: str) -> str:
-    """Words for a caption where synthetic images started from real ones."""
+def _start(run: RunData, scheme: str) -> str:
+    """Return words for a caption where synthetic images started from real ones."""
     simulation = run.plan.first
     known = scheme_named(scheme)
     if known.method is None or scheme not in simulation.scheme:
@@ -135,7 +135,7 @@ def _start(run: Recorded, scheme: str) -> str:
 
 
 def _fitted(path: Path, rows: int, most: int) -> tuple[bytes, int, int]:
-    """A grid as a PNG of at most so many bytes, or of `FEWEST` columns: its bytes, width and height."""
+    """Return a grid as a PNG of at most so many bytes, or of `FEWEST` columns: its bytes, width and height."""
     from PIL.Image import open as open_image  # matplotlib brings it
 
     with open_image(path) as opened:

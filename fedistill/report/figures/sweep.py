@@ -1,74 +1,62 @@
-"""sweep.png: how AUC and accuracy of every scheme and budget change from point to point of a sweep."""
+"""A sweep: every point a row, every scheme a mark at its largest budget."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fedistill.core.files import write_atomic
-from fedistill.report.figures.figure import COLOURS, MARKERS
-from fedistill.report.terminal.table import swept, whole_pools, word
+from fedistill.report.figures.palette import Looks, legend
+from fedistill.report.figures.panel import Chart, Panel, row_height, set_rows
+from fedistill.report.figures.quality import draw_mark
+from fedistill.report.format import word
+from fedistill.report.frames import METRICS, at_largest, lines_of, sweep_means, swept
 
-STYLES = ("-", "--", ":", "-.")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LONGEST = 22
+"""Letters of a point's words that have room beside a figure; longer ones are numbered."""
 
 
-def draw_sweep(frame: pd.DataFrame, dataset: str, path: Path) -> None:
-    """Draw what comparison.csv says of the common recipe and the first model: a line a scheme and budget, mean over
-    partitions; bars are the standard deviation between partitions, where there are several.
+def over_points(compared: pd.DataFrame, points: Sequence[tuple[str, ...]], known: Looks, *, name: str) -> Chart:
+    """Return a figure of some points of a sweep: a panel a metric, mean over redraws of who holds what.
+
+    Args:
+        compared: comparison.csv of a sweep.
+        points: the words of their settings, in the order of its columns.
+        name: what the panels' names begin with.
     """
-    from matplotlib.figure import Figure
+    columns = swept(compared)
+    means = sweep_means(compared)
+    words_of: Any = [tuple(map(word, values)) for values in means[columns].itertuples(index=False)]
+    means = means.assign(point=words_of)
+    means = means[means["point"].isin(points)]
+    largest = pd.concat([at_largest(own) for _, own in means.groupby("point", sort=False)] or [means])
+    words = [", ".join(point) for point in points]
+    numbered = max(map(len, words), default=0) > LONGEST
+    rows = [str(number) for number in range(1, len(points) + 1)] if numbered else words
+    schemes = list(dict.fromkeys(largest["scheme"]))
+    caption = "Every point of the sweep, each scheme at its largest budget. Bars: standard deviation over redraws."
+    if numbered:
+        caption += " Points: " + "; ".join(f"{row}: {each}" for row, each in zip(rows, words, strict=True)) + "."
 
-    lines = means(frame)
-    points = list(dict.fromkeys(lines["point"]))
-    figure = Figure(figsize=(8.5, 4.2), layout="constrained", dpi=150)
-    axes = figure.subplots(1, 2)
-    schemes = list(dict.fromkeys(lines["scheme"]))
-    for axis, metric, label in zip(axes, ("auc", "accuracy"), ("AUC", "accuracy"), strict=True):
-        for i, scheme in enumerate(schemes):
-            budgets = lines[lines["scheme"] == scheme].groupby("budget", sort=False)
-            for k, (budget, mine) in enumerate(budgets):
-                axis.errorbar(
-                    [points.index(point) for point in mine["point"]],
-                    100 * mine[metric],
-                    100 * mine[f"{metric}_spread"],
-                    fmt=MARKERS[i % len(MARKERS)] + STYLES[k % len(STYLES)],
-                    color=COLOURS[i % len(COLOURS)],
-                    markersize=5,
-                    linewidth=1.2,
-                    capsize=2,
-                    label=f"{scheme} {budget}".strip(),
-                )
-        long = sum(map(len, points)) > 40
-        axis.set_xticks(range(len(points)), points, rotation=30 if long else 0, ha="right" if long else "center")
-        axis.tick_params(labelsize=8)
-        axis.set_xlabel(", ".join(swept(frame)), fontsize=9)
-        axis.set_ylabel(f"{label} on the test split, %", fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", alpha=0.25)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False, fontsize=8)
-    figure.suptitle(f"{dataset}: over the points of the sweep", fontsize=11)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
+    def draw(axis: "Axes", metric: str, title: str) -> None:
+        apart = min(0.16, 0.7 / len(schemes))
+        for number, scheme in enumerate(schemes):
+            own = largest[largest["scheme"] == scheme]
+            places = [points.index(point) + apart * (number - (len(schemes) - 1) / 2) for point in own["point"]]
+            draw_mark(axis, 100 * own[metric], places, known[scheme], xerr=100 * own[f"{metric}_spread"])
+        set_rows(axis, rows, f"{title}, %")
 
-
-def means(frame: pd.DataFrame) -> pd.DataFrame:
-    """A line a point, scheme and budget, in the table's order: ``point, scheme, budget``, and of each metric the mean
-    over partitions and their standard deviation (``METRIC_spread``; 0 with one).
-    """
-    columns = swept(frame)
-    lines = whole_pools(frame[frame["scheme"] != "majority"])
-    for column in ("recipe", "model"):
-        lines = lines[lines[column] == lines[column].iloc[0]]
-    lines = lines.assign(
-        point=[", ".join(map(word, values)) for values in lines[columns].itertuples(index=False)],
-        budget=[_budget(ipc, rounds) for ipc, rounds in zip(lines["ipc"], lines["rounds"], strict=True)],
-    )
-    groups = lines.groupby(["point", "scheme", "budget"], sort=False)
-    found = groups[["auc", "accuracy"]].mean()
-    spread = groups[["auc", "accuracy"]].std(ddof=1).fillna(0).add_suffix("_spread")
-    return found.join(spread).reset_index()
-
-
-def _budget(ipc: float, rounds: float) -> str:
-    if not pd.isna(ipc):
-        return f"ipc {ipc:g}"
-    return "" if pd.isna(rounds) else f"{rounds:g} rounds"
+    panels = []
+    for metric, title in METRICS.items():
+        if metric in largest:
+            values = "; ".join(
+                f"{', '.join(line['point'])}: {line['scheme']} {100 * line[metric]:.1f} %" for line in lines_of(largest)
+            )
+            alt = f"{title} at every point of the sweep. {values}."
+            height = row_height(len(points)) + 0.08 * len(points) * len(schemes)
+            draw_it = partial(draw, metric=metric, title=title)
+            panels.append(Panel(f"{name}-{metric}".replace("_", "-"), title, alt, draw_it, height))
+    return Chart(panels, caption, legend(known, schemes))

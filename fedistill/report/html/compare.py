@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
@@ -15,24 +15,24 @@ from fedistill.config import Plan, load_plan
 from fedistill.config.sweep import word
 from fedistill.core.files import require_folder, require_new_file, write_atomic
 from fedistill.errors import RunFolderError, SettingError
-from fedistill.report.figures.communication import budget_of
-from fedistill.report.figures.indicator_svg import indicator_parts
-from fedistill.report.figures.panels import horizontal, in_percent, legend, row_height
-from fedistill.report.figures.style import Look, looks
-from fedistill.report.figures.svg import Panel, panel
-from fedistill.report.figures.sweep_svg import Part, drawn
+from fedistill.report import tables
+from fedistill.report.figures.indicator import indicator_charts
+from fedistill.report.figures.palette import Looks, legend, looks
+from fedistill.report.figures.panel import Chart
+from fedistill.report.figures.quality import by_condition
+from fedistill.report.format import size
+from fedistill.report.frames import at_largest, first_of, in_percent, lines_of, schemes
 from fedistill.report.html.render import MARK, PHANTOMS, render
-from fedistill.report.html.tables import Cell, Grid, Head, plain, points_between
-from fedistill.report.run_data import Recorded, read_recorded
-from fedistill.report.terminal.table import lines_of, metric_of, size_of, swept, whole_pools
+from fedistill.report.run_data import TABLES, RunData, is_phantom, points_of, read_run
+from fedistill.report.tables import Column, Table
 from fedistill.study.feasibility.run_metrics import points as indicator_points
 from fedistill.study.feasibility.run_metrics import read_runs
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 GENERATOR = 'name="generator" content="FeDistill"'
-"""What tells a page of ours from somebody's own file."""
+"""Tells a page of ours from somebody's own file."""
+
+NEEDED = ("rows", "compared", "by_site")
+"""Tables without which a run is not finished; see `run_data.TABLES`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Piece:
 
     Args:
         run: the run's name on the page; point: what point it is, empty where nothing is swept.
-        lines: of comparison.csv: first partition, common recipe, first model, whole pools, with ``majority``.
+        lines: of comparison.csv: first partition, common recipe, first model, whole pools, without ``majority``.
     """
 
     run: str
@@ -56,7 +56,7 @@ class Piece:
 
 
 def compare(folders: Sequence[Path], out: Path) -> Path:
-    """Write a page on several runs.
+    """Write a page on several runs; return its path.
 
     Raises:
         SettingError: one folder is named twice.
@@ -77,26 +77,25 @@ def compare(folders: Sequence[Path], out: Path) -> Path:
 
 
 def page(folders: Sequence[Path]) -> str:
-    """The page."""
-    names = names_of(folders)
-    runs: dict[str, Recorded] = {}
+    """Return the page."""
+    runs: dict[str, RunData] = {}
     unfinished: dict[str, Plan] = {}
-    for name, folder in zip(names, folders, strict=True):
+    for name, folder in zip(names_of(folders), folders, strict=True):
         try:
-            runs[name] = read_recorded(folder)
+            runs[name] = read_run(folder)
         except RunFolderError:
-            whole = all((folder / f"{name}.csv").is_file() for name in ("results", "comparison", "sites"))
+            whole = all((folder / f"{TABLES[table]}.csv").is_file() for table in NEEDED)
             if whole or not (folder / "simulation.toml").is_file():
                 raise  # damaged, which is not the same as not finished
             unfinished[name] = load_plan(str(folder / "simulation.toml"))
     pieces = [piece for name, run in runs.items() for piece in pieces_of(name, run)]
-    found = looks(scheme for piece in pieces for scheme in piece.lines["scheme"] if scheme != "majority")
+    known = looks(scheme for piece in pieces for scheme in piece.lines["scheme"])
     notes: list[str] = []
-    known = indicator_points(read_runs([run.folder for run in runs.values()], notes=notes))
+    measured = indicator_points(read_runs([run.folder for run in runs.values()], notes=notes))
     parts = []
     for phantom in (False, True):
-        mine = [piece for piece in pieces if piece.phantom == phantom]
-        if mine:
+        own = [piece for piece in pieces if piece.phantom == phantom]
+        if own:
             kind = "phantom" if phantom else "real"
             parts.append(
                 {
@@ -104,14 +103,14 @@ def page(folders: Sequence[Path]) -> str:
                     "title": "Phantoms" if phantom else "Real images",
                     "banner": PHANTOMS if phantom else "",
                     "mark": MARK if phantom else "",
-                    "table": _table(mine, kind),
-                    "figure": _figure(mine, found, kind, phantom),
-                    "indicators": indicator_parts(known[known["phantom"] == phantom], kind),
+                    "table": _table(own, kind),
+                    "figure": _figure(own, known, kind),
+                    "indicators": indicator_charts(measured[measured["phantom"] == phantom], kind),
                 }
             )
     return render(
         "runs",
-        runs=_runs(runs, unfinished),
+        runs=_runs({name: run.plan for name, run in runs.items()}, unfinished),
         parts=parts,
         banner=PHANTOMS if pieces and all(piece.phantom for piece in pieces) else "",
         unfinished=[f"{name} is not finished: none of its results are here." for name in unfinished],
@@ -121,7 +120,7 @@ def page(folders: Sequence[Path]) -> str:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """Names that tell folders apart: their own, with as much of what is above them as that takes.
+    """Return names that tell folders apart: their own, with as much of what is above them as that takes.
 
     >>> names_of([Path("/runs/a"), Path("/runs/b"), Path("/old/b")])
     ['a', 'runs/b', 'old/b']
@@ -136,121 +135,94 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def pieces_of(name: str, run: Recorded) -> list[Piece]:
-    """A run's points; the run itself where nothing is swept."""
-    columns, frame = swept(run.compared), whole_pools(run.compared)
+def pieces_of(name: str, run: RunData) -> list[Piece]:
+    """Return a run's points; the run itself where nothing is swept."""
     pieces = []
-    for point, values in zip(run.plan.points, run.plan.columns(), strict=True):
-        lines = frame[frame["scheme"] != "majority"]
-        for column in columns:
-            lines = lines[[word_of(value) == word_of(values[column]) for value in lines[column]]]
-        for column in ("partition", "recipe", "model"):
-            if len(lines):
-                lines = lines[lines[column] == lines[column].iloc[0]]
+    for point, values in zip(run.plan.points, points_of(run), strict=True):
+        lines = schemes(run.whole)
+        for column, value in zip(run.swept, values, strict=True):
+            lines = lines[lines[column] == value]
         federation = point.simulation.federation
         dataset = " + ".join(Path(each).name for each in federation.datasets())
-        pieces.append(Piece(name, point.label, dataset, drawn(federation), lines))
+        pieces.append(Piece(name, point.label, dataset, is_phantom(federation), first_of(lines)))
     return pieces
 
 
-def word_of(value: object) -> str:
-    """A swept value as any table may have it.
-
-    >>> word_of(1), word_of(1.0), word_of("1"), word_of(True), word_of("iid")
-    ('1', '1', '1', 'true', 'iid')
-    """
-    return word(value) if not isinstance(value, str) else str(value)
-
-
-def _runs(runs: Mapping[str, Recorded], unfinished: Mapping[str, Plan]) -> Grid:
+def _runs(finished: Mapping[str, Plan], unfinished: Mapping[str, Plan]) -> Table:
     words = ("Run", "Simulation", "Data", "Images", "Federation", "Divided by")
-    heads = [*(Head(each, number=False) for each in words), Head("Sites"), Head("Points"), Head("ipc", number=False)]
-    heads += [Head("Networks"), Head("Repeats"), Head("Redraws"), Head("State", number=False)]
-    rows = []
-    plans = {name: run.plan for name, run in runs.items()} | dict(unfinished)
-    for name, plan in plans.items():
+    numbers = ("Sites", "Points", "Networks", "Repeats", "Redraws")
+    columns = [
+        *map(_words, words),
+        *map(_count, numbers[:2]),
+        _words("ipc"),
+        *map(_count, numbers[2:]),
+        _words("State"),
+    ]
+    lines = []
+    for name, plan in {**finished, **unfinished}.items():
         simulation = plan.first
         sets = list(dict.fromkeys(Path(s).name for p in plan.points for s in p.simulation.federation.datasets()))
-        kinds = {drawn(point.simulation.federation) for point in plan.points}
-        rule = simulation.federation.partition.described()
+        kinds = {is_phantom(point.simulation.federation) for point in plan.points}
         own = simulation.federation.dataset is None
-        rows.append(
-            [
-                Cell(name),
-                Cell(plan.name),
-                Cell(", ".join(sets)),
-                Cell("both" if len(kinds) > 1 else "phantoms" if kinds == {True} else "real"),
-                Cell(simulation.federation.name),
-                Cell("each its own set" if own else word(rule)),
-                _count(len(simulation.federation.sites)),
-                _count(len(plan.points)),
-                Cell(", ".join(map(str, simulation.ipc))),
-                _count(simulation.networks),
-                _count(simulation.seeds),
-                _count(simulation.partitions),
-                Cell("finished" if name in runs else "not finished"),
-            ]
-        )
-    return Grid("runs-table", "The runs", heads, rows)
+        line: dict[str, Any] = {
+            "Run": name,
+            "Simulation": plan.name,
+            "Data": ", ".join(sets),
+            "Images": "both" if len(kinds) > 1 else "phantoms" if kinds == {True} else "real",
+            "Federation": simulation.federation.name,
+            "Divided by": "each its own set" if own else word(simulation.federation.partition.described()),
+            "Sites": len(simulation.federation.sites),
+            "Points": len(plan.points),
+            "ipc": ", ".join(map(str, simulation.ipc)),
+            "Networks": simulation.networks,
+            "Repeats": simulation.seeds,
+            "Redraws": simulation.partitions,
+            "State": "finished" if name in finished else "not finished",
+        }
+        lines.append(line)
+    return tables.build("runs-table", "The runs", columns, lines)
 
 
-def _count(number: int) -> Cell:
-    return Cell(str(number), number)
+def _words(name: str) -> Column:
+    return tables.text(name, name)
 
 
-def _table(pieces: Sequence[Piece], kind: str) -> Grid:
-    points = any(piece.point for piece in pieces)
-    words = ["Data", "Run", *(["Point"] if points else []), "Scheme"]
-    heads = [*(Head(each, number=False) for each in words), Head("ipc"), Head("Rounds")]
-    heads += [Head("AUC"), Head("Balanced accuracy"), Head("Accuracy")]
-    heads += [Head("AUC less random’s", "95 % interval, in points"), Head("Bytes", "both ways, for one network")]
-    rows = []
-    for piece in pieces:
-        for line in lines_of(piece.lines):
-            cells = [Cell(piece.dataset), Cell(piece.run), *([Cell(piece.point)] if points else [])]
-            cells += [Cell(str(line["scheme"])), plain(line, "ipc"), plain(line, "rounds")]
-            cells += [Cell(metric_of(line, m), line[m]) for m in ("auc", "balanced_accuracy", "accuracy")]
-            total = line["bytes_up"] + line["bytes_down"]
-            cells += [points_between(line, "auc"), Cell("" if pd.isna(total) else size_of(total), total)]
-            rows.append(cells)
-    return Grid(f"{kind}-table", "What each run reached on the official test split, in %", heads, rows)
+def _count(name: str) -> Column:
+    return tables.number(name, name)
 
 
-def _figure(pieces: Sequence[Piece], found: Mapping[str, Look], kind: str, phantom: bool) -> Part:
-    """A panel a run or point: AUC of each scheme at its largest budget, all on one scale."""
-    tops = [in_percent(piece.lines).drop_duplicates("scheme", keep="last").dropna(subset=["auc"]) for piece in pieces]
-    ends = pd.concat([pd.concat([top["auc"] - top["auc_spread"], top["auc"] + top["auc_spread"]]) for top in tops])
-    room = 0.05 * max(1.0, float(ends.max() - ends.min()))
-    limits = (float(ends.min()) - room, float(ends.max()) + room)
+def _table(pieces: Sequence[Piece], kind: str) -> Table:
+    about = ["Data", "Run", *(["Point"] if any(piece.point for piece in pieces) else [])]
+    columns = [
+        *map(_words, about),
+        tables.text("Scheme", "scheme"),
+        tables.IPC,
+        tables.ROUNDS,
+        tables.metric("AUC", "auc"),
+        tables.metric("Balanced accuracy", "balanced_accuracy"),
+        tables.metric("Accuracy", "accuracy"),
+        tables.difference("AUC", "auc"),
+        tables.number("Bytes", "bytes", size, means="both ways, for one network"),
+    ]
+    lines = [
+        {**line, "Data": piece.dataset, "Run": piece.run, "Point": piece.point}
+        for piece in pieces
+        for line in lines_of(piece.lines.assign(bytes=piece.lines["bytes_up"] + piece.lines["bytes_down"]))
+    ]
+    return tables.build(f"{kind}-table", "What each run reached on the official test split, in %", columns, lines)
+
+
+def _figure(pieces: Sequence[Piece], known: Looks, kind: str) -> Chart:
+    """Return a panel a run or point: AUC of each scheme at its largest budget, all on one scale."""
+    tops = [at_largest(in_percent(piece.lines)).dropna(subset=["auc"]) for piece in pieces]
+    whole = pd.concat(tops)
+    low, high = (whole["auc"] - whole["auc_spread"]).min(), (whole["auc"] + whole["auc_spread"]).max()
+    room = 0.05 * max(1.0, float(high - low))
     panels = [
-        _panel(f"{kind}-{number}", piece.title, top, found, limits)
+        by_condition(f"{kind}-{number}", piece.title, top, known, (float(low) - room, float(high) + room))
         for number, (piece, top) in enumerate(zip(pieces, tops, strict=True))
     ]
     caption = (
         "AUC on the test split, each scheme at its largest budget; bars are one standard deviation. One scale for all."
     )
-    return Part(panels, caption, legend(found, pd.concat(tops)["scheme"]), MARK if phantom else "")
-
-
-def _panel(name: str, title: str, top: pd.DataFrame, found: Mapping[str, Look], limits: tuple[float, float]) -> Panel:
-    lines = lines_of(top)
-    names = [" ".join(filter(None, (str(line["scheme"]), budget_of(line)))) for line in lines]
-
-    def draw(axis: "Axes") -> None:
-        for row, line in enumerate(lines):
-            look = found[line["scheme"]]
-            axis.errorbar(
-                [line["auc"]],
-                [row],
-                xerr=[line["auc_spread"]],
-                fmt=look.marker,
-                color=look.colour,
-                markerfacecolor=look.face,
-                markersize=4.5,
-                elinewidth=1.2,
-            )
-        horizontal(axis, names, "AUC, %")
-        axis.set_xlim(*limits)
-
-    told = "; ".join(f"{who} {line['auc']:.1f} %" for who, line in zip(names, lines, strict=True))
-    return panel(name, title, f"AUC on the test split of {title}: {told}.", draw, height=row_height(len(names)))
+    return Chart(panels, caption, legend(known, whole["scheme"]))

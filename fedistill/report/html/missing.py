@@ -5,35 +5,28 @@ from collections.abc import Iterator
 
 from fedistill.config.scheme import scheme_named
 from fedistill.core.events import INCIDENTS
-from fedistill.report.run_data import Recorded
-from fedistill.report.terminal.table import swept
+from fedistill.report.run_data import RunData
 from fedistill.study.feasibility.run_metrics import distils
 from fedistill.study.folder.event_log import older_words, unread_words
+from fedistill.study.tables.missing import missing_releases, unheld
 
 
-def failures(run: Recorded) -> list[str]:
-    """What was asked for and did not come."""
-    columns = ["site", "scheme", "why"]
-    by_site = run.by_site
-    failed = by_site[by_site["status"].notna() & (by_site["status"] != "shared")]
-    lines = []
-    for found, group in failed.groupby(columns, sort=False, dropna=False):
-        who, what, cause = (str(each) for each in found)
-        seeds = ", ".join(f"{seed:g}" for seed in sorted(group["seed"].dropna().unique()))
-        lines.append(f"{who} gave no {what} (seed {seeds}): {cause}")
+def failures(run: RunData) -> list[str]:
+    """Return what was asked for and did not come."""
+    lines = missing_releases(run.by_site)
     diverged = run.rows[run.rows["accuracy"].isna()]
     for scheme, group in diverged.groupby("scheme", sort=False):
         lines.append(f"{len(group)} networks of {scheme} diverged; means that they belong to are blank.")
-    told = set(failed["site"].astype(str))
+    named = set(run.by_site.loc[run.by_site["status"].notna() & (run.by_site["status"] != "shared"), "site"])
     for event in run.events:
-        if event.kind == "failed" and event.site and event.site not in told:
-            told.add(event.site)
+        if event.kind == "failed" and event.site and event.site not in named:
+            named.add(event.site)
             lines.append(f"{event.site}, {event.job}: {event.message}")
     return lines
 
 
-def incidents(run: Recorded) -> list[str]:
-    """What went wrong on the way and cost nothing but time, each cause once."""
+def incidents(run: RunData) -> list[str]:
+    """Return what went wrong on the way and cost nothing but time, each cause once."""
     times: Counter[tuple[str, str]] = Counter()
     for event in run.events:
         if event.kind in INCIDENTS:
@@ -44,12 +37,12 @@ def incidents(run: Recorded) -> list[str]:
     ]
 
 
-def gaps(run: Recorded) -> list[str]:
-    """What was not measured, so that nobody takes silence for a zero."""
+def gaps(run: RunData) -> list[str]:
+    """Return what was not measured, so that nobody takes silence for a zero."""
     return list(_gaps(run))
 
 
-def _gaps(run: Recorded) -> Iterator[str]:
+def _gaps(run: RunData) -> Iterator[str]:
     simulation = run.plan.first
     yield from dict.fromkeys(event.message for event in run.events if event.kind == "note")
     schemes = list(simulation.scheme)
@@ -75,14 +68,9 @@ def _gaps(run: Recorded) -> Iterator[str]:
             "Everything was distilled once (seeds = 1): the intervals cover networks and test images, and not the "
             "chance in distilling itself."
         )
-    if simulation.partitions == 1 and not any(name.startswith("federation") for name in swept(run.compared)):
+    if simulation.partitions == 1 and not any(name.startswith("federation") for name in run.swept):
         yield "One division of the data among the sites (partitions = 1): another one could turn out otherwise."
-    unheld = run.at_first_point(run.holdings)
-    if len(unheld):
-        unheld = unheld[unheld["site"].isna() & (unheld["partition"] == unheld["partition"].min())]
-        for split, count in zip(unheld["split"], unheld["images"], strict=True):
-            words = {"train": "training", "val": "validation"}.get(str(split), str(split))
-            yield f"{int(count):,} {words} images are held by no site under this rule, and took no part."
+    yield from unheld(run.at_first_point(run.holdings))
     majority = run.majority.get("accuracy")
     if majority is not None and majority > 0.6:
         yield (

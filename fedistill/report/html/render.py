@@ -2,36 +2,64 @@
 
 from base64 import b64encode
 from hashlib import sha256
+from importlib import resources
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedistill.report.html.templates.frame import FRAME, PIECES
-from fedistill.report.html.templates.run import RUN
-from fedistill.report.html.templates.runs import RUNS
-from fedistill.report.html.templates.script import SCRIPT
-from fedistill.report.html.templates.style import STYLE
+from fedistill.report.figures.palette import variables
+from fedistill.report.format import minus
 
 PHANTOMS = "Phantoms: drawn images. This tests the machinery and says nothing about medicine."
-"""What stands above everything that was measured on phantoms."""
+"""Stands above everything that was measured on phantoms."""
 
 MARK = "Phantoms."
 """The same in a figure's caption, for figures get cut out."""
 
+_FOLDER = resources.files("fedistill.report.html") / "templates"
 
-def render(template: str, **content: Any) -> str:
-    """A page; ``template`` is ``run`` or ``runs``. Whatever is no Markup is escaped."""
-    sources = {"frame": FRAME, "pieces": PIECES, "run": RUN, "runs": RUNS}
+
+def has_templates() -> bool:
+    """Say whether the templates came with the code; into a bundle of Flower's they may not."""
+    return (_FOLDER / "frame.html").is_file()
+
+
+def template(name: str) -> str:
+    """Return the text of a template, style or script."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def render(name: str, /, **content: Any) -> str:
+    """Return a page. Whatever is no Markup is escaped.
+
+    Args:
+        name: of its template, ``run`` or ``runs``.
+    """
     environment = Environment(
-        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    page = environment.get_template(template)
-    return page.render(policy=policy(), style=Markup(STYLE), script=Markup(SCRIPT), **content)
+    environment.filters["minus"] = minus
+    script = template("page.js")
+    page = environment.get_template(f"{name}.html")
+    return page.render(policy=policy(script), style=Markup(style()), script=Markup(script), **content)
 
 
-def policy() -> str:
-    """Nothing is fetched, and no script runs but the page's own."""
-    digest = b64encode(sha256(SCRIPT.encode()).digest()).decode()
+def style() -> str:
+    """Return the page's style, with the palette of each theme in its place."""
+    text = template("page.css")
+    for theme in ("light", "dark", "print"):
+        text = text.replace(f"--palette: {theme};", f"{variables(theme)};")
+    return text
+
+
+def policy(script: str) -> str:
+    """Return a content security policy: nothing is fetched, and no script runs but this one."""
+    digest = b64encode(sha256(script.encode()).digest()).decode()
     parts = ("default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'")
     return "; ".join([*parts, "base-uri 'none'", "form-action 'none'"])

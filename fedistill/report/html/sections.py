@@ -4,28 +4,28 @@ from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
-from fedistill.report.run_data import Recorded
+from fedistill.report.run_data import RunData
 
 
-def command(run: Recorded) -> str:
-    """What repeats the run into another folder."""
+def command(run: RunData) -> str:
+    """Return the command that repeats the run into another folder."""
     return f"fedistill run {quote(f'{run.folder.name}/simulation.toml')} --out {quote(f'{run.folder.name}-again')}"
 
 
-def ended(run: Recorded) -> str:
-    """The day of the last event; empty where nobody noted any."""
+def ended(run: RunData) -> str:
+    """Return the day of the last event; empty where there is none."""
     times = [event.time for event in run.events if event.time]
     return datetime.fromtimestamp(max(times), UTC).strftime("%-d %B %Y") if times else ""
 
 
-def versions(run: Recorded) -> list[tuple[str, str]]:
-    """Package and version."""
-    found: dict[str, Any] = dict(run.environment.get("versions", {}))
-    return [(name, str(version)) for name, version in sorted(found.items()) if version]
+def versions(run: RunData) -> list[tuple[str, str]]:
+    """Return packages and their versions."""
+    known: dict[str, Any] = dict(run.environment.get("versions", {}))
+    return [(name, str(version)) for name, version in sorted(known.items()) if version]
 
 
-def machine(run: Recorded) -> list[tuple[str, str]]:
-    """What it ran on."""
+def machine(run: RunData) -> list[tuple[str, str]]:
+    """Return what the run ran on."""
     about: dict[str, Any] = dict(run.environment.get("machine", {}))
     gpus = about.get("gpus") or []
     workers = run.environment.get("workers")
@@ -47,8 +47,8 @@ def machine(run: Recorded) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
 
 
-def data(run: Recorded) -> list[tuple[str, str, str]]:
-    """Every data set: its name, its MD5 or what draws it, and its licence."""
+def data(run: RunData) -> list[tuple[str, str, str]]:
+    """Return every data set: its name, its MD5 or what draws it, and its licence."""
     known = dict(run.environment.get("data", {}))
     licences = dict(run.environment.get("licences", {}))
     return [(name, str(about), licences.get(name) or "not stated") for name, about in known.items()]

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from fedistill.config.scheme import scheme_named
-from fedistill.report.figures.communication import budget_of
-from fedistill.report.run_data import Recorded
-from fedistill.report.terminal.table import lines_of, size_of, swept, whole_pools, word
+from fedistill.report.format import NBSP, budget, is_blank, minus, points, share, size, span, times, word
+from fedistill.report.frames import at_largest, first_of, lines_of
+from fedistill.report.run_data import RunData
 from fedistill.study.feasibility.run_metrics import distils
 
 VERDICTS = {
@@ -26,7 +24,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """What is to be said of one scheme.
+    """The answer on one scheme.
 
     Args:
         verdict: a key of `VERDICTS`.
@@ -42,39 +40,27 @@ class Sentence:
         return VERDICTS[self.verdict]
 
 
-def answers(run: Recorded) -> list[Sentence]:
-    """A sentence for each distilling scheme of the run."""
-    lines = run.shown
-    made = []
-    for scheme in dict.fromkeys(lines["scheme"]):
-        if distils(scheme):
-            mine = lines[lines["scheme"] == scheme]
-            [line] = lines_of(mine[mine["ipc"] == mine["ipc"].max()].iloc[:1])
-            made.append(_answer(run, lines, line))
-    return made
+def answers(run: RunData) -> list[Sentence]:
+    """Return a sentence for each distilling scheme of the run."""
+    largest = lines_of(at_largest(run.shown).drop_duplicates("scheme"))
+    return [_answer(run, line) for line in largest if distils(str(line["scheme"]))]
 
 
-def beside(run: Recorded) -> list[str]:
-    """What the other ways reached, a sentence each."""
-    lines = run.shown
-    made = []
-    for scheme in dict.fromkeys(lines["scheme"]):
-        known = scheme_named(scheme)
-        if known.method is not None:
+def beside(run: RunData) -> list[str]:
+    """Return what the other ways reached, a sentence each."""
+    sentences = []
+    for line in lines_of(at_largest(run.shown).drop_duplicates("scheme", keep="last")):
+        scheme = scheme_named(str(line["scheme"]))
+        if scheme.method is not None or is_blank(line["auc"]):
             continue
-        mine = lines[lines["scheme"] == scheme]
-        line = lines_of(mine.iloc[-1:])[0]
-        if pd.isna(line["auc"]):
-            continue
-        auc, private = percent(line["auc"]), _privately(line)
-        words = f"{known.label(budget_of(line))}{private}: AUC {auc}"
-        if known.of_each_site:
+        words = f"{scheme.label(budget(line))}{_privately(line)}: AUC {share(line['auc'])}"
+        if scheme.of_each_site:
             worst = line.get("auc_worst_site")
-            tail = "" if worst is None or pd.isna(worst) else f", the weakest {percent(worst)}"
-            made.append(f"{words} on average over sites{tail}.")
+            tail = "" if worst is None or is_blank(worst) else f", the weakest {share(worst)}"
+            sentences.append(f"{words} on average over sites{tail}.")
         else:
-            made.append(f"{words} for {size_of(_bytes(line))}{_to_random(line) if known.has_rounds else ''}.")
-    return [*made, *_at_sites(run), *_over_points(run), *_over_partitions(run)]
+            sentences.append(f"{words} for {size(_bytes(line))}{_to_random(line) if scheme.has_rounds else ''}.")
+    return [*sentences, *_at_sites(run), *_over_points(run), *_over_partitions(run)]
 
 
 def _privately(line: Mapping[str, Any]) -> str:
@@ -83,12 +69,12 @@ def _privately(line: Mapping[str, Any]) -> str:
     (', trained under differential privacy (epsilon 10)', '')
     """
     epsilon = line.get("epsilon")
-    if epsilon is None or pd.isna(epsilon):
+    if epsilon is None or is_blank(epsilon):
         return ""
     return f", trained under differential privacy (epsilon {epsilon:g})"
 
 
-def _answer(run: Recorded, lines: pd.DataFrame, line: Mapping[str, Any]) -> Sentence:
+def _answer(run: RunData, line: Mapping[str, Any]) -> Sentence:
     scheme, ipc = str(line["scheme"]), int(line["ipc"])
     central = scheme_named(scheme).one_place
     each = f"{ipc} distilled image{'s' if ipc > 1 else ''} per class"
@@ -97,19 +83,19 @@ def _answer(run: Recorded, lines: pd.DataFrame, line: Mapping[str, Any]) -> Sent
     else:
         answered = int(line["n_sites"])
         sites = "all sites" if answered == len(run.sites) else f"{answered} of {len(run.sites)} sites"
-        start = f"Sharing {each} ({scheme}, {size_of(line['bytes_shared'])} from {sites} together)"
-    if pd.isna(line["auc"]) and not pd.isna(line["accuracy"]):
-        text = f"{start} reached accuracy {percent(line['accuracy'])}; AUC is not defined on this test split."
+        start = f"Sharing {each} ({scheme}, {size(line['bytes_shared'])} from {sites} together)"
+    if is_blank(line["auc"]) and not is_blank(line["accuracy"]):
+        text = f"{start} reached accuracy {share(line['accuracy'])}; AUC is not defined on this test split."
         return Sentence(scheme, "unknown", text)
-    if pd.isna(line["auc"]):
+    if is_blank(line["auc"]):
         return Sentence(scheme, "unknown", f"{start} gave networks that diverged: nothing was measured.")
-    against = [f"{percent(full['auc'])} with all images shared" for full in _of(lines, "full", None)]
-    randoms = _of(lines, "random", ipc)
-    against += [f"{percent(random['auc'])} with as many random ones" for random in randoms]
-    text = f"{start} reached AUC {percent(line['auc'])}"
+    against = [f"{share(full['auc'])} with all images shared" for full in _lines(run, "full", None)]
+    randoms = _lines(run, "random", ipc)
+    against += [f"{share(random['auc'])} with as many random ones" for random in randoms]
+    text = f"{start} reached AUC {share(line['auc'])}"
     text += f", against {' and '.join(against)}." if against else "."
     low, high = (float(line.get(f"auc_vs_random_{end}", float("nan"))) for end in ("low", "high"))
-    if pd.isna(low):
+    if is_blank(low):
         open_ = "Random images were not run beside it: what distilling adds is open."
         return Sentence(scheme, "unknown", f"{text} {open_}")
     verdict, said = _said(low, high)
@@ -129,73 +115,53 @@ def _said(low: float, high: float) -> tuple[str, str]:
     return "open", "it includes zero, so no gain is proven"
 
 
-def _at_sites(run: Recorded) -> Iterator[str]:
-    """How many sites gained over their own networks, by the first distilling scheme."""
-    for line in lines_of(run.shown):
-        if distils(str(line["scheme"])) and not pd.isna(line.get("sites_gaining")):
-            mine = run.shown[run.shown["scheme"] == line["scheme"]]
-            line = lines_of(mine[mine["ipc"] == mine["ipc"].max()].iloc[:1])[0]
-            gaining, worst = int(line["sites_gaining"]), 100 * float(line["site_gain_worst"])
+def _at_sites(run: RunData) -> Iterator[str]:
+    """Yield how many sites gained over their own networks, by the first distilling scheme."""
+    for line in lines_of(at_largest(run.shown)):
+        if distils(str(line["scheme"])) and not is_blank(line.get("sites_gaining")):
+            gaining, worst = int(line["sites_gaining"]), minus(points(line["site_gain_worst"]))
             yield (
                 f"On images that they set aside, {gaining} of {len(run.sites)} sites did better with {line['scheme']} "
-                f"{budget_of(line)} than with their own networks; the site that gained least: {points(worst)}."
+                f"{budget(line)} than with their own networks; the site that gained least: {worst}{NBSP}points."
             )
             return
 
 
-def _over_points(run: Recorded) -> Iterator[str]:
-    """How often a distilling scheme's interval excludes zero over a sweep's points."""
-    if not swept(run.compared):
-        return
-    yield from _counted(run, swept(run.compared), "the points of the sweep")
+def _over_points(run: RunData) -> Iterator[str]:
+    """Yield how often a distilling scheme's interval excludes zero over a sweep's points."""
+    if run.swept:
+        yield from _counted(run, run.swept, "the points of the sweep")
 
 
-def _over_partitions(run: Recorded) -> Iterator[str]:
-    if not swept(run.compared) and run.plan.first.partitions > 1:
+def _over_partitions(run: RunData) -> Iterator[str]:
+    if not run.swept and run.plan.first.partitions > 1:
         yield from _counted(run, ["partition"], "the redraws of who holds what")
 
 
-def _counted(run: Recorded, columns: list[str], what: str) -> Iterator[str]:
-    frame = whole_pools(run.compared)
+def _counted(run: RunData, columns: list[str], what: str) -> Iterator[str]:
+    frame = run.whole
     if "auc_vs_random_low" not in frame:
         return
     frame = frame[(frame["recipe"] == "common") & frame["auc_vs_random_low"].notna()]
     for scheme in dict.fromkeys(frame["scheme"]):
         if not distils(scheme):
             continue
-        mine = frame[frame["scheme"] == scheme]
-        mine = mine[mine["model"] == mine["model"].iloc[0]]
-        mine = mine[mine["ipc"] == mine.groupby(columns)["ipc"].transform("max")]
+        results = first_of(frame[frame["scheme"] == scheme], ["model"])
+        results = results[results["ipc"] == results.groupby(columns)["ipc"].transform("max")]
         # Points that differ in what a scheme has nothing to do with have one result of it.
-        mine = mine.drop_duplicates(["auc", "auc_vs_random_low", "auc_vs_random_high"])
-        better, worse = int((mine["auc_vs_random_low"] > 0).sum()), int((mine["auc_vs_random_high"] < 0).sum())
-        open_ = len(mine) - better - worse
+        results = results.drop_duplicates(["auc", "auc_vs_random_low", "auc_vs_random_high"])
+        better, worse = int((results["auc_vs_random_low"] > 0).sum()), int((results["auc_vs_random_high"] < 0).sum())
+        open_ = len(results) - better - worse
         yield (
-            f"Over {what}, {scheme} at its largest budget has {len(mine)} result{'s' * (len(mine) > 1)}: better than "
-            f"random images {_times(better)}, worse {_times(worse)}, and {_times(open_)} the interval includes zero."
+            f"Over {what}, {scheme} at its largest budget has {len(results)} result{'s' * (len(results) > 1)}: better "
+            f"than random images {times(better)}, worse {times(worse)}, and {times(open_)} the interval includes zero."
         )
 
 
-def first_point_words(run: Recorded) -> str:
-    """What the first point of a sweep is; empty where nothing is swept."""
+def first_point_words(run: RunData) -> str:
+    """Return what the first point of a sweep is; empty where nothing is swept."""
     first = run.shown
-    return ", ".join(f"{name} {word(first[name].iloc[0])}" for name in swept(run.compared)) if len(first) else ""
-
-
-def percent(value: float) -> str:
-    """
-    >>> percent(0.93251)
-    '93.3\xa0%'
-    """
-    return f"{100 * value:.1f}\xa0%"
-
-
-def points(value: float) -> str:
-    """
-    >>> points(-0.84), points(1)
-    ('−0.8\xa0points', '+1.0\xa0points')
-    """
-    return f"{value:+.1f}\xa0points".replace("-", "−")
+    return ", ".join(f"{name} {word(first[name].iloc[0])}" for name in run.swept) if len(first) else ""
 
 
 def _span(low: float, high: float) -> str:
@@ -203,26 +169,19 @@ def _span(low: float, high: float) -> str:
     >>> _span(-0.008, 0.015)
     '−0.8 to +1.5\xa0points'
     """
-    return f"{100 * low:+.1f} to {points(100 * high)}".replace("-", "−")
+    return f"{minus(span(low, high))}{NBSP}points"
 
 
 def _to_random(line: Mapping[str, Any]) -> str:
     low, high = (float(line.get(f"auc_vs_random_{end}", float("nan"))) for end in ("low", "high"))
-    return "" if pd.isna(low) else f" ({_span(low, high)} to random images)"
+    return "" if is_blank(low) else f" ({_span(low, high)} to random images)"
 
 
 def _bytes(line: Mapping[str, Any]) -> float:
     return float(line["bytes_up"]) + float(line["bytes_down"])
 
 
-def _of(lines: pd.DataFrame, scheme: str, ipc: int | None) -> list[dict[str, Any]]:
-    mine = lines[(lines["scheme"] == scheme) & lines["auc"].notna()]
-    return lines_of((mine if ipc is None else mine[mine["ipc"] == ipc]).iloc[:1])
-
-
-def _times(count: int) -> str:
-    """
-    >>> _times(0), _times(1), _times(2), _times(5)
-    ('never', 'once', 'twice', '5 times')
-    """
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+def _lines(run: RunData, scheme: str, ipc: int | None) -> list[dict[str, Any]]:
+    """Return a scheme's line with this budget; none where it has no AUC."""
+    lines = run.shown[(run.shown["scheme"] == scheme) & run.shown["auc"].notna()]
+    return lines_of((lines if ipc is None else lines[lines["ipc"] == ipc]).iloc[:1])

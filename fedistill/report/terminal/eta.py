@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedistill.core.events import Event
+from fedistill.report.format import duration
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class Estimate:
     """How long it still takes.
 
     Args:
-        seconds: of what can be told; None where nothing can.
+        seconds: of the work whose speed is known; None where none is.
         unknown: schemes none of whose jobs is done, which come on top.
     """
 
@@ -29,12 +30,12 @@ class Estimate:
         if self.seconds is None:
             return ""
         if not self.unknown:
-            return f"about {clock(self.seconds)} left"
-        return f"{clock(self.seconds)} left and {', '.join(self.unknown)}, of which nothing is known yet"
+            return f"about {duration(self.seconds)} left"
+        return f"{duration(self.seconds)} left and {', '.join(self.unknown)}, of which nothing is known yet"
 
 
 @dataclass
-class Doing:
+class RunningJob:
     """A job on its way.
 
     Args:
@@ -49,8 +50,8 @@ class Doing:
     seconds: float = 0.0
 
 
-class Tally:
-    """Told of every event of a run, it knows how far it is.
+class RunProgress:
+    """How far a run is: it takes in every event.
 
     Args:
         plan: of plan.json; see `fedistill.study.orchestrator.plan_record`.
@@ -64,10 +65,10 @@ class Tally:
             self.jobs |= {(point["point"], name): scheme for name, scheme in point["jobs"].items()}
             self.arms |= {(point["point"], name): scheme for name, scheme in point["arms"].items()}
         self.seconds: dict[tuple[str, str], float] = {}
-        """Of every job that is done, what it took, whenever that was."""
+        """Seconds that each finished job took, whenever that was."""
         self.scored: set[tuple[str, str]] = set()
         self.failed: dict[str, str] = {}
-        self.running: dict[tuple[str, str], Doing] = {}
+        self.running: dict[tuple[str, str], RunningJob] = {}
         self.most = 1
         """Jobs that ran at one time."""
         self._other: dict[str, float] = {}
@@ -92,7 +93,7 @@ class Tally:
             self.running.pop(where, None)
             self.seconds[where] = event.seconds or 0.0
             return
-        doing = self.running.setdefault(where, Doing(event.time or 0.0))
+        doing = self.running.setdefault(where, RunningJob(event.time or 0.0))
         doing.stage = event.stage
         doing.step, doing.steps, doing.seconds = event.step or 0, event.steps or 0, event.seconds or 0.0
         self.most = max(self.most, len(self.running))
@@ -114,7 +115,7 @@ class Tally:
         }
 
     def estimate(self, now: float) -> Estimate:
-        """How long it still takes, by what such jobs took so far.
+        """Return how long it still takes, by what such jobs took so far.
 
         Args:
             now: seconds since 1970.
@@ -147,30 +148,19 @@ class Tally:
         return Estimate(max(longest, total / self.most), tuple(sorted(unknown, key=order.index)))
 
     def by_scheme(self) -> dict[str, tuple[int, int, int, int]]:
-        """Of each scheme that makes Releases: jobs done, running, left and failed."""
+        """Return for each scheme that makes Releases its jobs done, running, left and failed."""
         left, rows = self.left(), {}
         for scheme in dict.fromkeys(self.jobs.values()):
-            mine = {where for where, each in self.jobs.items() if each == scheme}
-            failed = sum(job in self.failed for _, job in mine)
-            running = sum(where in self.running for where in mine)
-            waiting = sum(where in left for where in mine)
-            rows[scheme] = (len(mine) - running - waiting - failed, running, waiting, failed)
+            own = {where for where, each in self.jobs.items() if each == scheme}
+            failed = sum(job in self.failed for _, job in own)
+            running = sum(where in self.running for where in own)
+            waiting = sum(where in left for where in own)
+            rows[scheme] = (len(own) - running - waiting - failed, running, waiting, failed)
         return rows
 
     @property
     def line(self) -> str:
-        """Jobs and results done, of how many."""
+        """Jobs and results that are done, of how many, in words."""
         counts = self.by_scheme().values()
         done = sum(each[0] for each in counts)
         return f"{done}/{len(self.jobs)} jobs, {len(self.scored)}/{len(self.arms)} results"
-
-
-def clock(seconds: float) -> str:
-    """A duration as people say it.
-
-    >>> clock(42.4), clock(600), clock(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +12,7 @@ from fedistill.errors import RunFolderError, nearest
 from fedistill.privacy.accounting.budget import Charge, spent
 from fedistill.privacy.accounting.ledger import Ledger
 from fedistill.privacy.accounting.ledger_lines import Entry
+from fedistill.report.terminal.table import empty_table
 
 DELTA = 1e-5
 """At which totals are given where no policy has set one: the largest of the charges', or this."""
@@ -29,7 +29,7 @@ def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> N
         RunFolderError: there is none.
         LedgerError: one cannot be read or is damaged.
     """
-    for book in _found(path, site):
+    for book in _books(path, site):
         entries = Ledger(book).entries()
         console.print(f"[bold]{escape(book.stem)}[/]")
         console.print(_table(entries))
@@ -37,7 +37,7 @@ def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> N
             console.print(line, markup=False, highlight=False)
 
 
-def _found(path: Path, site: str | None) -> list[Path]:
+def _books(path: Path, site: str | None) -> list[Path]:
     if path.is_file():
         if site is not None and site != path.stem:
             raise RunFolderError(f"{path} is one ledger.", found=f"--site {site}", mend="leave --site out")
@@ -51,15 +51,15 @@ def _found(path: Path, site: str | None) -> list[Path]:
         )
     if site is None:
         return books
-    mine = [book for book in books if book.stem == site]
-    if not mine:
+    own = [book for book in books if book.stem == site]
+    if not own:
         raise RunFolderError(f"{path} has no ledger of {site!r}.", mend=nearest(site, [book.stem for book in books]))
-    return mine
+    return own
 
 
 def _table(entries: Sequence[Entry]) -> Table:
-    """A row for each Release; and for what was charged, and never released."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    """Return a row for each Release; and for what was charged, and never released."""
+    table = empty_table()
     for column in ("when (UTC)", "to", "scheme", "ipc", "Release"):
         table.add_column(column, no_wrap=column == "Release")
     table.add_column("epsilon", justify="right")
@@ -81,7 +81,7 @@ def _table(entries: Sequence[Entry]) -> Table:
 
 
 def _totals(charges: Sequence[Charge]) -> list[str]:
-    """What all charges make together, and what is left; of a simulation's alternatives, the largest."""
+    """Return what all charges make together, and what is left; of a simulation's alternatives, the largest."""
     if not charges:
         return ["No privacy budget was spent."]
     delta, limit = _delta(charges), charges[-1].limit
@@ -104,6 +104,6 @@ def _totals(charges: Sequence[Charge]) -> list[str]:
 
 
 def _delta(charges: Sequence[Charge]) -> float:
-    """The delta that the last policy counted by; without one, the largest that was asked for."""
+    """Return the delta of the last policy; without one, the largest of the charges."""
     limits = [charge.limit for charge in charges if charge.limit is not None]
     return limits[-1][1] if limits else max((charge.cost.delta for charge in charges), default=DELTA)

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from fedistill.config import Federation, Holdings
+from fedistill.report.terminal.table import empty_table
 
 
 def print_holdings(federation: Federation, held: Holdings, console: Console) -> None:
-    """A row a class, a column a site: called by its number where names are too wide. Or a row a site with its classes
-    in words, where numbers are too wide as well or hardly a site has several classes. Then what nobody holds, and
-    scanners.
+    """Print who holds what: a row a class, a column a site, called by its number where names are too wide; or a row a
+    site with its classes in words, where numbers are too wide as well or hardly a site has several classes. Then what
+    nobody holds, and scanners.
     """
     _print_about(federation, held, console)
     table = _by_class(federation.sites, held)
@@ -38,7 +38,7 @@ def print_holdings(federation: Federation, held: Holdings, console: Console) -> 
 
 
 def _print_about(federation: Federation, held: Holdings, console: Console) -> None:
-    """What the images are, and their licences: on one line, or a line a source."""
+    """Print what the images are, and their licences: on one line, or a line a source."""
     trains = [share.train for share in held.shares]
     sources, licences = (list(dict.fromkeys(getattr(x, about) for x in trains)) for about in ("source", "licence"))
     licence = f"licence {escape(', '.join(licences))}"
@@ -56,7 +56,7 @@ def _fits(table: Table, console: Console) -> bool:
 
 
 def _by_class(heads: Sequence[str], held: Holdings) -> Table:
-    table = _empty()
+    table = empty_table()
     names = held.shares[0].train.class_names
     table.add_column("class", min_width=min(24, max(map(len, names))))
     for name in (*heads, "all"):
@@ -72,7 +72,7 @@ def _by_class(heads: Sequence[str], held: Holdings) -> Table:
 
 def _by_site(federation: Federation, held: Holdings) -> Table:
     sizes = _sizes(held)
-    table = _empty()
+    table = empty_table()
     table.add_column("site")
     for label in sizes:
         table.add_column(label, justify="right", no_wrap=True)
@@ -94,7 +94,3 @@ def _sizes(held: Holdings) -> dict[str, list[int]]:
         "held out": [len(share.held_out) for share in held.shares],
     }
     return {label: each for label, each in sizes.items() if label != "held out" or any(each)}
-
-
-def _empty() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedistill.core.events import Event
-from fedistill.report.terminal.eta import Tally, clock
-from fedistill.report.terminal.table import size_of
+from fedistill.report.format import duration, rate, size
+from fedistill.report.terminal.eta import RunProgress
 
 PLAIN_EVERY_SECONDS = 10.0
 WHOLE_EVERY_SECONDS = 30.0
@@ -26,7 +26,7 @@ NOBODYS = ("planned", "note", "machine", "damaged file")
 
 
 class Progress:
-    """Told of every event; shows what each site is doing now."""
+    """A display of what each site is doing now; call it with every event."""
 
     def __init__(self, sites: Iterable[str], console: Console) -> None:
         self._console = console
@@ -34,7 +34,7 @@ class Progress:
         self._start = time.monotonic()
         self._printed: dict[str, float] = {}
         self._told = self._start
-        self._tally: Tally | None = None
+        self._so_far: RunProgress | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -50,9 +50,9 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         if event.plan is not None:
-            self._tally = Tally(event.plan)
-        if self._tally is not None:
-            self._tally.add(event)
+            self._so_far = RunProgress(event.plan)
+        if self._so_far is not None:
+            self._so_far.add(event)
         if event.kind in ("machine", "note"):
             self._console.print(f"[{time.monotonic() - self._start:5.0f} s] {event.message}", markup=False)
         if event.kind in NOBODYS or event.site not in self._lines:
@@ -75,10 +75,10 @@ class Progress:
         return table
 
     def _whole(self) -> str:
-        """How far all of it is."""
+        """Return how far all of it is."""
         parts = [f"{time.monotonic() - self._start:.0f} s"]
-        if self._tally is not None:
-            parts += [self._tally.line, self._tally.estimate(time.time()).words]
+        if self._so_far is not None:
+            parts += [self._so_far.line, self._so_far.estimate(time.time()).words]
         return ", ".join(filter(None, parts))
 
     def _plainly(self, event: Event) -> None:
@@ -88,7 +88,7 @@ class Progress:
             self._printed[who] = now
             doing, state = self._lines[who]
             line = f"[{now - self._start:5.0f} s] {who or 'server'}: {doing}: {state}"
-            if self._tally is not None and now - self._told >= WHOLE_EVERY_SECONDS:
+            if self._so_far is not None and now - self._told >= WHOLE_EVERY_SECONDS:
                 self._told = now
                 line += f" ({self._whole()})"
             self._console.print(line, markup=False, highlight=False)
@@ -106,15 +106,5 @@ def state_words(event: Event) -> str:
     if step and steps:
         text += f" {step}/{steps}"
         if seconds and step < steps:
-            text += f", {_rate(step / seconds)}, {clock(seconds / step * (steps - step))} left"
-    size = "" if event.bytes is None else size_of(event.bytes)
-    return " ".join(filter(None, (text, size, event.message)))
-
-
-def _rate(per_second: float) -> str:
-    """Steps a second, or seconds a step where that is the larger number.
-
-    >>> _rate(12.34), _rate(0.25)
-    ('12.3/s', '4.0 s each')
-    """
-    return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
+            text += f", {rate(step / seconds)}, {duration(seconds / step * (steps - step))} left"
+    return " ".join(filter(None, (text, size(event.bytes), event.message)))

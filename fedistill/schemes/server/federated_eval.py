@@ -15,7 +15,7 @@ from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.trainer import Trained
 from fedistill.training.metrics import Tally
-from fedistill.transport.protocol.messages import Question
+from fedistill.transport.protocol.messages import EvalRequest
 
 
 async def request_tallies(
@@ -43,8 +43,8 @@ async def request_tallies(
     """
     groups = len(next(iter(params.values()))) // members
 
-    def question(site: str) -> Question:
-        return Question(f"{site} {name}", model, ctx.simulation.width, partition, params, split, members)
+    def question(site: str) -> EvalRequest:
+        return EvalRequest(f"{site} {name}", model, ctx.simulation.width, partition, params, split, members)
 
     replies = await asyncio.gather(*[ctx.coordinator.score(site, question(site)) for site in sites])
     tallies = {}

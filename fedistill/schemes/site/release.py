@@ -13,11 +13,10 @@ from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statemen
 from fedistill.methods.engine import loop
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.privacy.policy.disclosure import told as disclosed_count
-from fedistill.privacy.policy.disclosure import unit
-from fedistill.privacy.policy.floors import told as disclosed_method
+from fedistill.privacy.policy.disclosure import disclosed_count, unit
+from fedistill.privacy.policy.floors import method_settings
 from fedistill.privacy.policy.release_check import check_release, rules_kept, screened
-from fedistill.privacy.policy.rules import Asked, check_request
+from fedistill.privacy.policy.rules import PolicyRequest, check_request
 from fedistill.release.release import Packed, Release, pack, require_encoding, unpack
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.site.context import SiteContext
@@ -123,10 +122,10 @@ def _per_class(job: Job, site: SiteContext) -> int | None:
     return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
 
 
-def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> Asked:
+def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> PolicyRequest:
     """Return the request as the policy checks it, with the settings known so far."""
     private = is_private(job.scheme)
-    return Asked(
+    return PolicyRequest(
         job.scheme,
         real=METHODS[job.scheme].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
@@ -134,7 +133,7 @@ def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_
         private=private,
         costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
-        told=disclosed_method(chosen, model=job.model, width=job.width, encoding=job.encoding),
+        settings=method_settings(chosen, model=job.model, width=job.width, encoding=job.encoding),
     )
 
 

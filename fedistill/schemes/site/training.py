@@ -18,8 +18,8 @@ from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import DataError
 from fedistill.models import Network, Params
-from fedistill.privacy.policy.disclosure import told as disclosed_count
-from fedistill.privacy.policy.floors import Told
+from fedistill.privacy.policy.disclosure import disclosed_count
+from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import check_weights
 from fedistill.release.release import Release, unpack
 from fedistill.schemes.site.private_training import Private
@@ -150,7 +150,10 @@ def _share(site: SiteContext, request: RoundSettings | LocalTrainRequest) -> Sha
     private = request.private is not None
     require_bounded(site, partition=request.partition, private=private)
     check_weights(
-        site.policy, scheme=request.scheme, private=private, told=Told(model=request.model, width=request.width)
+        site.policy,
+        scheme=request.scheme,
+        private=private,
+        settings=MethodSettings(model=request.model, width=request.width),
     )
     return site.whole(request.partition) if private else site.share(request.partition)
 

@@ -1,4 +1,4 @@
-"""events.jsonl: what happened in a run, an `Event` a line. Only the driver writes it; anybody may read it meanwhile."""
+"""events.jsonl: the events of a run, one line each. Only the driver writes it; anybody may read it meanwhile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class EventLog:
 
     Args:
         events: oldest first.
-        unreadable: lines that are no event: cut, zeroed or otherwise damaged.
-        older: lines of a version whose events said in words, and not as data, which method's step they are of.
+        unreadable: number of lines that are no event: cut, zeroed or otherwise damaged.
+        older: number of lines of an older version, whose events named a method's step only in their text.
     """
 
     events: tuple[Event, ...] = ()
@@ -27,19 +27,18 @@ class EventLog:
 
 
 def append_event(folder: Path, event: Event) -> None:
-    """Append one event to a run folder's.
+    """Append one event to a run folder's log.
 
     Raises:
-        OSError: it could not be written whole; nothing of it is in the file.
+        OSError: the line could not be written; no part of it is in the file.
     """
     append_line(folder / NAME, event.as_json())
 
 
 def read_events(folder: Path, *, growing: bool = False) -> EventLog:
-    """Return a run folder's events, and how many lines are none.
+    """Return a run folder's events, and the number of lines that are none.
 
-    Args:
-        growing: whether the run may be writing just now: its last line may then be half there.
+    ``growing`` says that the run may be writing, so that the last line may be incomplete.
     """
     lines = read_lines(folder / NAME, growing=growing, fits=is_event)
     events = tuple(read_event(each) for each in lines.objects)
@@ -50,13 +49,13 @@ def read_event(values: Mapping[str, Any]) -> Event:
     """Return the event of a line, of this version or an older one.
 
     Raises:
-        ValueError: the line holds something else.
+        ValueError: the line is no event.
     """
     return Event.from_json(values if "kind" in values else _of_older_version(values))
 
 
 def is_event(values: Mapping[str, Any]) -> bool:
-    """Say whether a line's object is an event.
+    """Return whether a line's object is an event.
 
     >>> is_event({"kind": "done", "time": 1.5, "seconds": None}), is_event({"kind": "done", "time": "1.5"})
     (True, False)

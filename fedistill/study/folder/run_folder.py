@@ -1,6 +1,5 @@
 """The run folder: its plan, the results of earlier runs in it, and all files that the driver writes there."""
 
-import fcntl
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from fedistill.config.find import read_toml
 from fedistill.config.literals import written, written_key
 from fedistill.core.events import Event
 from fedistill.core.files import write_atomic
+from fedistill.core.locks import try_lock
 from fedistill.errors import PlanError, RunFolderError
 from fedistill.study.folder.event_log import append_event
 from fedistill.study.folder.tables_on_disk import csv_text
@@ -38,7 +38,7 @@ RESULTS = (
     "screens.csv",
     "report.html",
     "comparison.png",
-    "sweep.png",
+    "sweep*.png",
     "communication.png",
     "frontier.png",
     "indicator.csv",
@@ -203,14 +203,16 @@ def _locked(root: Path) -> Iterator[None]:
     """Hold a lock that the system releases when the process ends, however it ends."""
     with (root / ".lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            free = try_lock(file.fileno())
+        except OSError:
+            free = False
+        if not free:
             file.seek(0)
             raise RunFolderError(
                 f"{root} is in use.",
                 found=f"process {file.read().strip()}",
                 mend="wait for it, or choose another --out",
-            ) from error
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

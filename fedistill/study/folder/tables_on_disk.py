@@ -20,6 +20,9 @@ WORDS = (
 )
 """Columns that are text, whatever they look like: a class may be called 1, and a site None."""
 
+NUMBERS = ("ipc", "rounds", "seed", "partition", "lr", "epsilon", "delta")
+"""Columns that are numbers wherever they are, though all blank in one run and whole in another."""
+
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "results": (("scheme", "recipe", "model"), ("ipc", "network", "accuracy", "auc", "n_sites")),
     "comparison": (
@@ -56,7 +59,7 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table of a run folder, which may be empty; ``words`` are further text columns.
 
     Raises:
-        RunFolderError: the file does not exist, or has been changed since the run wrote it.
+        RunFolderError: the file does not exist, or is not as the run wrote it.
     """
     if not path.is_file():
         raise RunFolderError(
@@ -91,9 +94,20 @@ def read_table(path: Path, *, words: Iterable[str] = ()) -> pd.DataFrame:
     return frame
 
 
+def read_typed_table(path: Path) -> pd.DataFrame:
+    """Read a table of a run folder as `read_table` does, its columns of numbers as float64, blank where there are none.
+
+    Raises:
+        RunFolderError: there is no such file, or it is not as the run wrote it.
+    """
+    frame = read_table(path)
+    numbers = [*COLUMNS.get(path.stem, ((), ()))[1], *(name for name in NUMBERS if name in frame)]
+    return frame if frame.empty else frame.astype(dict.fromkeys(numbers, "float64"))
+
+
 def _changed_error(path: Path, *, expected: str, actual: object) -> RunFolderError:
     return RunFolderError(
-        f"{path} has been changed since the run wrote it.",
+        f"{path} is not as the run wrote it.",
         expected=expected,
         found=actual,
         mend="run the simulation again: it rewrites its tables and repeats no computation",

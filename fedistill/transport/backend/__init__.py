@@ -1,1 +1,1 @@
-"""Where work runs: in this process, on Ray, in Flower's runtime."""
+"""The backends that run work: this process or Ray."""

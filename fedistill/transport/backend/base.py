@@ -22,7 +22,7 @@ class Shared:
 
 
 @dataclass(eq=False)
-class Task:
+class BackendTask:
     """A function call in the queue of a backend.
 
     Args:
@@ -67,19 +67,19 @@ class Lanes:
     """Tasks that wait, in lanes that take turns; within a lane the first comes first."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Lane, deque[Task]] = {"site": deque(), "question": deque(), "server": deque()}
+        self._waiting: dict[Lane, deque[BackendTask]] = {"site": deque(), "question": deque(), "server": deque()}
         self._turns = deque(self._waiting)
 
-    def put(self, task: Task, *, first: bool = False) -> None:
+    def put(self, task: BackendTask, *, first: bool = False) -> None:
         """Put a task at the end of its lane, or at its beginning."""
         lane = self._waiting[task.lane]
         lane.appendleft(task) if first else lane.append(task)
 
-    def remove(self, task: Task) -> None:
+    def remove(self, task: BackendTask) -> None:
         """Take a waiting task out."""
         self._waiting[task.lane].remove(task)
 
-    def next(self, may_start: Callable[[Task], bool] = lambda task: True) -> Task | None:
+    def next(self, may_start: Callable[[BackendTask], bool] = lambda task: True) -> BackendTask | None:
         """Take out the next task that may start; None where there is none."""
         for _ in range(len(self._turns)):
             lane = self._waiting[self._turns[0]]
@@ -90,7 +90,7 @@ class Lanes:
                     return task
         return None
 
-    def waiting(self) -> list[Task]:
+    def waiting(self) -> list[BackendTask]:
         """Return all that wait."""
         return [task for lane in self._waiting.values() for task in lane]
 
@@ -113,10 +113,10 @@ class Backend(Protocol):
     def require_room(self, who: str, options: dict[str, Any]) -> None:
         """Raise PlanError when no single machine could ever run such a task."""
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: BackendTask) -> None:
         """Queue a task. `step` starts it."""
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: BackendTask) -> None:
         """Forget a task, and stop it where it can be stopped. Its ``done`` is not called."""
 
     def step(self) -> None:

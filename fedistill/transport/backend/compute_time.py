@@ -1,4 +1,4 @@
-"""What of a run's time is work: the seconds in which jobs compute, the sites' apart from the server's.
+"""Compute time of a run: the seconds in which jobs compute, those of sites apart from the server's.
 
 Not among them: starting a process and its imports, messages and results on their way, waiting, and the driver's own
 writing. A job that was cancelled or whose process died has no seconds here: what it did is lost.

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from fedistill.core.events import Event, Kind, now
-from fedistill.transport.backend.base import Lanes, Shared, Task
+from fedistill.transport.backend.base import BackendTask, Lanes, Shared
 from fedistill.transport.backend.compute_time import Busy
 from fedistill.transport.backend.events import KEPT, Mailbox
 from fedistill.transport.backend.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
@@ -36,15 +36,17 @@ class Attempt:
         token: marks its events; started: when its process began, on the driver's clock; heard: its last event.
     """
 
-    task: Task
+    task: BackendTask
     token: str
     started: float | None = None
     heard: float = 0.0
 
 
 class Dispatcher:
-    """Hands jobs to Ray, never more than twice as many at once as there are CPUs, so that each finds its successor
-    ready while the queue stays here. Everything happens in ``step``; there are no threads.
+    """A queue in front of Ray. At most twice as many jobs are with Ray as there are CPUs.
+
+    So each CPU finds its next job ready, while the queue stays here. Everything happens in ``step``; there are no
+    threads.
 
     Args:
         attached: to a cluster that others started, so that it matters which of its machines a job failed on.
@@ -60,7 +62,7 @@ class Dispatcher:
         self._attached = attached
         self._lanes = Lanes()
         self._out: dict[Any, Attempt] = {}
-        self._silent: set[Task] = set()  # cancelled once for their silence
+        self._silent: set[BackendTask] = set()  # cancelled once for their silence
         self._work = ray.remote(work)
         # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
         self._work_on_gpu = ray.remote(max_calls=1)(work)
@@ -73,11 +75,11 @@ class Dispatcher:
         """Raise PlanError when no single machine could ever run such a job."""
         self._machines.require(who, options)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: BackendTask) -> None:
         """Put a job at the end of its lane. ``step`` starts it."""
         self._lanes.put(task)
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: BackendTask) -> None:
         """Forget a job, and kill the process that runs it. ``done`` is not called."""
         self._silent.discard(task)
         for ref, attempt in self._out.items():
@@ -112,7 +114,7 @@ class Dispatcher:
         self._launch()
 
     def events(self) -> list[Event]:
-        """All events since the last call, oldest first."""
+        """Return all events since the last call, oldest first."""
         self._listen(now=True)
         events = list(self._events)
         self._events.clear()
@@ -143,7 +145,7 @@ class Dispatcher:
             named = remote.options(**task.options, max_retries=RETRIES, name=task.job)
             self._out[named.remote(order, self._mailbox, payload, *shared)] = attempt
 
-    def _may_start(self, task: Task) -> bool:
+    def _may_start(self, task: BackendTask) -> bool:
         """Return whether a job finds a GPU, if it wants one: those that wait for one keep no other from starting."""
         gpus = 2 * self._machines.total("GPU") - sum(attempt.task.num_gpus for attempt in self._out.values())
         return not task.num_gpus or task.num_gpus <= gpus
@@ -202,17 +204,17 @@ class Dispatcher:
                 has, asks = self._machines.lacking(task.options)
                 self._give_up(task, Failure(NO_ROOM, f"no machine is left that could run it: {asks}; there is {has}"))
 
-    def _give_up(self, task: Task, failure: Failure) -> None:
+    def _give_up(self, task: BackendTask, failure: Failure) -> None:
         self._note(task, failure.line)
         self.cancel(task)
         task.done(failure)
 
-    def _note(self, task: Task, message: str, *, kind: Kind = "cancelled") -> None:
+    def _note(self, task: BackendTask, message: str, *, kind: Kind = "cancelled") -> None:
         self._events.append(now(kind, message=message, job=task.job, **task.about))
 
 
 def _mailbox() -> Any:
-    """Where jobs post their events: on the cluster's head, for with any other machine it could be lost.
+    """Create the actor that jobs post events to, on the cluster's head: another machine could be lost.
 
     It has a name of its own, for two runs may share a cluster, and takes no CPU, so it never keeps a job waiting.
     """

@@ -1,4 +1,4 @@
-"""What went wrong with one job, as data: it crosses process borders where an exception might not."""
+"""Failures of jobs as data, which cross process borders where an exception might not."""
 
 import re
 import traceback
@@ -27,8 +27,11 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that gave no result: a code, one readable line, the full traceback where there is one, and the exception's
-    class, where it was one.
+    """A job that gave no result.
+
+    Args:
+        code: why; line: one readable line; trace: the whole traceback, where there is one.
+        error: the exception's class, where it was one.
     """
 
     code: int
@@ -38,14 +41,14 @@ class Failure:
 
     @property
     def reason(self) -> str:
-        """The readable line first, then the traceback."""
+        """Return the readable line, then the traceback."""
         return f"{self.line}\n\n{self.trace}" if self.trace else self.line
 
 
 def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
-    """Describe an exception, and name the machine where that is not the one that everybody sits at.
+    r"""Describe an exception, and name the machine where that is not the one that everybody sits at.
 
-    >>> from_exception(ValueError("two\\n  lines")).line
+    >>> from_exception(ValueError("two\n  lines")).line
     'ValueError: two; lines'
     >>> with happening_on("node-b"):
     ...     from_exception(ValueError("no such file")).line

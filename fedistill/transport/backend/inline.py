@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from fedistill.core.events import Event, OnEvent, ignore
-from fedistill.transport.backend.base import Lanes, Shared, Task
+from fedistill.transport.backend.base import BackendTask, Lanes, Shared
 from fedistill.transport.backend.compute_time import Busy
 from fedistill.transport.backend.events import KEPT, delivered_to, emitter
 from fedistill.transport.backend.failure import Failure
@@ -34,11 +34,11 @@ class InlineBackend:
     def require_room(self, who: str, options: dict[str, Any]) -> None:
         """Do nothing: nothing is set aside."""
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: BackendTask) -> None:
         """Queue a task."""
         self._lanes.put(task)
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: BackendTask) -> None:
         """Forget a task that has not been run."""
         self._lanes.remove(task)
 

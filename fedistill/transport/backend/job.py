@@ -21,8 +21,9 @@ LONGEST_NAME = 200
 
 
 def job_name(message: Message, node: Node) -> str:
-    """Return the name in the message's ConfigRecord ``job``, or site/message id where the sender gave none; one
-    printable line, for it is the sender's free text.
+    """Return the job's name for people: one printable line.
+
+    It is the name in the message's ConfigRecord ``job``, which is the sender's free text, or site/message id.
     """
     if message.has_content() and "job" in message.content and "name" in message.content["job"]:
         return printable(message.content["job"]["name"], most=LONGEST_NAME)
@@ -30,7 +31,7 @@ def job_name(message: Message, node: Node) -> str:
 
 
 def about(message: Message, node: Node) -> About:
-    """What the events of a message's job say of it: its site, and ``point``, where in a sweep it belongs."""
+    """Return the fields of a job's events: its site, and ``point``, where in a sweep it belongs."""
     record: Mapping[str, Any] = message.content["job"] if message.has_content() and "job" in message.content else {}
     return {
         "site": node.name,
@@ -46,6 +47,10 @@ def answer(app: ClientApp | str, message: Message, node: Node, run_config: Mappi
 
     Args:
         app: the ClientApp, or "module:attribute" to import it from here.
+        message: the request.
+        node: the site.
+        run_config: Flower's ``context.run_config``.
+        run_id: Flower's number of the run.
 
     Raises:
         Exception: whatever the handler raises; RunError when it returns anything but a Message.
@@ -61,7 +66,7 @@ def answer(app: ClientApp | str, message: Message, node: Node, run_config: Mappi
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result, or a Failure where it raised or tried to end the process."""
+    """Call a function; return its result, or a Failure if it raised or tried to end the process."""
     try:
         return function(*arguments)
     except (Exception, SystemExit) as error:
@@ -69,7 +74,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run_function(threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Server-side work, kept to its threads."""
+    """Run server-side work on a fixed number of threads."""
     with torch_threads(threads):
         return function(*arguments)
 
@@ -82,7 +87,7 @@ def load(reference: str) -> Any:
     """
     module, _, attribute = reference.partition(":")
     if not module or not attribute:
-        raise RunError("no such app", expected='"module:attribute"', found=repr(reference))
+        raise RunError("There is no such app.", expected='"module:attribute"', found=repr(reference))
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

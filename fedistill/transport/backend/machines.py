@@ -12,7 +12,7 @@ from fedistill.errors import PlanError
 
 @dataclass(frozen=True)
 class Machine:
-    """One of them.
+    """One machine of a cluster.
 
     Args:
         name: as its owner called it (``ray start --node-name``), else its host and address.
@@ -23,12 +23,12 @@ class Machine:
     resources: Mapping[str, float]
 
     def fits(self, options: Mapping[str, Any]) -> bool:
-        """Whether it could ever run a job that sets aside so much."""
+        """Return whether the machine could ever run a job with these resources."""
         return all(self.resources.get(kind, 0) >= amount for kind, amount in _needs(options).items())
 
 
 class Machines:
-    """Those that are up, as of the last `look`."""
+    """The machines that were up at the last `look`."""
 
     def __init__(self) -> None:
         self._up = _up()
@@ -41,27 +41,27 @@ class Machines:
         return sorted(gone) + sorted(came)
 
     def total(self, kind: str) -> float:
-        """Of all machines together."""
+        """Return the amount of a resource on all machines together."""
         return sum(machine.resources.get(kind, 0) for machine in self._up.values())
 
     def fit(self, options: Mapping[str, Any]) -> bool:
-        """Whether any of them could ever run a job that sets aside so much: one job never spreads over two."""
+        """Return whether any single machine could ever run a job with these resources; no job spreads over two."""
         return any(machine.fits(options) for machine in self._up.values())
 
     def require(self, who: str, options: Mapping[str, Any]) -> None:
         """Raise PlanError when none could: Ray would wait for one without end."""
         if self.fit(options):
             return
-        expected, found = self.lacking(options)
+        expected, requested = self.lacking(options)
         raise PlanError(
-            f"{who} asks for more than any machine has",
+            f"{who} requests more than any machine has",
             expected=expected,
-            found=found,
+            found=requested,
             mend="ask for less in the federation file, or start with more workers",
         )
 
     def lacking(self, options: Mapping[str, Any]) -> tuple[str, str]:
-        """What the largest machine has of each kind, and what is asked for, in words."""
+        """Describe, for an error, the largest amount of each resource on a machine, and the amounts requested."""
         needs = _needs(options)
         most = {kind: max((each.resources.get(kind, 0) for each in self._up.values()), default=0) for kind in needs}
         return (
@@ -72,7 +72,7 @@ class Machines:
 
 @cache
 def this_machine() -> str:
-    """The name of the machine that this Ray worker runs on."""
+    """Return the name of the machine that this Ray worker runs on."""
     machine = _up().get(ray.get_runtime_context().get_node_id())
     return "a machine that has just left" if machine is None else machine.name
 
@@ -82,7 +82,7 @@ def _needs(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _up() -> dict[str, Machine]:
-    """Those alive, by Ray's id."""
+    """Return the machines that are alive, by Ray's id."""
     return {node["NodeID"]: Machine(_name(node), node["Resources"]) for node in ray.nodes() if node["Alive"]}
 
 

@@ -8,7 +8,7 @@ from fedistill.errors import PlanError
 
 @dataclass(frozen=True)
 class Node:
-    """One site of a simulation.
+    """The address, configuration and resources of one simulated site.
 
     Args:
         node_id: Flower's address of the site, 1 or more. FeDistill numbers sites in the order of their file.
@@ -35,13 +35,13 @@ class Node:
     def __post_init__(self) -> None:
         where = f"site {self.name!r}"
         if self.node_id < 1:
-            raise PlanError(f"{where} has a node id that is taken", expected="1 or more", found=self.node_id)
+            raise PlanError(f"{where} has no site's node id", expected="1 or more", found=self.node_id)
         if self.num_cpus <= 0:
             # Ray starts any number of tasks that ask for nothing, all at once.
-            raise PlanError(f"{where} asks for no CPU", expected="cpus above 0, such as 0.5 or 1", found=self.num_cpus)
+            raise PlanError(f"{where} requests no CPU", expected="cpus above 0, such as 0.5 or 1", found=self.num_cpus)
         if self.num_gpus < 0:
-            raise PlanError(f"{where} asks for less than no GPU", expected="gpus of 0 or more", found=self.num_gpus)
+            raise PlanError(f"{where} requests less than no GPU", expected="gpus of 0 or more", found=self.num_gpus)
         if self.threads < 1:
             raise PlanError(f"{where} has no thread to run on", expected="threads of 1 or more", found=self.threads)
         if self.memory is not None and self.memory < 1:
-            raise PlanError(f"{where} asks for no memory", expected="memory in bytes, or none", found=self.memory)
+            raise PlanError(f"{where} requests no memory", expected="memory in bytes, or none", found=self.memory)

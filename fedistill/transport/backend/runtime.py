@@ -73,7 +73,9 @@ def open_runtime(
 
     Args:
         engine: "local" for Ray on this machine, "HOST:PORT" for a Ray cluster that is running, "inline" for no Ray.
+        nodes: the sites.
         client_app_loader: "module:attribute" of the sites' ClientApp.
+        run_config: Flower's ``context.run_config``.
         workers: CPUs of a local Ray; None for all this process may use. A cluster has its own number.
         deadline_s: seconds a site's job may run, from its start. Cannot be kept inline.
         silence_s: seconds without an event after which a site's job is cancelled, once tried again. Not inline.
@@ -81,7 +83,7 @@ def open_runtime(
 
     Raises:
         RunError: when Ray cannot be started or reached.
-        PlanError: when a site asks for more than any machine has.
+        PlanError: when a site requests more than any machine has.
     """
     if engine == "inline":
         backend: Backend = InlineBackend(ignore if on_event is None else on_event)
@@ -94,7 +96,7 @@ def open_runtime(
 
 
 def _too_long(error: Exception) -> UserError:
-    """What a long TMPDIR is: Ray's sockets lie some sixty characters below it."""
+    """Return the error for a TMPDIR that is too long: the paths of Ray's sockets are some 60 characters longer."""
     return UserError(
         "Ray's folder for temporary files has too long a path: it keeps sockets there, whose paths have a limit.",
         expected="a socket's path of at most 107 bytes, so a TMPDIR of at most some forty",
@@ -232,7 +234,9 @@ def _require_listener(engine: str) -> None:
     """Look whether anything answers at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = engine.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError("no such engine", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine))
+        raise UserError(
+            "There is no such engine.", expected="local, inline or HOST:PORT of a Ray cluster", found=repr(engine)
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from fedistill.errors import RunError
-from fedistill.transport.backend.base import Backend, Shared, Task, ray_options
+from fedistill.transport.backend.base import Backend, BackendTask, Shared, ray_options
 from fedistill.transport.backend.events import About
 from fedistill.transport.backend.failure import Failure
 from fedistill.transport.backend.inline import InlineBackend
@@ -46,7 +46,7 @@ class ServerWork:
         self._backend.require_room(f"server stage {key!r}", ray_options(num_cpus, num_gpus))
         self._pending += 1
         self._backend.submit(
-            Task(
+            BackendTask(
                 "server",
                 key,
                 run_function,

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from fedistill.errors import PlanError, RunError
-from fedistill.transport.backend.base import Backend, Task, ray_options
+from fedistill.transport.backend.base import Backend, BackendTask, ray_options
 from fedistill.transport.backend.failure import CANCELLED, Failure
 from fedistill.transport.backend.inline import InlineBackend
 from fedistill.transport.backend.job import about, answer, job_name
@@ -57,14 +57,14 @@ class SiteGrid(Grid):
         run_id: int = 1,
     ) -> None:
         self._app, self._backend, self._limits = client_app, backend or InlineBackend(), limits or Limits()
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, BackendTask] = {}
         for node in nodes:
             options = ray_options(node.num_cpus, node.num_gpus, node.memory)
             self._backend.require_room(f"site {node.name!r}", options)
         self.nodes = {node.node_id: node for node in nodes}
         if len(self.nodes) != len(nodes):
             ids = [node.node_id for node in nodes]
-            raise PlanError("two sites have the same node id", expected="each site its own", found=ids)
+            raise PlanError("Two sites have the same node id.", expected="each site its own", found=ids)
         self.run_config = dict(run_config)
         self._run = empty_run(run_id)
         self._place = {node_id: place for place, node_id in enumerate(self.nodes)}
@@ -75,7 +75,7 @@ class SiteGrid(Grid):
 
     @property
     def run(self) -> Run:
-        """Flower's description of the run."""
+        """Return Flower's description of the run."""
         return self._run
 
     def set_run(self, run: Run) -> None:
@@ -86,11 +86,11 @@ class SiteGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message to a site. ``flwr.app.Message(...)`` does the same."""
+        """Create a message to a site, as ``flwr.app.Message(...)`` does."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> list[int]:
-        """The sites' addresses in their order."""
+        """Return the sites' node ids, in the order of the sites."""
         return list(self.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
@@ -103,7 +103,7 @@ class SiteGrid(Grid):
         for message in messages:
             if message.metadata.dst_node_id not in self.nodes:
                 raise RunError(
-                    "a message is addressed to no site of this run",
+                    "A message is addressed to no site of this run.",
                     expected=f"one of {self.get_node_ids()}",
                     found=message.metadata.dst_node_id,
                 )
@@ -117,7 +117,7 @@ class SiteGrid(Grid):
         return pushed
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that have come to these messages, each handed out once. Waits a moment at most where it can.
+        """Return the replies that have arrived to these messages, each once. Waits a moment at most if it can.
 
         Ids whose replies were pulled before are passed over.
 
@@ -127,7 +127,7 @@ class SiteGrid(Grid):
         wanted = list(dict.fromkeys(message_ids))
         for message_id in wanted:
             if not (message_id.isdecimal() and 0 < int(message_id) <= self._count):
-                raise RunError("a reply is asked for that was never sent for", found=repr(message_id))
+                raise RunError("No message has this id.", found=repr(message_id))
         open_ids = [message_id for message_id in wanted if message_id in self._sent]
         if any(message_id not in self._replies for message_id in open_ids):
             self._backend.step()
@@ -182,7 +182,7 @@ class SiteGrid(Grid):
             del self._tasks[message_id]
             self._finish(message_id, outcome)
 
-        self._tasks[message_id] = Task(
+        self._tasks[message_id] = BackendTask(
             # Evaluating takes moments, and a training chain waits for the answer.
             "question" if message.metadata.message_type.startswith("evaluate") else "site",
             job_name(message, node),

@@ -1,4 +1,4 @@
-"""What runs inside a Ray worker. Only ``work`` is known to Ray; everything else travels as bytes.
+"""The code inside a Ray worker. Ray knows only ``work``; everything else travels as bytes.
 
 Bytes, so that the process is set up (threads, import path) before the first numpy or torch is imported for the job,
 and so that handlers get and give plain writable copies, as they would without Ray.
@@ -23,7 +23,7 @@ from fedistill.transport.backend.machines import this_machine
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker needs to know beside the work itself.
+    """The parameters of one attempt at a job, beside the work itself.
 
     Args:
         job: the job's name, in its events.
@@ -75,10 +75,10 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
             function, arguments = _unpacked(payload, shared)  # likewise: unpickling imports
             start = time.perf_counter()
             try:
-                made = function(*arguments)
+                value = function(*arguments)
             finally:
                 seconds = time.perf_counter() - start
-            result = pickle.dumps(made)
+            result = pickle.dumps(value)
         except (Exception, SystemExit) as error:
             result = pickle.dumps(from_exception(error))
     ray.wait(last_post, timeout=5)  # a job's events come before its result

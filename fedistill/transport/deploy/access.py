@@ -1,4 +1,4 @@
-"""Who may ask a SuperLink for what: nodes from anywhere, everything else from its own machine, and control by token.
+"""Access control of a SuperLink: nodes from anywhere, all else from its own machine, control by token.
 
 Flower itself asks for no account where a run is started or a key registered. Its own processes, which compute a run,
 know themselves by a secret of the server's and by a token for each piece of work: those paths are left to them.
@@ -52,6 +52,7 @@ class Doors:
         self._app, self._token = app, token.encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request, or refuse it (ASGI)."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -90,6 +91,7 @@ class OnlySettings:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request; refuse a bundle that contains code (ASGI)."""
         if scope["type"] != "http" or scope["path"] != START:
             await self._app(scope, receive, send)
             return
@@ -118,9 +120,9 @@ def require_settings_alone(request: bytes) -> None:
     """
     mend = "start runs with `fedistill run FILE --engine superlink:DIR`, of the same version as the server"
     try:
-        asked = StartRunRequest.FromString(request)
-        beside = {field.name for field, _ in asked.ListFields()} - {"fab"}
-        content = asked.fab.content
+        start = StartRunRequest.FromString(request)
+        beside = {field.name for field, _ in start.ListFields()} - {"fab"}
+        content = start.fab.content
         if beside or not content:
             raise UserError(
                 "A run comes with its settings and nothing else.",
@@ -147,7 +149,7 @@ def require_settings_alone(request: bytes) -> None:
 
 
 def _app_of(content: bytes) -> dict[str, Any]:
-    """What a bundle says of its app."""
+    """Read a bundle's description of its app."""
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
         names = packed.namelist()
         if sorted(names) != sorted(FILES):
@@ -167,7 +169,7 @@ def _app_of(content: bytes) -> dict[str, Any]:
 
 
 def is_here(client: Any) -> bool:
-    """Whether (host, port) is of this machine.
+    """Return whether a (host, port) belongs to this machine.
 
     >>> is_here(("127.0.0.1", 4)), is_here(("::1", 4)), is_here(("10.0.0.7", 4)), is_here(None)
     (True, True, False, False)
@@ -181,7 +183,7 @@ def is_here(client: Any) -> bool:
 
 
 def is_known(scope: Any) -> bool:
-    """Whether a request comes from somebody the server knows, by its headers alone: before its body is read.
+    """Return whether the headers of a request prove a client that the server knows; the body is not read.
 
     Flower asks the same, but of a request that it has read to its end.
     """

@@ -1,4 +1,4 @@
-"""What answers at a hospital: its own installed code, whatever code a run was submitted with.
+"""The loop that answers at a hospital with its own installed code, whatever code a run was submitted with.
 
 A Flower SuperNode would install the app that came with the run and let that answer, so whoever may submit a run could
 replace a site's policy. Here the SuperNode is told that somebody else runs its apps (``--isolation process``), and that
@@ -48,7 +48,7 @@ BEAT_SECONDS = 10.0
 REFUSALS = ("PolicyError", "LedgerError")
 """Errors by which a site says no: their words go out."""
 PATHS = ("ledger", "store", "data-root")
-"""Of what a site knows of itself, where its files lie."""
+"""Keys of node_config that hold local paths; they are redacted from outgoing errors."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -128,12 +128,16 @@ def _logged(message: Message, here: Node, run_id: int, on_event: OnEvent) -> Mes
 def _discreet(
     outcome: Message | Failure, message: Message, on_event: OnEvent, *, own: Mapping[str, str | int | bool | float]
 ) -> tuple[Message, str]:
-    """The reply without what errors say of this site's machine and data: its own log alone is told that; and how it
-    went, for people.
+    """Return the reply without details of this site's machine and data, and the outcome in words.
+
+    Only the site's own log gets the full error.
 
     A policy's refusal goes out as it is, but for where the site keeps its files; of an error, its kind.
 
     Args:
+        outcome: the handler's reply, or its failure.
+        message: the request.
+        on_event: writes to the site's own log.
         own: what the site knows of itself.
     """
     if isinstance(outcome, Failure):
@@ -159,7 +163,7 @@ def _discreet(
 
 
 def _placeless(text: str, own: Mapping[str, str | int | bool | float]) -> str:
-    """A refusal without the site's paths, which are in those of its ledger.
+    """Return a refusal without the site's paths.
 
     >>> _placeless("The ledger /ward/ledger.jsonl cannot be read.", {"ledger": "/ward/ledger.jsonl", "data-root": ""})
     'The ledger (a path of the site) cannot be read.'

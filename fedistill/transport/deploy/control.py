@@ -1,4 +1,4 @@
-"""What is asked of a SuperLink: to know a key, to start a run, to stop it, and what became of it.
+"""Control of a SuperLink: register a key, start and stop a run, and learn how it ended.
 
 Like ``identity.py``, this file uses private names of Flower; ``tests/deployment`` holds them against its versions.
 """
@@ -37,7 +37,7 @@ COMPONENTS = {"serverapp": "fedistill.app:server", "clientapp": "fedistill.app:c
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended.
+    """The end of a run.
 
     Args:
         well: whether it was completed; why: in words, where it was not.
@@ -70,6 +70,7 @@ class Control:
 
         Args:
             public_key: as in a file ``NAME.pub``.
+            name: of the site.
 
         Raises:
             RunError: it is no key, or the SuperLink does not take it.
@@ -100,7 +101,7 @@ class Control:
         self._asked("stop the run", "StopRun", StopRunRequest(run_id=run_id))
 
     def ended(self, run_id: int) -> Ended | None:
-        """How the run ended; None while it has not."""
+        """Return how the run ended; None while it goes on."""
         answer = self._asked("tell how the run is", "ListRuns", ListRunsRequest(run_id=run_id))
         status = answer.run_dict[run_id].status
         if status.status != "finished":
@@ -108,7 +109,7 @@ class Control:
         return Ended(status.sub_status == "completed", status.details or status.sub_status)
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Return whether the SuperLink answers."""
         try:
             self._client.ListRuns(ListRunsRequest(limit=1))
         except httpx.HTTPError:
@@ -119,8 +120,8 @@ class Control:
         try:
             return getattr(self._client, method)(request)
         except httpx.HTTPStatusError as error:
-            found = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
-            raise RunError(f"The server at {self.address} did not {what}.", found=found) from error
+            reason = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
+            raise RunError(f"The server at {self.address} did not {what}.", found=reason) from error
         except httpx.HTTPError as error:
             raise RunError(
                 f"No server answers at {self.address}.", found=error, mend="start it with `fedistill server`"
@@ -128,7 +129,7 @@ class Control:
 
 
 def _shown(token: str | None) -> list[Any]:
-    """What puts the token into every request; nothing where there is none."""
+    """Return the interceptors that add the token to every request; none without a token."""
 
     class Shown:
         def intercept(self, context: Any, call_next: Any) -> Any:
@@ -139,7 +140,7 @@ def _shown(token: str | None) -> list[Any]:
 
 
 def connection(where: str) -> Control:
-    """The SuperLink of ``--engine superlink:WHERE``.
+    """Connect to the SuperLink of ``--engine superlink:WHERE``.
 
     Args:
         where: the ``server`` folder it runs from, or the name of a connection in Flower's own configuration.
@@ -174,7 +175,7 @@ def connection(where: str) -> Control:
 
 
 def bundle(config: dict[str, str | bool]) -> bytes:
-    """A Flower app with nothing in it but the run's settings: server and sites have the code installed."""
+    """Build a Flower app that contains the run's settings and no code: server and sites have the code installed."""
     project = {"name": "fedistill", "version": version("fedistill"), "description": "runs the installed FeDistill"}
     app = {"publisher": "fedistill", "components": COMPONENTS, "config": config}
     content = tomli_w.dumps({"project": {**project, "license": "Apache-2.0"}, "tool": {"flwr": {"app": app}}})

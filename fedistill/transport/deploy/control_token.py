@@ -18,7 +18,7 @@ BYTES = 32
 
 
 def made_token(folder: Path) -> Path:
-    """The token's file in the server's folder, made where there is none.
+    """Return the token's file in the server's folder; create it if it is missing.
 
     Raises:
         SettingError: one is there that others could read, or that is none.
@@ -31,7 +31,7 @@ def made_token(folder: Path) -> Path:
 
 
 def read_token(path: Path) -> str:
-    """The token in this file.
+    """Read a token from its file.
 
     Raises:
         SettingError: it cannot be read, is not its owner's alone, or holds no token.

@@ -19,11 +19,11 @@ from fedistill.transport.protocol.messages import RELEASE, pack_jobs, pack_outco
 
 EVERY_SECONDS = 0.5
 LIVES_SECONDS = 3600.0
-"""How much longer than its deadline Flower keeps a message, so that none expires on its way."""
+"""Time beyond its deadline for which Flower keeps a message, so that none expires on its way."""
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentMessage:
     """A message on its way.
 
     Args:
@@ -37,7 +37,7 @@ class Sent:
     allowed: float
 
 
-class PatientGrid(Grid):
+class DeadlineGrid(Grid):
     """A grid over Flower's own. Every message pushed gets exactly one reply.
 
     Args:
@@ -58,7 +58,7 @@ class PatientGrid(Grid):
         self._grid, self._deadline, self._clock, self._sleep = grid, deadline_s, clock, sleep
         self._on_silence = on_silence
         self._waiting: dict[int, deque[Message]] = {}
-        self._sent: dict[str, Sent] = {}
+        self._sent: dict[str, SentMessage] = {}
         self._given_up: dict[str, int] = {}  # by message the node, for its reply may come all the same
         self._silent: dict[int, str] = {}
         self._done: dict[str, Message] = {}
@@ -67,7 +67,7 @@ class PatientGrid(Grid):
 
     @property
     def run(self) -> Run:
-        """Flower's description of the run."""
+        """Return Flower's description of the run."""
         return self._grid.run
 
     def set_run(self, run: Run) -> None:
@@ -77,11 +77,11 @@ class PatientGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message to a node. ``flwr.app.Message(...)`` does the same."""
+        """Create a message to a node, as ``flwr.app.Message(...)`` does."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> list[int]:
-        """The nodes that are connected."""
+        """Return the ids of the connected nodes."""
         return sorted(self._grid.get_node_ids())
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
@@ -95,7 +95,7 @@ class PatientGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that have come to these messages, each handed out once. Waits a moment at most."""
+        """Return the replies that have arrived to these messages, each once. Waits a moment at most."""
         left = self._looked + EVERY_SECONDS - self._clock()
         if left > 0 and not any(each in self._done for each in message_ids):
             self._sleep(left)
@@ -111,7 +111,7 @@ class PatientGrid(Grid):
         return self.await_replies(self.push_messages(messages))
 
     def await_replies(self, message_ids: list[str]) -> list[Message]:
-        """The replies to messages that were pushed, in whatever order they come."""
+        """Wait for the replies to pushed messages and return them in the order of arrival."""
         replies: list[Message] = []
         while len(replies) < len(message_ids):
             replies += self.pull_messages(message_ids)
@@ -119,11 +119,11 @@ class PatientGrid(Grid):
 
     def _take_in(self) -> None:
         for reply in self._grid.pull_messages([*self._sent, *self._given_up]):
-            asked = reply.metadata.reply_to_message_id
-            if asked in self._given_up:
-                self._silent.pop(self._given_up.pop(asked), None)  # late, and yet alive: its next work is asked for
+            message_id = reply.metadata.reply_to_message_id
+            if message_id in self._given_up:
+                self._silent.pop(self._given_up.pop(message_id), None)  # late but alive: it gets work again
             else:
-                for part, own in _parted(reply, self._sent.pop(asked).parts):
+                for part, own in _parted(reply, self._sent.pop(message_id).parts):
                     self._done[part.metadata.message_id] = own
 
     def _give_up(self) -> None:
@@ -156,11 +156,11 @@ class PatientGrid(Grid):
             if message_id is None:
                 self._fail(parts, "the server could not send the message")
                 continue
-            self._sent[message_id] = Sent(node, parts, self._clock() + allowed, allowed)
+            self._sent[message_id] = SentMessage(node, parts, self._clock() + allowed, allowed)
 
 
 def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict, int]:
-    """What goes out in one message, taken from the line: the first, and with jobs all other jobs. How many they are."""
+    """Take from the queue what goes out in one message: the first, and with jobs all other jobs; and their number."""
     first = waiting.popleft()
     if first.metadata.message_type != RELEASE:
         return (first,), first.content, 1
@@ -173,7 +173,7 @@ def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict,
 
 
 def _parted(reply: Message, parts: tuple[Message, ...]) -> Iterable[tuple[Message, Message]]:
-    """Each part of what was asked with a reply of its own."""
+    """Yield each part of a joint request with a reply of its own."""
     if reply.has_error():
         for part in parts:
             yield part, Message(Error(code=reply.error.code, reason=reply.error.reason), reply_to=part)

@@ -10,13 +10,13 @@ from flwr.serverapp import Grid
 from fedistill.config import Plan
 from fedistill.config.scheme import scheme_named
 from fedistill.errors import FedistillError, PlanError, RunError, UserError
-from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.flower_internals import status_in_words, words_with_status
 from fedistill.transport.protocol.messages import WHO
 
 SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
-"""How long the run waits for nodes to connect, at most, and for each to say which site it is."""
+"""Longest wait for nodes to connect, and for each to say which site it is."""
 
 
 def require_deployable(plan: Plan) -> None:
@@ -32,14 +32,14 @@ def require_deployable(plan: Plan) -> None:
     simulation = plan.first
     if simulation.deadline_s is None:
         raise PlanError(
-            f"{plan.name} has no deadline_s, and a site that has died says nothing.",
+            f"{plan.name} has no deadline_s, so a crashed site would be waited for without end.",
             expected="seconds that a site may take for a job, such as deadline_s = 3600",
             found="none",
             mend="write it into the file, or give --set deadline_s=3600",
         )
     if simulation.partitions > 1:
         raise PlanError(
-            f"{plan.name} redraws who holds what {simulation.partitions} times: hospitals hold what they hold.",
+            f"{plan.name} divides the data {simulation.partitions} times: hospitals cannot redistribute images.",
             mend="--set partitions=1",
         )
     if simulation.audit is not None:
@@ -66,10 +66,14 @@ def find_sites(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
-    """Addresses of the sites whose nodes are connected. Waits for all of them, but not for ever.
+    """Return the node ids of the sites. Wait until all are connected or the time is up.
 
     Args:
+        grid: the grid of the run.
+        names: of the sites.
         registered: by node the name that its key was registered under, where nodes have keys.
+        clock: in seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         RunError: none is, two nodes say they are one site, or a node says it is one whose key it does not have.
@@ -77,11 +81,11 @@ def find_sites(
     wanted, start = list(names), clock()
     while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < WAIT_SECONDS:
         sleep(1.0)
-    patient = PatientGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
-    asked = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
-    node_of = dict(zip(patient.push_messages(asked), ids, strict=True))
+    patient = DeadlineGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
+    requests = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
+    node_of = dict(zip(patient.push_messages(requests), ids, strict=True))
     keys = registered()
-    found: dict[str, int] = {}
+    node_ids: dict[str, int] = {}
     for reply in patient.await_replies(list(node_of)):
         if reply.has_error() or "who" not in reply.content.config_records:
             continue
@@ -93,18 +97,21 @@ def find_sites(
                 f"The node that has the key of {holder!r} says it is site {name!r}.",
                 mend="write the name that the key was made for into its site's file",
             )
-        if name in found:
-            raise RunError(f"Two nodes say they are site {name!r}.", mend="two files with one name, or somebody's lie")
+        if name in node_ids:
+            raise RunError(
+                f"Two nodes say they are site {name!r}.",
+                mend="name each site's file differently",
+            )
         if name in wanted:
-            found[name] = node_id
-    if not found:
+            node_ids[name] = node_id
+    if not node_ids:
         raise RunError(
             "No connected node says it is a site of this run.",
             expected=", ".join(wanted),
             found=f"{len(ids)} connected",
             mend="start `fedistill site FILE.toml` at the hospitals",
         )
-    return found
+    return node_ids
 
 
 @contextmanager

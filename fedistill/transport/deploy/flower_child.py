@@ -70,7 +70,7 @@ def _launch(executor: Any, spec: Any) -> Any:
 
 
 def app_command(spec: Any) -> tuple[Sequence[str], dict[str, str]]:
-    """Arguments and environment of a run's process."""
+    """Return the arguments and the environment of a run's process."""
     trust = ["--insecure"] if spec.insecure else ["--root-certificates", str(spec.root_certificates_path)]
     words = ["-P", "-m", "fedistill.transport.deploy.flower_child", str(os.getpid()), "serverapp"]
     command = [sys.executable, *words, "--runtime-api-address", spec.runtime_api_address, *trust]

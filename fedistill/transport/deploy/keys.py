@@ -1,5 +1,7 @@
-"""Keys and certificates of a deployment, made by one command: a root certificate that everybody trusts, the server's
-own, and a key for each site by which the server knows it.
+"""Keys and certificates of a deployment, created by one command.
+
+There is a root certificate that everybody trusts, the server's own, and a key for each site by which the server knows
+it.
 
 Layout of the folder; a hospital is handed its own ``site-NAME`` and nothing else::
 
@@ -36,7 +38,7 @@ from fedistill.errors import SettingError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DAYS = 825
-"""What a certificate is good for; browsers and libraries have come to distrust longer ones."""
+"""Lifetime of a certificate; browsers and libraries distrust longer ones."""
 
 AUTHORITY, ROOT_KEY = "authority", "root.key"
 
@@ -47,6 +49,7 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
     """Make what is not there yet; what is there stays as it is, so that sites can be added later.
 
     Args:
+        folder: where keys and certificates go.
         sites: names of the sites; each gets a key pair.
         hosts: names and addresses under which sites reach the server, beside this machine's own.
         days: that certificates are good for.
@@ -64,9 +67,9 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         except ValueError as error:
             raise SettingError(str(error)) from error
     server, secret = private_folder(folder / "server"), folder / AUTHORITY / ROOT_KEY
-    made = _moved(folder / ROOT_KEY, secret)
+    written = _moved(folder / ROOT_KEY, secret)
     if not secret.exists() and not (server / "ca.crt").exists():
-        made += _make_root(secret, server / "ca.crt", days)
+        written += _make_root(secret, server / "ca.crt", days)
     if (server / "server.crt").exists():
         _require_hosts(server / "server.crt", hosts)
     else:
@@ -75,7 +78,7 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         certificate = _certificate("FeDistill server", key, signer=root_key, issuer=root, hosts=names, days=days)
         write_atomic(server / "server.key", _pem(key), mode=SECRET)
         write_atomic(server / "server.crt", certificate.public_bytes(Encoding.PEM))
-        made += [server / "server.key", server / "server.crt"]
+        written += [server / "server.key", server / "server.crt"]
     for name in sites:
         own, public = folder / f"site-{name}", server / "sites" / f"{name}.pub"
         if public.exists():
@@ -86,8 +89,8 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
         write_atomic(own / "site.key", private, mode=SECRET)
         write_atomic(own / "ca.crt", (server / "ca.crt").read_bytes())
         write_atomic(public, pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
-        made += [own / "site.key", own / "ca.crt", public]
-    return made
+        written += [own / "site.key", own / "ca.crt", public]
+    return written
 
 
 def _moved(old: Path, new: Path) -> list[Path]:
@@ -116,7 +119,7 @@ def _make_root(secret: Path, public: Path, days: int) -> list[Path]:
 
 
 def _root(secret: Path, public: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """The key that signs, and its certificate."""
+    """Load the root's private key and its certificate; create both if they are missing."""
     if not secret.exists():
         raise SettingError(
             "A server's certificate is signed by the root key, which is not here.",
@@ -147,7 +150,7 @@ def _certificate(
     hosts: Iterable[str],
     days: int,
 ) -> x509.Certificate:
-    """A root's certificate where there is no issuer, else a server's for these hosts."""
+    """Sign a certificate: a root's own without an issuer, else a server's for these hosts."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     root = issuer is None

@@ -1,4 +1,4 @@
-"""How much a server reads of a request before it knows from whom: bodies are counted while they come.
+"""A limit on request bodies: their bytes are counted while they arrive, before the sender is known.
 
 A SuperLink reads a body to its end, and takes it apart, before it looks at who sent it. So whoever reaches the port
 could fill the memory. Here a body has a limit, which is small until the sender is known; what bodies may be in memory
@@ -45,6 +45,7 @@ class Bodies:
         self.held = {False: 0, True: 0}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request while its body is counted (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,7 +61,7 @@ class Bodies:
 
 
 class _Body:
-    """One request's body on its way."""
+    """The body of one request, while it arrives."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class _Body:
         self.refused = False
 
     async def admitted(self, declared: int) -> bool:
-        """Whether a body of so many bytes may come; answered where it may not."""
+        """Return whether a body of so many bytes may arrive; reject the request if not."""
         self._known = declared > SMALL and await run_in_threadpool(self._is_known, self._scope)
         if declared > self._limit:
             await self._refuse(413, self._too_large(f"{declared}"))
@@ -86,7 +87,7 @@ class _Body:
         return not self.refused
 
     async def receive(self) -> Any:
-        """The next part, counted."""
+        """Receive and count the next part."""
         if self.refused:
             return {"type": "http.disconnect"}
         if self._ended:
@@ -115,7 +116,7 @@ class _Body:
             await self._send(message)
 
     def forget(self) -> None:
-        """The request is over, and its body no longer in memory."""
+        """Release the body's bytes from the server's total when the request has ended."""
         self._all.held[self._known] -= self._count
         self._count = 0
 
@@ -125,9 +126,9 @@ class _Body:
             return SMALL
         return LARGEST if self._scope["path"] in OBJECTS else ORDINARY
 
-    def _too_large(self, found: str) -> str:
+    def _too_large(self, size: str) -> str:
         who = "whom the server knows" if self._known else "whom the server does not know"
-        return f"the body is too large: at most {self._limit} bytes of somebody {who}, not {found}"
+        return f"the body is too large: at most {self._limit} bytes of somebody {who}, not {size}"
 
     def _add(self, count: int) -> None:
         self._count += count
@@ -149,7 +150,7 @@ class _Body:
 
 
 async def whole(receive: Any) -> bytes:
-    """A body to its end, for one that a limit keeps small; empty where the other side has hung up."""
+    """Receive a small body to its end; empty if the client has disconnected."""
     parts = []
     while (message := await receive())["type"] == "http.request":
         parts.append(message.get("body", b""))
@@ -159,6 +160,6 @@ async def whole(receive: Any) -> bytes:
 
 
 def _declared(scope: Any) -> int:
-    """Bytes that a body says it has; 0 where it does not say. What is no number the web server has refused."""
+    """Return the number of bytes that the headers declare, 0 if none; the web server has refused what is no number."""
     said = Headers(scope=scope).get("content-length", "0")
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else 1 << 62 if said.strip() else 0

@@ -24,9 +24,10 @@ RETRY_SECONDS = 5.0
 
 
 def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> None:
-    """Be this site's node until the process is ended.
+    """Run this site's node until the process is ended.
 
     Args:
+        site: the site's file.
         insecure: without TLS and keys; only by explicit word.
         tell: told in a line what happens.
 
@@ -46,7 +47,7 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))
     tell(f"site {site.file.name}: connecting to {site.file.server}")
-    start, told = time.monotonic(), False
+    start, reported = time.monotonic(), False
     while True:
         node = _live(site, insecure, tell)
         if REFUSED not in node.said():
@@ -58,21 +59,21 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
                 found=f"site {site.file.name!r}",
                 mend="send its public key to the coordinator, who puts it into server/sites/; or end its other node",
             )
-        if not told:
-            tell(f"site {site.file.name}: not let in; where an earlier node of it has died, that is over in a minute")
-            told = True
+        if not reported:
+            tell(f"site {site.file.name}: connection refused; the key of a crashed node is freed in a minute")
+            reported = True
         time.sleep(RETRY_SECONDS)
 
 
 def _holds(site: OwnSite) -> str:
-    """What the site holds, in words for itself. Read now, so that a mistake shows before anybody waits for it."""
+    """Describe the site's data for its own log. Reads them at once, so that a mistake shows before anybody waits."""
     own = Context(run_id=0, node_id=0, node_config={**site.node_config()}, state=RecordDict(), run_config={})
     train = read_context(own).whole(0).train
     return f"{len(train):,} training images of {train.n_classes} classes"
 
 
 def _live(site: OwnSite, insecure: bool, tell: Callable[[str], None]) -> Child:
-    """A SuperNode from its start to its end, and answers to what reaches it in between."""
+    """Run one SuperNode from its start to its end, and answer the messages that reach it."""
     store = site.path(site.file.store)
     with secret_file(store) as (path, secret):
         port = free_port()

@@ -35,15 +35,15 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Return the exit status; None while it runs."""
         return self.process.poll()
 
     def said(self) -> str:
-        """All it has said."""
+        """Return everything the process has printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def last_words(self) -> str:
-        """The end of it, for an error."""
+        """Return the end of its output, for an error message."""
         lines = [line.rstrip() for line in self.said().splitlines() if line.strip()]
         return "\n    ".join(lines[-LINES:])
 
@@ -59,13 +59,13 @@ class Child:
 
 
 def flower(command: str, arguments: Sequence[str], log: Path, home: Path) -> Child:
-    """A Flower command that ends with this process."""
+    """Start a Flower command that ends with this process."""
     words = ["-P", "-m", "fedistill.transport.deploy.flower_child", str(os.getpid()), command, *arguments]
     return Child(words, log, quiet(home))
 
 
 def quiet(home: Path) -> dict[str, str]:
-    """An environment in which Flower keeps what it writes in a folder of ours, and sends nothing anywhere."""
+    """Return an environment in which Flower writes to a folder of ours and sends nothing anywhere."""
     # Flower starts commands of its own by name, which lie beside this Python whether or not its environment is active.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     private_folder(home)
@@ -74,7 +74,7 @@ def quiet(home: Path) -> dict[str, str]:
 
 @contextmanager
 def secret_file(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """What children know each other by; made anew each time, and gone with them."""
+    """Create a file with a secret that child processes share; remove it at the end of the block."""
     secret, path = secrets.token_bytes(32), folder / f".secret-{os.getpid()}"
     write_atomic(path, secret, mode=PRIVATE_FILE)
     try:
@@ -84,7 +84,7 @@ def secret_file(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

@@ -21,7 +21,7 @@ from fedistill.transport.deploy.keys import AUTHORITY, ROOT_KEY
 from fedistill.transport.deploy.subprocesses import Child, flower, secret_file
 
 CONNECTION = "server"
-"""What Flower's configuration in this folder calls it."""
+"""Name of the connection in this folder's Flower configuration."""
 WATCH_SECONDS = 2.0
 AGAIN_SECONDS = 60.0
 """Until a key that the SuperLink did not take is offered again."""
@@ -35,7 +35,8 @@ def run_server(
 
     Args:
         folder: the ``server`` that `fedistill keys` has made.
-        host, port: what to listen on.
+        host: address to listen at.
+        port: to listen at.
         insecure: without TLS and keys; only by explicit word.
         tell: told in a line what happens.
 
@@ -111,13 +112,13 @@ class Keys:
         self._refused = {name: about for name, about in self._refused.items() if name in there}
 
     def _there(self) -> dict[str, bytes]:
-        found = {}
+        keys = {}
         for path in sorted(self.folder.glob("*.pub")):
             try:
-                found[path.stem] = path.read_bytes()
+                keys[path.stem] = path.read_bytes()
             except OSError:
                 continue  # it has gone since, or is half there
-        return found
+        return keys
 
     def _put_out(self, name: str, key: bytes, node: int) -> None:
         try:
@@ -146,7 +147,7 @@ class Keys:
 
 
 def write_connection(folder: Path, port: int, *, insecure: bool) -> None:
-    """Flower's configuration by which commands on this machine find the server."""
+    """Write Flower's configuration by which commands on this machine find the server."""
     about: dict[str, object] = {"address": f"127.0.0.1:{port}"}
     about |= {"insecure": True} if insecure else {"root-certificates": str((folder / "ca.crt").resolve())}
     content = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: about}})

@@ -1,4 +1,4 @@
-"""What a site says of itself, held against what it was asked: how a Release was made, what protects it, and figures.
+"""Checks of a site's claims against the request: how it made a Release, what protects it, and its figures.
 
 The server cannot see how many images a site holds, or what it did with them. It can see that a Release answers another
 question than was asked, that a statement promises what nobody asked for, and that a figure cannot be.
@@ -43,12 +43,12 @@ def require_counts(seconds: object, examples: object) -> None:
     >>> require_counts(1.5, 546)
     >>> require_counts(float("nan"), 546)
     Traceback (most recent call last):
-    ValueError: seconds or counts cannot be so: nan s, 546 images
+    ValueError: Invalid seconds or counts: nan s, 546 images
     """
     timed = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_SECONDS
     counted = isinstance(examples, int) and not isinstance(examples, bool) and 0 <= examples <= MOST_EXAMPLES
     if not timed or not counted:
-        raise ValueError(f"seconds or counts cannot be so: {seconds} s, {examples} images")
+        raise ValueError(f"Invalid seconds or counts: {seconds} s, {examples} images")
 
 
 def require_as_asked(release: Release, job: Job) -> None:
@@ -58,42 +58,45 @@ def require_as_asked(release: Release, job: Job) -> None:
         ReleaseError: what it says.
     """
     said = release.provenance
-    asked = {"model": job.model, "width": job.width, "precision": job.precision}
-    found = {name: said.get(name) for name in asked}
-    if asked != found or type(found["width"]) is not int:
-        raise ReleaseError("The Release was made for another network.", expected=asked, found=printable(found))
-    made = said.get("settings")
-    if not isinstance(made, dict) or set(made) != {str(ipc) for ipc in job.budgets}:
-        names = list(made) if isinstance(made, dict) else made
+    expected = {"model": job.model, "width": job.width, "precision": job.precision}
+    reported = {name: said.get(name) for name in expected}
+    if expected != reported or type(reported["width"]) is not int:
+        raise ReleaseError("The Release was made for another network.", expected=expected, found=printable(reported))
+    settings = said.get("settings")
+    if not isinstance(settings, dict) or set(settings) != {str(ipc) for ipc in job.budgets}:
+        names = list(settings) if isinstance(settings, dict) else settings
         raise ReleaseError("The Release does not say its settings.", expected=list(job.budgets), found=printable(names))
     for ipc in job.budgets:
-        _require_settings(made[str(ipc)], job, ipc)
+        _require_settings(settings[str(ipc)], job, ipc)
     _require_statement(release.privacy, job)
 
 
 def _require_settings(said: object, job: Job, ipc: int | None) -> None:
-    """Those it was told; and all, where no preset that the site chooses by its own data has a say."""
+    """Raise ReleaseError if the reported settings differ from those requested.
+
+    All of them must agree, unless the site chooses a preset by its own data.
+    """
     kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
     try:
         if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
             raise SettingError("not those of the scheme")
-        made = read(kind, said)
+        reported = read(kind, said)
         if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
-            asked = settings_for(job.scheme, job.settings, ipc=ipc)
+            expected = settings_for(job.scheme, job.settings, ipc=ipc)
         else:
-            told = {name: value for name, value in job.settings.items() if name != "preset"}
-            asked = read(kind, told, ipc=ipc, under=asdict(made))
+            overrides = {name: value for name, value in job.settings.items() if name != "preset"}
+            expected = read(kind, overrides, ipc=ipc, under=asdict(reported))
     except SettingError as error:
-        raise ReleaseError(f"The {where} cannot be so.", found=printable(error)) from error
-    if made != asked:
-        other = {name: value for name, value in asdict(asked).items() if value != getattr(made, name)}
-        found = {name: getattr(made, name) for name in other}
-        raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(found))
+        raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
+    if reported != expected:
+        other = {name: value for name, value in asdict(expected).items() if value != getattr(reported, name)}
+        differing = {name: getattr(reported, name) for name in other}
+        raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(differing))
 
 
 def _require_statement(said: str, job: Job) -> None:
     if len(said) > LONGEST_STATEMENT:
-        raise ReleaseError("The statement of privacy is too long.", expected=LONGEST_STATEMENT, found=len(said))
+        raise ReleaseError("The privacy statement is too long.", expected=LONGEST_STATEMENT, found=len(said))
     if not is_private(job.scheme):
         usual = privacy_statement(job.scheme)
         if not said.startswith(usual):
@@ -105,13 +108,13 @@ def _require_statement(said: str, job: Job) -> None:
             raise ReleaseError(f"{job.scheme!r} has no bound, and the statement of privacy claims one.", found=more)
         return
     each: list[PrivateSettings] = [settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets]
-    asked = {(one.epsilon, one.delta) for one in each}
+    bounds = {(one.epsilon, one.delta) for one in each}
     delta = max(one.delta for one in each)
     most = sum(one.epsilon for one in {tuple(one.asked().items()): one for one in each}.values())
     stated = _STATED.match(said)
     epsilon = _number(stated[1]) if stated else math.nan
     kept = stated is not None and 0 < epsilon <= most * ROUNDED and stated[2] == f"{delta:g}"
-    if not kept or any(f"(epsilon {one:g} at delta {its:g})" not in said for one, its in asked):
+    if not kept or any(f"(epsilon {one:g} at delta {its:g})" not in said for one, its in bounds):
         raise ReleaseError(
             "The statement of privacy does not say the guarantee that was asked for.",
             expected=f"epsilon {most:g} at delta {delta:g} at most",

@@ -7,7 +7,7 @@ from flwr.app import Array, Message
 
 
 def likeness(message: Message) -> str:
-    """SHA-256 of who is asked for what: of everything in a message but the names in it that are for people.
+    """Return the SHA-256, in hex, of a message's recipient and content, without the names in it that are for people.
 
     Sites of FeDistill answer from their data and the message alone, so that equal messages have equal answers.
     """

@@ -1,4 +1,4 @@
-"""What travels between server and sites, as Flower records: jobs and outcomes, questions and tallies.
+"""Messages between server and sites, as Flower records: jobs and outcomes, scoring requests and counts.
 
 Nothing here names a file, and nothing is ever unpickled. A job, its settings included, travels as JSON.
 """
@@ -35,7 +35,7 @@ LONGEST_LINE = 1000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job.
+    """The outcome of one job.
 
     Args:
         job: its name.
@@ -73,7 +73,7 @@ _KINDS: dict[str, type] = {
 
 
 def pack_jobs(jobs: Sequence[Job]) -> RecordDict:
-    """A request: one job per message in simulation, all of a site's in deployment."""
+    """Pack a request: one job per message in a simulation, all of a site's jobs in a deployment."""
     name = jobs[0].name if len(jobs) == 1 else f"{jobs[0].site} {len(jobs)} jobs"
     text = json.dumps([asdict(job) for job in jobs])
     return RecordDict({"job": ConfigRecord({"name": name}), "request": ConfigRecord({"jobs": text})})
@@ -95,7 +95,7 @@ def unpack_jobs(content: RecordDict) -> list[Job]:
 
 
 def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
-    """A reply: one outcome per job, so that one failure spoils no other."""
+    """Pack a reply: one outcome per job, so that one failure spoils no other."""
     records = RecordDict()
     for i, outcome in enumerate(outcomes):
         values = {**asdict(outcome), "release": outcome.release or b"", "seconds": list(outcome.seconds)}
@@ -104,7 +104,10 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
 
 
 def unpack_outcomes(content: RecordDict) -> list[Outcome]:
-    """The outcomes of a reply. Values of the wrong type raise TypeError or KeyError, others ValueError."""
+    """Unpack the outcomes of a reply.
+
+    Values of the wrong type raise TypeError or KeyError, other invalid ones ValueError.
+    """
     outcomes = []
     for name in sorted(content.config_records, key=lambda n: int(n.removeprefix("outcome-"))):
         values: dict[str, Any] = dict(content.config_records[name])
@@ -124,9 +127,9 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
 
 
 def shown_line(text: object) -> str:
-    """Return a site's words as they may be printed, logged and written: one line of printable characters.
+    r"""Return a site's words as they may be printed, logged and written: one line of printable characters.
 
-    >>> shown_line("no\x1b[2J such\\nfile")
+    >>> shown_line("no\x1b[2J such\nfile")
     'no\ufffd[2J such file'
     """
     return printable(text, most=LONGEST_LINE)
@@ -147,7 +150,7 @@ _SHOWN = {"refused": shown_line, "error": shown_line, "trace": shown_trace}
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalRequest:
     """A request to score networks on a site's own images.
 
     Args:
@@ -168,8 +171,8 @@ class Question:
     members: int = 1
 
 
-def pack_question(question: Question) -> RecordDict:
-    """A request to score."""
+def pack_question(question: EvalRequest) -> RecordDict:
+    """Pack a request to score networks."""
     arrays = ArrayRecord({name: Array(value.numpy()) for name, value in question.params.items()})
     about: dict[str, Any] = {
         name: getattr(question, name) for name in ("model", "width", "partition", "split", "members")
@@ -179,11 +182,11 @@ def pack_question(question: Question) -> RecordDict:
     )
 
 
-def unpack_question(content: RecordDict) -> Question:
-    """The question of a request."""
+def unpack_question(content: RecordDict) -> EvalRequest:
+    """Unpack a request to score networks."""
     about = content.config_records["request"]
     arrays = content.array_records["networks"]
-    return Question(
+    return EvalRequest(
         name=str(content.config_records["job"]["name"]),
         model=str(about["model"]),
         width=int(str(about["width"])),
@@ -199,7 +202,7 @@ _PARTS = ("concordant", "pairs", "correct", "count")
 
 
 def pack_tallies(site: str, tallies: Sequence[Tally]) -> RecordDict:
-    """A reply with counts only, a tally a network."""
+    """Pack a reply of counts, one tally a network."""
     values: dict[str, Any] = {"site": site, "networks": len(tallies)}
     for part in _PARTS:
         values[part] = [float(v) for tally in tallies for v in getattr(tally, part)]
@@ -207,7 +210,7 @@ def pack_tallies(site: str, tallies: Sequence[Tally]) -> RecordDict:
 
 
 def unpack_tallies(content: RecordDict) -> list[Tally]:
-    """The tallies of a reply."""
+    """Unpack the tallies of a reply."""
     values = content.config_records["tallies"]
     networks = int(str(values["networks"]))
     parts = {part: np.asarray(values[part], dtype=np.float64).reshape(networks, -1) for part in _PARTS}

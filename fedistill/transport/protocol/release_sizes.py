@@ -1,4 +1,4 @@
-"""What a message takes on the wire that was, or would be, sent for one network of one scheme and budget.
+"""Message sizes that one network of one scheme and budget takes, or would take, on the wire.
 
 A simulation asks for several budgets and draws in one message, and for several networks; shared in earnest, one of each
 is enough. So the message with just that is made, encoded, and counted.
@@ -25,7 +25,7 @@ TO_SOMEBODY = 1
 
 
 def release_sizes(job: Job, release: Release, ipc: int | None) -> tuple[int, int]:
-    """Bytes (up, down) of one budget of a job, one draw of it."""
+    """Return bytes (up, down) of one budget and one draw of a job."""
     single = replace(job, ipcs=() if ipc is None else (ipc,), draws=1)
     data = release.only(ipc, draw=0).to_bytes()
     reply = pack_outcomes([Outcome(single.name, job.site, release=data, seconds=(0.0,))])

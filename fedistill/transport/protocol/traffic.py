@@ -1,4 +1,4 @@
-"""What crosses a site's boundary, in bytes: the size of a message as Flower encodes it, and a count of such sizes.
+"""Traffic across a site's boundary, in bytes: a message's size as Flower encodes it, and counts of such sizes.
 
 The figure is the length of the message in Protocol Buffers' encoding (https://protobuf.dev/programming-guides/encoding),
 as ``flwr.proto.message_pb2.Message`` defines it: metadata, and the records or the error. Ids count as long as a
@@ -31,7 +31,7 @@ Direction = Literal["up", "down"]
 
 
 def encoded_size(message: Message) -> int:
-    """Bytes of a message as Flower encodes it; nothing large in it is copied for that.
+    """Return the bytes of a message as Flower encodes it, without a copy of its arrays.
 
     >>> from flwr.app import RecordDict
     >>> from fedistill.transport.flower_internals import become_server
@@ -81,7 +81,7 @@ def _text(name: str) -> int:
 
 
 def _field(length: int) -> int:
-    """Bytes of a field of so many bytes, its tag and length included. All of Flower's that matter here have short tags.
+    """Return the bytes of a protobuf field of this length, with its tag and length. The relevant tags are short.
 
     >>> [_field(n) for n in (0, 127, 128, 16_384)]
     [2, 129, 131, 16388]
@@ -108,7 +108,7 @@ class Traffic:
         self._sums[purpose, site, direction] = messages + 1, total + size
 
     def rows(self) -> list[dict[str, Any]]:
-        """``purpose, site, direction, messages, bytes``, sorted: the same whatever the order of arrival."""
+        """Return rows ``purpose, site, direction, messages, bytes``, sorted by these columns."""
         return [
             {"purpose": purpose, "site": site, "direction": direction, "messages": messages, "bytes": total}
             for (purpose, site, direction), (messages, total) in sorted(self._sums.items())

@@ -1,4 +1,4 @@
-"""What travels where weights are shared: requests to train, at a site, and the networks that come back.
+"""Messages of schemes that share weights: requests to train at a site, and the networks that come back.
 
 A round of federated averaging is the message of Flower's own strategies (``arrays``, ``config``), with FeDistill's
 settings in ``config``. Training alone is a message of our own, for no strategy has it.
@@ -56,6 +56,7 @@ class RoundSettings:
 
     @property
     def recipe(self) -> Recipe:
+        """Return the recipe of this round's training."""
         if self.private is not None:
             return self.private.recipe(self.steps)
         return Recipe(
@@ -63,16 +64,16 @@ class RoundSettings:
         )
 
     def config(self) -> ConfigRecord:
-        """As a strategy takes it; ``mu`` is the strategy's own to add."""
+        """Return the record that a strategy takes; the strategy adds ``mu`` itself."""
         return ConfigRecord({"round": json.dumps({k: v for k, v in self.detail().items() if k != "mu"})})
 
     def detail(self) -> dict[str, Any]:
-        """All that is set, as plain values."""
+        """Return all settings as plain values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of(cls, content: RecordDict) -> "RoundSettings":
-        """The request in a strategy's message."""
+        """Return the request in a strategy's message."""
         config = content.config_records["config"]
         about = json.loads(str(config["round"]))
         private = _private(about.pop("private", None))
@@ -99,6 +100,7 @@ class RoundRequest:
 
     @property
     def scheme(self) -> str:
+        """Return the name of the scheme."""
         return self.settings.scheme
 
 
@@ -148,15 +150,18 @@ class LocalTrainReply:
 
 
 def arrays_of(params: Mapping[str, Tensor]) -> ArrayRecord:
-    """Parameters by name as Flower's strategies take them."""
+    """Convert parameters by name to the record that Flower's strategies take."""
     return ArrayRecord({name: Array(value.detach().cpu().numpy()) for name, value in params.items()})
 
 
 def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = None, finite: bool = True) -> Params:
-    """The parameters of a network, checked against its shape: what a site sends is not trusted.
+    """Convert a record to the parameters of a network; check them against its shapes, for sites are not trusted.
 
     Args:
+        arrays: the record.
+        network: whose shapes the parameters must have.
         networks: how many there are, each tensor with a leading axis; None for one without.
+        finite: whether NaN and infinities are refused.
 
     Raises:
         ReleaseError: another name, shape or type, or numbers that are not finite.
@@ -164,23 +169,23 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
     wanted = network.init(torch.Generator().manual_seed(0))
     if set(arrays) != set(network.names):
         raise ReleaseError("These are not the network's parameters.", expected=network.names, found=sorted(arrays))
-    found = []
+    params = []
     for name, like in zip(network.names, wanted, strict=True):
         # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
         value = torch.from_numpy(arrays[name].numpy().copy())
         shape = like.shape if networks is None else (networks, *like.shape)
         if value.shape != shape or value.dtype != like.dtype:
             raise ReleaseError(
-                f"{name} cannot be so.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
+                f"Invalid {name}.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
             )
         if finite and not torch.isfinite(value).all():
             raise ReleaseError(f"{name} holds NaN or infinity.", expected="finite numbers")
-        found.append(value)
-    return tuple(found)
+        params.append(value)
+    return tuple(params)
 
 
 def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, seconds: float) -> RecordDict:
-    """A site's reply in a round, as Flower's strategies take it."""
+    """Pack a site's reply in a round, as Flower's strategies take it."""
     return RecordDict(
         {
             "arrays": arrays_of(params),
@@ -191,7 +196,7 @@ def pack_round_reply(params: Mapping[str, Tensor], *, site: str, examples: int, 
 
 
 def check_round_reply(content: RecordDict, *, site: str, network: Network) -> float:
-    """Seconds the site took.
+    """Check a site's reply in a round; return the seconds the site took.
 
     Raises:
         ReleaseError: what is wrong with the reply.
@@ -214,27 +219,28 @@ def _require_counts(seconds: object, examples: object) -> None:
     try:
         require_counts(seconds, examples)
     except ValueError as error:
-        raise ReleaseError("The reply's counts cannot be so.", found=error) from error
+        raise ReleaseError("Invalid counts in the reply.", found=error) from error
     if not examples:
-        raise ReleaseError("The reply's counts cannot be so.", expected="1 image or more", found=examples)
+        raise ReleaseError("Invalid counts in the reply.", expected="1 image or more", found=examples)
 
 
 def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:
-    """A strategy's messages in the order of the sites, each with a job's name and content of its own.
+    """Return a strategy's messages in the order of the sites, each with a job's name and content of its own.
 
     Args:
+        messages: the strategy's.
         names: of the jobs, by node id.
     """
-    made = []
+    copies = []
     for message in sorted(messages, key=lambda m: list(names).index(m.metadata.dst_node_id)):
         node = message.metadata.dst_node_id
         content = RecordDict({**message.content, "job": ConfigRecord({"name": names[node]})})
-        made.append(Message(content, node, message.metadata.message_type))
-    return made
+        copies.append(Message(content, node, message.metadata.message_type))
+    return copies
 
 
 def pack_alone(request: LocalTrainRequest) -> RecordDict:
-    """A request to train alone."""
+    """Pack a request to train alone."""
     about = {
         **{
             name: getattr(request, name)
@@ -253,7 +259,7 @@ def pack_alone(request: LocalTrainRequest) -> RecordDict:
 
 
 def unpack_alone(content: RecordDict) -> LocalTrainRequest:
-    """The request."""
+    """Return the request."""
     about = json.loads(str(content.config_records["request"]["alone"]))
     grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
     sent: Mapping[str, Any] = content.config_records.get("releases", ConfigRecord())
@@ -269,7 +275,7 @@ def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
 
 
 def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
-    """A site's reply."""
+    """Pack a site's reply."""
     about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
     return RecordDict(
         {"learned": ConfigRecord({"site": site, "about": json.dumps(about)}), "networks": arrays_of(learned.params)}
@@ -277,7 +283,7 @@ def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
 
 
 def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Network) -> LocalTrainReply:
-    """A site's reply, checked.
+    """Return a site's reply, checked.
 
     Raises:
         ReleaseError: what is wrong with it.
@@ -298,6 +304,6 @@ def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Net
 
 
 def one_network(learned: LocalTrainReply, site: str) -> RecordDict:
-    """The reply that would carry one of the networks: what sharing one takes."""
+    """Return the reply that would carry one of the networks: what sharing one takes."""
     first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
     return pack_learned(site, LocalTrainReply(dict(first), learned.recipe, learned.seconds, learned.examples))

@@ -26,8 +26,8 @@ from fedistill.transport.protocol.messages import (
     RELEASE,
     SCORE,
     WHO,
+    EvalRequest,
     Outcome,
-    Question,
     pack_jobs,
     pack_question,
     shown_line,
@@ -229,14 +229,14 @@ class Coordinator:
         try:
             [outcome] = unpack_outcomes(exchange.reply.content)
         except UNREADABLE as error:
-            return Outcome(job.name, job.site, error=f"an unreadable reply: {shown_line(error)}")
+            return Outcome(job.name, job.site, error=f"a reply that cannot be read: {shown_line(error)}")
         if (outcome.job, outcome.site) != (job.name, job.site):
             answered = shown_line(f"{outcome.site!r} for {outcome.job!r}")
             return Outcome(job.name, job.site, error=f"{job.name!r} was answered with a reply of {answered}")
         # Another point of the sweep has had these budgets computed.
         return replace(outcome, found=len(outcome.seconds)) if exchange.shared else outcome
 
-    async def score(self, site: str, question: Question) -> list[Tally] | str:
+    async def score(self, site: str, question: EvalRequest) -> list[Tally] | str:
         """Return a tally for each network of the question; or a one-line reason why there is none."""
         node = self.node_of(site)
         if node is None:
@@ -249,7 +249,7 @@ class Coordinator:
         try:
             return unpack_tallies(exchange.reply.content)
         except UNREADABLE as error:
-            return f"an unreadable reply: {shown_line(error)}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def train_locally(self, request: LocalTrainRequest, network: Network) -> LocalTrainReply | str:
         """Return the networks that a site trained to the end; or a one-line reason why there are none."""
@@ -264,7 +264,7 @@ class Coordinator:
         except ReleaseError as error:
             return f"refused by the server: {shown_line(error)}"
         except UNREADABLE as error:
-            return f"an unreadable reply: {shown_line(error)}"
+            return f"a reply that cannot be read: {shown_line(error)}"
 
     async def compute(self, key: str, function: Callable[..., Any], *args: Any, threads: int, gpus: float = 0.0) -> Any:
         """Return ``function(*args)``, computed on the server's executor with these threads and this share of a GPU.

@@ -23,7 +23,7 @@ from fedistill.transport.backend.compute_time import Busy
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
 from fedistill.transport.backend.server_work import ServerWork
-from fedistill.transport.deploy.deadline_grid import PatientGrid
+from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.deploy.deployed import find_sites, status_told
 from fedistill.transport.server.coordinator import Coordinator
 
@@ -164,7 +164,7 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
                 assert deadline is not None  # `prepare` has refused a simulation without one
                 wire: Any = grid  # Flower's grid over HTTP, which knows more about nodes than the Grid type says
                 nodes = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
-                patient = PatientGrid(grid, deadline_s=deadline)
+                patient = DeadlineGrid(grid, deadline_s=deadline)
                 conduct(Coordinator(patient, ServerWork(), sites).at(nodes, ""))
             return
         simulation, conduct = prepare(context.run_config)

@@ -70,7 +70,7 @@ def _dtype(job: Job) -> torch.dtype:
 
 
 def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> None:
-    where = "all" if ipc is None else f"ipc {ipc}"
+    where = "the Release" if ipc is None else f"ipc {ipc}"
     n = len(packed.images) if packed.images.ndim else 0
     most = None if ipc is None else ipc * expected.classes * job.draws
     labels_shape = (n, expected.classes) if expected.multilabel else (n,)
@@ -87,30 +87,28 @@ def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> Non
         if value is None and name == "lr":
             continue
         if name == "draw" and (value is None) != (job.draws == 1):
-            raise ReleaseError(f"Invalid draws in budget {where}.", expected=f"{job.draws} draws")
+            raise ReleaseError(f"Invalid draws of {where}.", expected=f"{job.draws} draws")
         if value is None:
             continue
         actual = (value.dtype, tuple(value.shape))
         if actual != (dtype, shape):
-            raise ReleaseError(f"Invalid {name} in budget {where}.", expected=(dtype, shape), found=actual)
+            raise ReleaseError(f"Invalid {name} of {where}.", expected=(dtype, shape), found=actual)
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ReleaseError(f"{name} in budget {where} holds NaN or infinity.", expected="finite numbers")
+            raise ReleaseError(f"{name} of {where} holds NaN or infinity.", expected="finite numbers")
     if n == 0 or (most is not None and n > most):
-        raise ReleaseError(f"Invalid number of images in budget {where}.", expected=f"1 to {most}", found=n)
+        raise ReleaseError(f"Invalid number of images of {where}.", expected=f"1 to {most}", found=n)
     top = 1 if expected.multilabel else expected.classes - 1
     if packed.labels.min() < 0 or packed.labels.max() > top:
         found_range = f"{packed.labels.min().item()}..{packed.labels.max().item()}"
-        raise ReleaseError(f"A label in budget {where} is out of range.", expected=f"0..{top}", found=found_range)
+        raise ReleaseError(f"A label of {where} is out of range.", expected=f"0..{top}", found=found_range)
     _check_range(packed, where)
     if packed.lr is not None and not 0 < float(packed.lr[0]) <= 10:
-        raise ReleaseError(
-            f"Invalid step size in budget {where}.", expected="above 0, at most 10", found=float(packed.lr[0])
-        )
+        raise ReleaseError(f"Invalid step size of {where}.", expected="above 0, at most 10", found=float(packed.lr[0]))
     if packed.draw is not None:
         if packed.draw.min() < 0 or packed.draw.max() >= job.draws:
-            raise ReleaseError(f"A draw in budget {where} is out of range.", expected=f"0..{job.draws - 1}")
+            raise ReleaseError(f"A draw of {where} is out of range.", expected=f"0..{job.draws - 1}")
         if ipc is not None and torch.bincount(packed.draw).max() > ipc * expected.classes:
-            raise ReleaseError(f"A draw in budget {where} has too many images.", expected=ipc * expected.classes)
+            raise ReleaseError(f"A draw of {where} has too many images.", expected=ipc * expected.classes)
 
 
 def _check_range(packed: Packed, where: str) -> None:
@@ -118,7 +116,7 @@ def _check_range(packed: Packed, where: str) -> None:
     if packed.images.is_floating_point():
         if (scale != 1).any() or (offset != 0).any() or packed.images.abs().max() > LARGEST_PIXEL:
             expected = f"pixels to {LARGEST_PIXEL:g} in size, scale 1, offset 0"
-            raise ReleaseError(f"Invalid pixel range in budget {where}.", expected=expected)
+            raise ReleaseError(f"Invalid pixel range of {where}.", expected=expected)
     elif (scale < 0).any() or scale.max() > LARGEST_SCALE or offset.abs().max() > LARGEST_OFFSET:
         expected = f"scale 0..{LARGEST_SCALE:g}, |offset| to {LARGEST_OFFSET:g}"
-        raise ReleaseError(f"Invalid pixel range in budget {where}.", expected=expected)
+        raise ReleaseError(f"Invalid pixel range of {where}.", expected=expected)

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from fedistill.config.scheme import scheme_named
 from fedistill.core.events import Event
 from fedistill.errors import PolicyError
-from fedistill.privacy.policy.disclosure import told_tally
+from fedistill.privacy.policy.disclosure import disclosed_tally
 from fedistill.transport.backend.events import emitter
 from fedistill.transport.backend.failure import from_exception
 from fedistill.transport.protocol.messages import Outcome, pack_outcomes, pack_tallies, unpack_jobs, unpack_question
@@ -72,5 +72,5 @@ def score(message: Message, context: Context) -> Message:
     images = site.scored(question.partition, question.split)
     network = build_network(question.model, question.width, site.whole(question.partition))
     tallies = score_networks(network, question.params, images, members=question.members)
-    tallies = [told_tally(tally, site.policy.share_counts) for tally in tallies]
+    tallies = [disclosed_tally(tally, site.policy.share_counts) for tally in tallies]
     return Message(pack_tallies(site.name, tallies), reply_to=message)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from fedistill.config import Job
-from fedistill.core.accounting import Cost
+from fedistill.core.accounting import PrivacyCost
 from fedistill.core.store import key_of
 from fedistill.data import ImageSet
 from fedistill.errors import PolicyError
@@ -25,7 +25,7 @@ from fedistill.privacy.policy.disclosure import unit
 from fedistill.release.release import sha256
 from fedistill.transport.site.context import SiteContext
 
-Answers = tuple[Mapping[str, Any], Cost]
+Answers = tuple[Mapping[str, Any], PrivacyCost]
 """Everything that determines noisy answers, and their cost."""
 
 
@@ -73,7 +73,7 @@ class Account:
         if self.site.deployed:
             self.ledger.require_room(self._leaving(item, per_class, bounded=bounded))
 
-    def charge(self, about: Mapping[str, Any], cost: Cost) -> None:
+    def charge(self, about: Mapping[str, Any], cost: PrivacyCost) -> None:
         """Enter a cost, before the noise is drawn. See `fedistill.methods.engine.method.Charge`.
 
         Raises:
@@ -106,7 +106,7 @@ class Account:
         policy = self.site.policy
         return Leaving(item, 0 if bounded else per_class or 0, policy.max_releases, policy.max_ipc)
 
-    def _charge(self, about: Mapping[str, Any], cost: Cost) -> Charge:
+    def _charge(self, about: Mapping[str, Any], cost: PrivacyCost) -> Charge:
         return Charge(
             key=key_of(about),
             account=f"{self.name} seed {about['seed']}" if self.each_apart and self.name else self.name,

@@ -9,7 +9,7 @@ Array = np.ndarray
 
 
 def column(values: Array | float) -> Array:
-    """Per-image values (n,) shaped to multiply pictures (n, S, S).
+    """Reshape per-image values (n,) to (n, 1, 1), which multiply pictures (n, S, S).
 
     >>> column(np.zeros(3)).shape
     (3, 1, 1)
@@ -18,13 +18,13 @@ def column(values: Array | float) -> Array:
 
 
 def grid(size: int) -> tuple[Array, Array]:
-    """Coordinates of the pixel centres: x (1, 1, S) to the right, y (1, S, 1) downwards."""
+    """Return the coordinates of the pixel centres: x (1, 1, S) to the right, y (1, S, 1) downwards."""
     at = ((np.arange(size, dtype=np.float32) + 0.5) / size) * 2 - 1
     return at.reshape(1, 1, -1), at.reshape(1, -1, 1)
 
 
 def step(value: Array, size: int, softness: float = 1.0) -> Array:
-    """A soft edge about ``softness`` pixels wide: 1 where the value is well above 0."""
+    """Compute a soft edge about ``softness`` pixels wide: 1 where the value is well above 0."""
     width = 2.0 * softness / size
     return np.clip(0.5 + value / (2 * width), 0, 1)
 
@@ -40,12 +40,17 @@ def blob(
     waves: tuple[Array, Array, Array] | None = None,
     softness: float = 1.0,
 ) -> Array:
-    """A filled ellipse with a wavy rim.
+    """Draw a filled ellipse with a wavy rim.
 
     Args:
-        x, y: centre. radius: of the longer axis; 0 draws nothing. squash: shorter over longer axis.
+        size: of the picture in pixels.
+        x: centre to the right, (n,), -1..1.
+        y: centre downwards, (n,), -1..1.
+        radius: of the longer axis; 0 draws nothing.
+        squash: shorter over longer axis.
         angle: of the longer axis, radians.
         waves: (count, height, phase), each (n,): the rim is radius * (1 + height * cos(count * direction + phase)).
+        softness: of the edge, in pixels.
     """
     shaped = np.broadcast_arrays(*(np.atleast_1d(v) for v in (x, y, radius, squash, angle, *(waves or ()))))
     if not (shaped[2] > 0).all():  # most marks of most pictures are absent: draw only those that are there
@@ -78,7 +83,7 @@ def field(rng: np.random.Generator, n: int, size: int, cells: int) -> Array:
 
 
 def waves(rng: np.random.Generator, size: int, pitch: Array, angle: Array) -> Array:
-    """Stripes: a sine of ``pitch`` periods a picture in direction ``angle``, bent a little; -1..1."""
+    """Draw stripes in -1..1: a sine of ``pitch`` periods a picture in direction ``angle``, slightly bent."""
     gx, gy = grid(size)
     n = len(pitch)
     along = gx * np.cos(column(angle)) + gy * np.sin(column(angle)) + 0.12 * field(rng, n, size, 4)

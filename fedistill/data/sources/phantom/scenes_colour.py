@@ -27,7 +27,7 @@ _CELLS = np.array(
 
 
 def cells(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """A white blood cell or platelets among red cells, in a stain that differs from smear to smear."""
+    """Draw a white blood cell or platelets among red cells, in a stain that differs from smear to smear."""
     n = len(y)
     row = _CELLS[y]
     # Cells of one kind differ: in every measure a little, and in colour some lean towards another kind.
@@ -88,7 +88,7 @@ _SECTIONS = np.array(
 
 
 def sections(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """Stained tissue: clouds and fibres between two colours, strewn with nuclei."""
+    """Draw stained tissue: clouds and fibres between two colours, strewn with nuclei."""
     n = len(y)
     row = _SECTIONS[y] * rng.normal(1, (*[0.05] * 6, 0.2, 0.25, 0.25, 0), (n, 10)).astype(np.float32)
     first, second, pitch, fibre, share = row[:, :3], row[:, 3:6], row[:, 6], row[:, 7], row[:, 8]
@@ -122,7 +122,7 @@ _LESIONS = np.array(
 
 
 def lesions(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """A spot on skin: how large, how ragged, how mottled, of which colour."""
+    """Draw a spot on skin; its size, rim, mottling and colour depend on the class."""
     n = len(y)
     row = _LESIONS[y] * rng.normal(1, (0.25, 0, 0.4, 0.4, 0.12, 0.12, 0.12), (n, 7))
     skin = rng.normal((0.86, 0.68, 0.62), (0.05, 0.06, 0.06), (n, 3))
@@ -138,7 +138,7 @@ def lesions(y: Array, size: int, rng: np.random.Generator) -> Array:
 
 
 def eye_grounds(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """An eye's ground with vessels and optic disc; bleedings and exudates grow with the grade 0..4."""
+    """Draw a fundus with vessels and optic disc; haemorrhages and exudates grow with the grade 0..4."""
     n = len(y)
     picture = np.full((n, size, size, 3), 0.03, np.float32)
     ground = rng.normal((0.72, 0.38, 0.20), (0.07, 0.06, 0.05), (n, 3)).astype(np.float32)
@@ -162,7 +162,7 @@ def eye_grounds(y: Array, size: int, rng: np.random.Generator) -> Array:
 
 
 def _film(picture: Array, rng: np.random.Generator, *, tint: float, light: float, grain: float) -> Array:
-    """What slide and camera add: a stain's tint, uneven light, contrast and grain."""
+    """Add the slide's and the camera's part: a stain's tint, uneven light, contrast and grain."""
     n, size = picture.shape[:2]
     picture = picture + rng.normal(0, tint, (n, 1, 1, 3)).astype(np.float32)
     contrast = rng.uniform(0.7, 1.2, (n, 1, 1, 1)).astype(np.float32)

@@ -10,7 +10,7 @@ from fedistill.data.sources.phantom.drawing import Array, blob, column, field, g
 
 
 def _thorax(n: int, size: int, rng: np.random.Generator, heart: Array | float = 0.30) -> tuple[Array, Array]:
-    """A chest film and the mask of its lungs, both (n, S, S)."""
+    """Draw a chest film and the mask of its lungs, both (n, S, S)."""
     film = 0.62 + 0.05 * field(rng, n, size, 3)
     lungs = np.zeros((n, size, size), np.float32)
     shift, wide = rng.normal(0, 0.05, n), rng.uniform(0.30, 0.38, n)
@@ -26,14 +26,14 @@ def _thorax(n: int, size: int, rng: np.random.Generator, heart: Array | float = 
 
 
 def _develop(film: Array, rng: np.random.Generator, grain: float = 0.03) -> Array:
-    """Exposure, contrast and grain; adds the channel axis."""
+    """Apply exposure, contrast and grain; add the channel axis."""
     n = len(film)
     film = (film - 0.5) * column(rng.uniform(0.75, 1.2, n)) + 0.5 + column(rng.normal(0, 0.05, n))
     return (film + grain * rng.standard_normal(film.shape, dtype=np.float32))[..., None]
 
 
 def pneumonia(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """Lungs clear (0), or clouded in one or two places (1); clear ones have faint clouds too."""
+    """Draw lungs that are clear (0, with faint clouds) or clouded in one or two places (1)."""
     n = len(y)
     film, lungs = _thorax(n, size, rng)
     for k in range(2):
@@ -66,7 +66,7 @@ _FINDINGS = np.array(
 
 
 def chests(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """Any of 14 findings, (n, 14) of 0 and 1, each a shade of its own place, size, whiteness and sharpness."""
+    """Draw any of 14 findings, (n, 14) of 0 and 1, each a shade of its own place, size, whiteness and sharpness."""
     n = len(y)
     film, _ = _thorax(n, size, rng, heart=np.where(y[:, 1] == 1, 0.46, 0.30) * rng.normal(1, 0.08, n))
     for k, (height, radius, white, soft) in enumerate(_FINDINGS):
@@ -79,7 +79,7 @@ def chests(y: Array, size: int, rng: np.random.Generator) -> Array:
 
 
 def layers(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """Retinal layers in section: new vessels (0), swelling with dark cysts (1), small bumps (2), smooth (3)."""
+    """Draw retinal layers in section: new vessels (0), swelling with dark cysts (1), small bumps (2), smooth (3)."""
     n = len(y)
     gx, gy = grid(size)
     line = (
@@ -103,7 +103,7 @@ def layers(y: Array, size: int, rng: np.random.Generator) -> Array:
 
 
 def ultrasound(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """Speckle with a dark lump: ragged and upright (0, malignant), smooth and lying or none at all (1)."""
+    """Draw speckle with a dark lump: ragged and upright (0, malignant), smooth and lying or none at all (1)."""
     n = len(y)
     _, gy = grid(size)
     bad = y == 0
@@ -139,7 +139,7 @@ _NUCLEI = np.array(
 
 
 def nuclei(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """A stained nucleus of a kidney cell among its neighbours."""
+    """Draw a stained nucleus of a kidney cell among its neighbours."""
     n = len(y)
     row = _NUCLEI[y] * rng.normal(1, (0.12, 0.10, 0.15, 0.4, 0), (n, 5))
     film = 0.06 + 0.03 * field(rng, n, size, 5)
@@ -173,7 +173,10 @@ _ORGANS = np.array(
 
 
 def slices(y: Array, size: int, rng: np.random.Generator) -> Array:
-    """An organ in a slice of the body; left and right differ by place and tilt, so mirroring would change the class."""
+    """Draw an organ in a slice of the body.
+
+    Left and right differ by place and tilt, so mirroring would change the class.
+    """
     n = len(y)
     row = _ORGANS[y]
     film = 0.42 + 0.07 * field(rng, n, size, 4)

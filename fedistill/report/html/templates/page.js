@@ -1,6 +1,3 @@
-"""The script of a page: tables that sort, by mouse and keyboard. Without it everything can be read all the same."""
-
-SCRIPT = """
 "use strict";
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0], asMade = [...body.rows], heads = [...table.tHead.rows[0].cells];
@@ -36,4 +33,3 @@ const closed = () => [...document.querySelectorAll("details:not([open])")];
 let opened = [];
 addEventListener("beforeprint", () => { opened = closed(); opened.forEach((each) => { each.open = true; }); });
 addEventListener("afterprint", () => opened.forEach((each) => { each.open = false; }));
-"""
