@@ -20,6 +20,7 @@ from benchmarks.plain import mtt as plain_mtt
 from benchmarks.plain.convnet import ConvNet
 from benchmarks.plain.epoch import train_epoch
 from fedistill.core import seeds
+from fedistill.core.events import OnEvent, ignore
 from fedistill.data.imageset import ImageSet
 from fedistill.methods import SyntheticSet, Task
 from fedistill.methods.dc import DCSettings, dc
@@ -56,11 +57,10 @@ class Sizes:
     batch_expert: int = 256
     networks: int = 20
     fit_steps: int = 300
-    repeats: int = 5
 
 
 # For comparing numbers: seconds on one core.
-TINY = Sizes(60, 3, 8, 4, 2, 5, 2, 2, (3,), 8, 2, 4, 1)
+TINY = Sizes(60, 3, 8, 4, 2, 5, 2, 2, (3,), 8, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Site:
         sizes = self.sizes
         return build("convnet", channels=3, classes=sizes.classes, size=sizes.side, width=sizes.width)
 
-    def task(self, ipc: int | None, on_event: Callable[[dict], None] = lambda event: None) -> Task:
+    def task(self, ipc: int | None, on_event: OnEvent = ignore) -> Task:
         return Task(
             self.images,
             ipc,
@@ -130,7 +130,7 @@ class Made:
 def dc_iterations(site: Site, n: int, method: Callable[[Task, DCSettings], SyntheticSet] = dc) -> Made:
     """Iterations of DC, or DSA, by the published schedule."""
     sizes, ends = site.sizes, [site.done()]
-    task = site.task(sizes.ipc, lambda event: ends.append(site.done()) if "step" in event else None)
+    task = site.task(sizes.ipc, lambda event: ends.append(site.done()) if event.step is not None else None)
     settings = DCSettings(iterations=n, outer=sizes.outer, inner=sizes.inner, batch_real=sizes.batch_real)
     return Made([_moved(method(task, settings), task, method.__name__, settings)], np.diff(ends).tolist())
 
@@ -138,7 +138,7 @@ def dc_iterations(site: Site, n: int, method: Callable[[Task, DCSettings], Synth
 def dm_iterations(site: Site, n: int) -> Made:
     """Iterations of DM, as published but from noise."""
     ends = [site.done()]
-    task = site.task(site.sizes.ipc, lambda event: ends.append(site.done()) if "step" in event else None)
+    task = site.task(site.sizes.ipc, lambda event: ends.append(site.done()) if event.step is not None else None)
     settings = DMSettings(iterations=n, batch_real=site.sizes.batch_real)
     return Made([_moved(dm(task, settings), task, "dm", settings)], np.diff(ends).tolist())
 
