@@ -112,9 +112,14 @@ def job(
     partition: int,
     ipcs: Mapping[int | None, int | None] | None = None,
 ) -> Job:
-    """One job of a simulation, for a scheme that makes images.
+    """Return one job of a simulation, for a scheme that makes images.
 
     Args:
+        simulation: whose settings it has.
+        site: who is asked.
+        scheme: of the simulation.
+        seed: number of the repeat.
+        partition: number of the redraw of who holds what.
         ipcs: what the job is asked for in place of each of the simulation's budgets; the same unless given.
     """
     name = scheme_named(scheme).method

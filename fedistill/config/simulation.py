@@ -178,7 +178,7 @@ class Simulation(Frozen):
         return len(self.federation.sites) if self.min_sites is None else self.min_sites
 
     def settings(self, scheme: str) -> Mapping[str, Any]:
-        """A scheme's settings as its file gives them; ``central-dc`` has those of ``dc`` but where it gives its own.
+        """Return a scheme's settings as the file gives them; ``central-dc`` has ``dc``'s unless it gives its own.
 
         Private ones have the simulation's epsilon, unless they give their own.
         """
@@ -188,15 +188,15 @@ class Simulation(Frozen):
         return {**common, **under, **self.scheme[scheme]}
 
     def budgets(self, scheme: str) -> tuple[int | None, ...]:
-        """The scheme's budgets: those of the simulation, or None alone for a scheme without one."""
+        """Return the scheme's budgets: those of the simulation, or None alone for a scheme without one."""
         return self.ipc if scheme_named(scheme).has_budget else (None,)
 
     def rounds(self, scheme: str) -> tuple[int | None, ...]:
-        """Numbers of rounds that have a line of the table; None alone for a scheme without rounds."""
+        """Return the numbers of rounds that have a condition each; None alone for a scheme without rounds."""
         return scheme_named(scheme).rounds(self.settings(scheme))
 
     def repeats(self, scheme: str) -> range:
-        """The seeds the scheme is asked for; all of the data is the same data every time."""
+        """Return the scheme's repeats: one where all of the data are shared, which are the same every time."""
         return range(self.seeds if scheme_named(scheme).has_budget else 1)
 
     def _check_scheme(self, name: str) -> None:
