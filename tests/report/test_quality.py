@@ -172,6 +172,18 @@ def test_a_title_or_alternative_text_with_markup_stays_text():
     assert "<script" not in panel.svg and "&lt;/text&gt;&lt;script&gt;$\\frac{" in panel.svg
 
 
+def test_no_word_is_cut_off_at_the_edges_of_a_png(monkeypatch, tmp_path):
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (figures.append(f), save(f, *a, **k))[1])
+    long = Panel("a", "dm, Accuracy: r = 0.98 (0.97 to 1.00), 7 sets", "", lambda axis: axis.set_xlabel("x") and None)
+    save_png(tmp_path / "a.png", "heading", [long, long])
+    [figure] = figures
+    width = figure.bbox.width
+    for axis in figure.axes:
+        box = axis._left_title.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width and axis.get_title(loc="left").count("\n") == 1
+
+
 def test_points_that_crowd_share_a_label_and_others_do_not():
     figure = Figure(figsize=(4, 3), dpi=100)
     axis = figure.subplots()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -31,6 +32,8 @@ TALL = 2.9
 """Inches of a panel that has labels among its points."""
 MOST_ACROSS = 3
 """Panels side by side in a PNG."""
+LONGEST_TITLE = 36
+"""Letters of a panel's title that have room above it in a PNG; more take another line."""
 SMALL, SMALLEST = 8, 7.2
 """Points, of axes and of labels."""
 
@@ -122,7 +125,7 @@ def _fill(figure: Any, panels: Sequence[Panel], down: int = 1, across: int = 1, 
     labels = [(axis, panel.draw(axis)) for axis, panel in zip(axes, panels, strict=False)]
     if titled:
         for axis, panel in zip(axes, panels, strict=False):
-            axis.set_title(panel.title, loc="left", fontweight="bold")
+            axis.set_title(fill(panel.title, LONGEST_TITLE), loc="left", fontweight="bold")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axis, wanted in labels:
