@@ -114,8 +114,8 @@ def test_what_the_command_refuses(tmp_path, monkeypatch):
     path = write_tiny(tmp_path)
     changes = [word for change in DEPLOYABLE for word in ("--set", change)]
     for words, match in (
-        (["--workers", "2"], "--workers means nothing"),
-        (["--fresh"], "--fresh means nothing"),
+        (["--workers", "2"], "--workers has no effect"),
+        (["--fresh"], "--fresh has no effect"),
         ([], "no server 'nowhere'"),
     ):
         done = CliRunner().invoke(cli, ["run", path, "--engine", "superlink:nowhere", *changes, *words])

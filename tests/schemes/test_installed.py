@@ -10,8 +10,7 @@ import pytest
 SCHEME = '''
 """``largest``: every site uses the networks of the site that says it holds the most images."""
 
-from fedistill.schemes.base import NoNetwork
-from fedistill.schemes.local import SiteNetworks, single_networks, training_at
+from fedistill.schemes.local import SiteNetworks, training_at
 from fedistill.schemes.server.condition import Result, Transfer
 from fedistill.transport.protocol.release_sizes import network_sizes
 
