@@ -111,7 +111,8 @@ def test_the_set_itself_does_not_count(here):
 def test_phantoms_do_not_count_for_real_sets_nor_real_ones_for_phantoms(here):
     phantoms = on_a_line(here, PHANTOMS)
     with pytest.raises(
-        SettingError, match=r"5 other real data sets[\s\S]*found: none of them; 6 phantoms \(.*do not count"
+        SettingError,
+        match=r"5 other real data sets[\s\S]*found: none of them; 6 phantoms \(.*cannot predict real data sets",
     ):
         find_basis("breastmnist", ipc=2)
     real = [f"{name.removeprefix('phantom:')}mnist" for name in PHANTOMS[:5]]

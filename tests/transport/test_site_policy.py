@@ -240,9 +240,9 @@ def test_copies_are_kept_in(tmp_path):
         at("refuse", copies)
     assert not any(word.isdecimal() for word in str(raised.value).split() if word != "99")  # how many, it does not say
     _, [warned] = at("warn", copies)
-    assert warned["stage"] == "proximity warning" and "screen, not a guarantee" in warned["message"]
+    assert warned.kind == "proximity warning" and "screen, not a guarantee" in warned.message
     passed, [said] = at("refuse", drawn)
-    assert said["stage"] == "proximity" and "a screen, not a guarantee" in Release.from_bytes(passed.release).privacy
+    assert said.kind == "proximity" and "a screen, not a guarantee" in Release.from_bytes(passed.release).privacy
     assert not at("off", copies)[1]
 
 
