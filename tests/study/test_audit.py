@@ -96,7 +96,7 @@ def test_no_real_image_is_drawn_where_the_policy_forbids_it(tmp_path):
 def test_shadows_are_told_of_and_counted(finished):
     planned = json.loads((finished.root / "plan.json").read_text())["points"][0]["jobs"]
     mine = {name for name, kind in planned.items() if kind.startswith("shadows of")}
-    assert len(mine) == 3 * 6 and "server: shadow 6 of dc ipc 2" in mine
+    assert len(mine) == 3 * 6 and "shadow 6 of dc ipc 2" in mine
     done = {event["job"] for event in told(finished.root) if event["kind"] == "done"}
     assert mine <= done
     assert len(list((finished.root / "work" / "shadow").glob("*.safetensors"))) == 3 * 6
@@ -160,7 +160,7 @@ def test_a_shadow_that_fails_takes_its_partner_along(tmp_path, monkeypatch):
     assert (found["shadows"] == 6).all()
     [failed] = [event for event in told(done.root) if event["kind"] == "failed"]
     assert failed["job"] == "shadow 3 of random ipc 2" and "its partner" in failed["message"]
-    assert "diverged" in (done.root / "failures" / "server:-shadow-3-of-random-ipc-2.txt").read_text()
+    assert "diverged" in (done.root / "failures" / "shadow-3-of-random-ipc-2.txt").read_text()
 
 
 def test_too_few_shadows_left_is_no_audit(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def made():
 def finished(tmp_path_factory, made):
     folder, shadow = tmp_path_factory.mktemp("audit"), shadowing.shadow
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shadowing, "shadow", lambda task, *rest: made.append((task, rest[0])) or shadow(task, *rest))
+        patch.setattr(shadowing, "shadow", lambda task, *rest: made.append((task, *rest[:2])) or shadow(task, *rest))
         return run(load_simulation(write_tiny(folder), changes=[*FEW, ROUNDS]), out=folder / "out", engine="inline")
 
 
@@ -64,15 +64,15 @@ def test_the_line_of_most_rounds_is_attacked(finished):
 def test_shadows_go_the_way_of_the_scheme(finished, made):
     rows = finished.rows.set_index(["scheme", "rounds"])
     seeds = set()
-    for task, rounds in made:
+    for task, rounds, others in made:
         seeds.add(task.seed)
-        private = rounds.private is not None
+        private = rounds.request.private is not None
         line = rows.loc[("dp-fedavg", 2) if private else ("fedavg", 3)]
         # The private one in one network: every other would spend its epsilon again.
         assert len(rounds.seeds) == len(rounds.turns.drawn) == (1 if private else 2)
         assert set(rounds.turns.drawn) == {(("a", "b"),) * (2 if private else 3)}
-        assert rounds.recipe.lr == line["lr"] and rounds.recipe.steps == (1 if private else None)
-        assert len(task.images) == 12 and {name: len(held) for name, held in rounds.others.items()} == {"b": 24}
+        assert rounds.request.recipe.lr == line["lr"] and rounds.request.recipe.steps == (1 if private else None)
+        assert len(task.images) == 12 and {name: len(held) for name, held in others.items()} == {"b": 24}
     assert len(seeds) == len(made) == 12
     kept = Store(finished.root / "work")
     shapes = [
