@@ -113,7 +113,8 @@ def named_jobs_report_and_keep_to_their_threads(runtime: Runtime) -> None:
     for name, site in (("one", "site0"), ("two", "site1")):
         mine = [event for event in events if event.job == name]
         assert mine[0].kind == "started" and mine[0].site == site
-        assert mine[1].step == 0 and mine[-1].kind == "done" and len(mine) == 3
+        # Of a thousand steps the first passes, and one every half second on a machine that is slow.
+        assert mine[1].step == 0 and mine[-1].kind == "done" and 3 <= len(mine) < 20
 
 
 def failures_spoil_no_other(runtime: Runtime, tmp_path: Path) -> None:
