@@ -60,7 +60,7 @@ def hang(message: Message, context: Context) -> Message:
     while True:
         time.sleep(0.1)
         if message.content["ask"]["aloud"]:
-            emit({"step": 1})
+            emit(Event("training", step=1))
 
 
 @app.query("doze")
