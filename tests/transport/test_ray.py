@@ -156,7 +156,7 @@ def each_job_on_a_gpu_has_a_process(runtime: Runtime) -> None:
     while len(came) < 4:
         came |= runtime.executor.poll()
         # No more are with Ray than the GPU has work for: they would keep others from starting.
-        assert sum(task.num_gpus for task in runtime.executor._dispatcher._out.values()) <= 2
+        assert sum(attempt.task.num_gpus for attempt in runtime.executor._backend._out.values()) <= 2
     assert list(came)[-1] == "three"
     assert came.pop("none")[1] == "" and {gpus for _, gpus in came.values()} == {"0"}
     assert len({pid for pid, _ in came.values()}) == 3
