@@ -5,6 +5,7 @@ objects are all `fedistill.schemes.base.StudyScheme`. They are found by name: he
 installed package offers them as entry points of the group ``fedistill.schemes``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -51,7 +52,7 @@ class NoSettings(Frozen):
     """The settings of a scheme that has none."""
 
 
-class Scheme:
+class Scheme(ABC):
     """One way for sites to share.
 
     Args:
@@ -70,9 +71,11 @@ class Scheme:
         weighs_sites: sites count in proportion to the images they say they hold.
         one_place: its data are in one place to begin with: nothing is shared.
         of_each_site: every site has networks of its own.
+        request: type of the requests that `answer` takes.
         attackable: what it sends is what one site makes of its own images, so an audit can attack it.
     """
 
+    request: type
     method: str | None = None
     real = False
     trains_at_sites = False
@@ -140,7 +143,7 @@ class Scheme:
         """
         return [self.read(values)]
 
-    def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:
+    def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:  # noqa: B027 - few need any
         """Raise ValueError where the simulation lacks what the scheme needs."""
 
     def disclosure(
@@ -160,9 +163,9 @@ class Scheme:
         """Return what one condition guarantees; None for a scheme that is not private."""
         return None
 
+    @abstractmethod
     def answer(self, request: Any, site: Any) -> Any:
         """Carry out a server's request at a site; see `fedistill.schemes.base`."""
-        raise NotImplementedError
 
 
 def scheme_names() -> list[str]:

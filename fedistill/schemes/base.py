@@ -28,13 +28,7 @@ class NoNetwork(Exception):
 
 
 class StudyScheme(Scheme):
-    """A scheme that a study can run.
-
-    Attributes:
-        request: type of the requests that `answer` takes.
-    """
-
-    request: type
+    """A scheme that a study can run."""
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
         """Yield the conditions that a condition of the file expands to: itself, one for each site, or none."""

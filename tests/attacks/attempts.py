@@ -69,6 +69,15 @@ def round_of_averaging(folder: Path) -> str:
     return reply if isinstance(reply, str) else "TRAINED"
 
 
+def round_in_a_method_s_name(folder: Path, scheme: str) -> str:
+    """Ask for a round of averaging in the name of a scheme that has none."""
+    hospital = Hospital(folder, "allow_weights = true")
+    asked = RoundSettings(scheme, "convnet", 32, 0, local_epochs=1, batch=32, lr=0.1, augment=False, seed=0)
+    records = {"arrays": ArrayRecord(), "config": asked.config(), "job": ConfigRecord({"name": "x round 1"})}
+    reply = hospital.ask(RecordDict(dict(records)), ROUND)
+    return reply if isinstance(reply, str) else "TRAINED"
+
+
 def network_alone(folder: Path) -> str:
     """Ask for a network trained on the hospital's images by a recipe of the server's."""
     hospital = Hospital(folder, "allow_weights = true")
@@ -212,6 +221,12 @@ ATTEMPTS = (
         "a gradient of one image",
         "(rule allow_weights)",
         round_of_averaging,
+    ),
+    Attempt(
+        "a round of averaging in the name of dc",
+        "a network, under the rules of another scheme",
+        "answers no such request",
+        lambda folder: round_in_a_method_s_name(folder, "dc"),
     ),
     Attempt("a network trained on one image", "a network of one step", "(rule allow_weights)", network_alone),
     Attempt(
