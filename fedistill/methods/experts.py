@@ -46,7 +46,7 @@ def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
 
 
 def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
-    """One expert's weights at the start of each epoch that can be read, float32 (epochs read, P).
+    """Return one expert's weights at the start of each epoch that can be read, float32 (epochs read, P).
 
     A segment starts before `max_start_epoch`, so later epochs of the published `epochs` are never read, nor trained.
     """

@@ -63,6 +63,6 @@ def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None
 
 
 def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> tuple[float, Mapping[str, Any]]:
-    """How far the nearest budget listed is, as a logarithm of the ratio, and its values."""
+    """Return how far the nearest budget listed is, as a logarithm of the ratio, and its values."""
     listed = [(abs(math.log(int(known) / ipc)), values) for known, values in budgets.items()]
     return min(listed, key=lambda each: each[0], default=(math.inf, {}))

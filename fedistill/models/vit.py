@@ -54,7 +54,7 @@ class ViT(Listed):
 
     @property
     def tokens(self) -> int:
-        """One for each patch, and the one the class is read from."""
+        """Return the number of tokens: one for each patch, and the one the class is read from."""
         return (-(-self.size // self.patch)) ** 2 + 1
 
     @property

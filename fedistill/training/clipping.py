@@ -114,7 +114,7 @@ def noisy_sum(
     source: Source,
     names: tuple[str | int, ...],
 ) -> tuple[Tensor, float]:
-    """One query: the clipped sum over a sample of the units, with its noise.
+    """Answer one query: the clipped sum over a sample of the units, with its noise.
 
     Args:
         unit: int64 (N,), whose each image is; labels: int64 (N,), which of the `classes` sums it belongs to.

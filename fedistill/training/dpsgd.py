@@ -74,7 +74,7 @@ class DPSGD:
         return epsilon_of(noise, delta=self.delta, accountant=self.accountant)
 
     def recipe(self, steps: int | None = None) -> Recipe:
-        """How `descend` goes down the noisy gradients, for all the steps or so many of them."""
+        """Return how `descend` goes down the noisy gradients, for all the steps or so many of them."""
         return Recipe(
             "private",
             self.lr,

@@ -73,7 +73,7 @@ def _remembered(task: Task, settings: EarlySettings, index: int) -> torch.Tensor
 
 
 def train(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
-    """One network's parameters at the end of each stage, float32 (STAGES, P)."""
+    """Return one network's parameters at the end of each stage, float32 (STAGES, P)."""
     generator = seeds.generator(task.seed, "early", index)
     net, x, y = task.network(), task.images.pixels().to(task.device), task.images.targets().to(task.device)
     held = classes_held(task.images)

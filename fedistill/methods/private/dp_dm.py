@@ -129,7 +129,7 @@ def grown(points: Tensor, size: int) -> Tensor:
 
 
 def adam(state: State, gradient: Tensor, step: float) -> State:
-    """One step of Adam (Kingma & Ba, ICLR 2015): as long whatever the scale of the distance is.
+    """Take one step of Adam (Kingma & Ba, ICLR 2015): as long whatever the scale of the distance is.
 
     Args:
         state: its velocity holds the means of gradients and of their squares, (2, N, C, H, W).

@@ -89,7 +89,7 @@ def answer_while(
 
 
 def _one(client: Any, node: Node, sink: OnEvent) -> str:
-    """One message: fetched, answered by the installed app, sent back. How that went, in a line."""
+    """Fetch one message, have the installed app answer it, send the reply; return in a line how that went."""
     beat = _Beat(client)
     start, name = time.monotonic(), "a message"
     try:
