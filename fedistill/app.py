@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedistill.config import Simulation, load_plan
+from fedistill.consent.study import load_study
 from fedistill.core.events import OnEvent, ignore
 from fedistill.errors import PlanError
 from fedistill.report.html.page import write_report
@@ -37,6 +38,8 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
             mend=f"fedistill run {config['simulation']}",
         )
     simulation = plan.first
+    if deployed:
+        simulation = load_study(str(config["simulation"]), changes=changes, phantom=bool(config.get("phantom", False)))
     out = Path(str(config.get("out") or f"runs/{simulation.name}"))
     root = str(config.get("data-root") or "") or None
 

@@ -94,10 +94,13 @@ def run_deployed(
         changes: as ``--set`` takes them.
         not_here: options given that only engines on this machine know.
     """
+    from fedistill.consent.study import canonical, hash_of, load_study
     from fedistill.report.terminal.progress import Progress
     from fedistill.study.submitted import require_plain, run_submitted
 
     require_plain(**not_here)
+    study = load_study(name, changes=changes, phantom=phantom)
+    _tell(f"study {hash_of(canonical(study))[:12]}: sites answer who have agreed to it (`fedistill agree`)")
     sites, folder = plan.first.federation.sites, out or Path("runs") / plan.name
     with Progress(sites, options.console) as progress:
         done = run_submitted(

@@ -115,13 +115,37 @@ def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run fol
 
 
 def ledger(
-    path: Annotated[Path, typer.Argument(metavar="PATH|DIR", help="A site's ledger, or a run folder.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="SITE.toml|PATH|DIR", help="A hospital's file; a ledger alone; or a run folder.")
+    ],
     site: Annotated[str | None, typer.Option(help="Of a run's sites, this one alone.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv|FILE.json", help="Write a hospital's ledger for an auditor.")
+    ] = None,
 ) -> None:
-    """Say what a site has let out, to whom, and what of its privacy budget is spent and left."""
-    from fedistill.report.terminal.ledger import print_ledgers
+    """Say what a site has let out, to whom, and what of its privacy budget is spent and left.
 
-    print_ledgers(path, options.console, site=site)
+    Of a hospital's file, its ledger is checked line by line, and against the counter that its store keeps.
+    """
+    from fedistill.errors import SettingError
+    from fedistill.report.terminal.ledger import print_entries, print_ledgers
+
+    if path.suffix != ".toml":
+        if export is not None:
+            raise SettingError("--export takes a hospital's file, so that the ledger is checked first.", found=path)
+        print_ledgers(path, options.console, site=site)
+        return
+    from fedistill.api.consent import book_of
+    from fedistill.config.site_file import load_site
+    from fedistill.privacy.accounting.export import write_export
+
+    own = load_site(str(path))
+    entries = book_of(own).entries()
+    if export is not None:
+        write_export(export, own.file.name, entries)
+        options.console.print(f"{len(entries)} lines: {options.short(export)}", soft_wrap=True)
+        return
+    print_entries(own.file.name, entries, options.console)
 
 
 def _listed(kind: str) -> None:

@@ -6,7 +6,7 @@ installed package offers them as entry points of the group ``fedistill.schemes``
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,6 +22,7 @@ from fedistill.privacy.policy.rules import PolicyRequest
 
 if TYPE_CHECKING:
     from fedistill.config.simulation import Simulation
+    from fedistill.consent.items import Item
 
 BUILT_IN = {
     "fedavg": "fedistill.schemes.rounds:FEDAVG",
@@ -142,6 +143,26 @@ class Scheme(ABC):
             SettingError: one of them cannot be, or the scheme does not work on one of the sets.
         """
         return [self.read(values)]
+
+    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None], dataset: str) -> dict[str, Any]:
+        """Return the settings with every value written out, as plain values that `check` takes.
+
+        Args:
+            values: as a file gives them.
+            budgets: the scheme's.
+            dataset: name of the data set, which a preset may know.
+        """
+        plain: dict[str, Any] = self.read(values).model_dump(mode="json", exclude_none=True)
+        return plain
+
+    def items(self, simulation: "Simulation", site: str) -> Iterator["Item"]:
+        """Yield, in a fixed order, everything that a site is asked for in a study under this scheme.
+
+        Args:
+            simulation: the study, written out (`fedistill.consent.study`).
+            site: its name.
+        """
+        yield from ()
 
     def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:  # noqa: B027 - few need any
         """Raise ValueError where the simulation lacks what the scheme needs."""

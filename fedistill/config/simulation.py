@@ -11,6 +11,7 @@ from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
 from fedistill.config.scheme import scheme_named, scheme_names
 from fedistill.core.precision import resolve
+from fedistill.core.text import printable
 from fedistill.errors import SettingError, nearest
 from fedistill.models import MODELS
 from fedistill.release.release import Encoding
@@ -88,7 +89,10 @@ class Simulation(Frozen):
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
         silence_s: seconds without a sign of life after which a job is tried again, once.
+        scores_epsilon: what a deployed site's scores spend in all, where step sizes are chosen by them
+            (``recipe.chosen_on = "sites"``); a simulation's scores are exact.
         audit: what attacks are tried on what a site sends; none unless given.
+        purpose, requester: what the study is for and who asks, in a line each, for those who decide on it.
     """
 
     name: str
@@ -114,7 +118,17 @@ class Simulation(Frozen):
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
+    scores_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     audit: Audit | None = None
+    purpose: Annotated[str, Field(max_length=1000)] | None = None
+    requester: Annotated[str, Field(max_length=300)] | None = None
+
+    @field_validator("purpose", "requester")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and printable(value, most=1000) != value:
+            raise ValueError("must be one line of printable characters")
+        return value
 
     @field_validator("precision")
     @classmethod

@@ -27,7 +27,9 @@ class SiteFile(Frozen):
         root_certificate, key: what `fedistill keys` has made for this site; left out only with ``--insecure``.
         store: folder where it keeps what it has computed.
         ledger: file of what has left, and what its private Releases have spent.
-        secret: file of 32 bytes that go into every seed; made at the first start, and nobody else's to see.
+        secret: file of 32 bytes that go into every seed; made at the first start, and nobody else's to see. Empty:
+            none, which is for rehearsals alone, whose results are then those of a simulation.
+        agreements: folder of the studies that it agreed to; each site has its own.
         data_root: folder of MedMNIST files.
         entropy: where the noise of private methods comes from: ``system``, which nobody can draw again; ``seeded``,
             for rehearsals, follows from the seed, which the server knows.
@@ -46,6 +48,7 @@ class SiteFile(Frozen):
     store: str = "store"
     ledger: str = "ledger.jsonl"
     secret: str = "site.secret"
+    agreements: str = "agreements"
     data_root: str | None = None
     entropy: Literal["system", "seeded"] = "system"
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -80,6 +83,10 @@ class SiteFile(Frozen):
         said = [name for name in own if name in self.model_fields_set]
         if self.federation is not None and said:
             raise ValueError(f"{said[0]} is the federation's to say, where this site has a share of its data")
+        if not self.secret and self.federation is None and not str(self.data).startswith("phantom:"):
+            raise ValueError(
+                "a site with images of its own needs a secret: whoever knows its seeds repeats its Releases"
+            )
         if self.policy.proximity != "off" and self.federation is None and not self.held_out:
             raise ValueError(
                 f'policy.proximity = "{self.policy.proximity}" compares with images set aside, and held_out is 0, so '
@@ -105,6 +112,11 @@ class OwnSite:
         """Return a path of the file, resolved from its folder."""
         return (self.folder / Path(name).expanduser()).resolve()
 
+    @property
+    def agreements(self) -> Path:
+        """The folder of its agreements."""
+        return self.path(self.file.agreements)
+
     def node_config(self) -> dict[str, str | int | bool]:
         """Return the node's configuration: all that its handler knows of the site; no request can add to it."""
         root = self.file.data_root
@@ -115,7 +127,8 @@ class OwnSite:
             "data-root": "" if root is None else str(self.path(root)),
             "store": str(self.path(self.file.store)),
             "ledger": str(self.path(self.file.ledger)),
-            "secret": str(self.path(self.file.secret)),
+            "secret": str(self.path(self.file.secret)) if self.file.secret else "",
+            "agreements": str(self.agreements),
             "entropy": self.file.entropy,
         }
 

@@ -4,6 +4,8 @@
 says where each number comes from.
 """
 
+import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +23,13 @@ DEFAULT, PUBLISHED = "measured", "published"
 def table() -> Mapping[str, Any]:
     """presets.toml."""
     return tomllib.loads(files("fedistill.methods").joinpath("presets.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def fingerprint() -> str:
+    """The SHA-256, in hex, of what presets.toml says: whoever agrees on a study has the same presets."""
+    text = json.dumps(table(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None) -> dict[str, Any]:

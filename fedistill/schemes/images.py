@@ -13,21 +13,24 @@ from typing import Any
 from torch import Tensor
 
 from fedistill.config import Holdings, Job, Simulation, job
-from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.config.scheme import CENTRAL, NoSettings, scheme_named
+from fedistill.consent.items import SCORES, Item
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
 from fedistill.methods.engine import loop
+from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
-from fedistill.schemes.server.choice import choose
+from fedistill.schemes.server.choice import choose, question_name
 from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.pool import Pool, build_pool, join
@@ -45,11 +48,11 @@ from fedistill.schemes.server.shadows import (
 )
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.work import Forecast, Training, expected_steps
-from fedistill.schemes.site.release import carry_out
+from fedistill.schemes.site.release import carry_out, item_of, per_class, requested
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.recipe import Recipe
 from fedistill.transport.backend.events import emitter
-from fedistill.transport.protocol.messages import Outcome, shown_line, shown_trace
+from fedistill.transport.protocol.messages import EvalRequest, Outcome, shown_line, shown_trace, tensors_of
 from fedistill.transport.protocol.release_sizes import release_sizes
 from fedistill.transport.server.release_validation import validate_release
 from fedistill.transport.site.context import SiteContext
@@ -116,6 +119,58 @@ class ImageScheme(StudyScheme):
             costs=costs_of(settings) if self.private and costed else (),
             held_out=held_out,
         )
+
+    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None], dataset: str) -> dict[str, Any]:
+        """Return the method's settings for each budget, every value of them."""
+        tables = {ipc: self._plain(values, ipc, dataset) for ipc in budgets}
+        if None in tables:
+            return {"preset": PUBLISHED, **tables[None]}
+        return {"preset": PUBLISHED, "ipc": {str(ipc): table for ipc, table in tables.items()}}
+
+    def _plain(self, values: Mapping[str, Any], ipc: int | None, dataset: str) -> dict[str, Any]:
+        chosen = settings_for(self.method, values, ipc=ipc, dataset=dataset)
+        plain = {name: value for name, value in asdict(chosen).items() if value is not None}  # TOML has no None
+        if settings_for(self.method, {"preset": PUBLISHED, **plain}, ipc=ipc) != chosen:
+            raise SettingError(f"The settings of {self.name!r} cannot be written out.", found=plain)
+        return plain
+
+    def items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the Releases that the site is asked for, one for each repeat."""
+        if self.one_place:
+            return
+        for seed in simulation.repeats(self.name):
+            own = job(simulation, site, self.name, seed, 0)
+            yield Item(
+                own.name,
+                "release",
+                self.name,
+                requested(own, list(self.check(own.settings, budgets=own.budgets, datasets=[""])), deployed=True),
+                item_of(own),
+                lambda payload, own=own: own,
+                per_class=per_class(own, deployed=True),
+            )
+        if simulation.recipe.chosen_on == "sites" and simulation.scores_epsilon is not None and self.has_budget:
+            yield from self._score_items(simulation, site)
+
+    def _score_items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the questions by which the server chooses the step size of each pool, one an ipc and model."""
+        asking = [name for name in simulation.scheme if scheme_named(name).pools_releases]
+        questions = len(asking) * len(simulation.ipc) * len(simulation.models)
+        each = len(simulation.recipe.lr) * min(simulation.recipe.pilots, simulation.networks)
+        assert simulation.scores_epsilon is not None
+        noise = ScoreNoise(simulation.scores_epsilon, questions)
+        sends = PolicyRequest(SCORES, sends="scores", private=True, costs=(noise.cost,), networks=questions * each)
+        for ipc in simulation.ipc:
+            for model in simulation.models:
+                condition = Condition(0, self.name, ipc, 0, model, "common")
+                name = f"{site} {question_name(condition, [simulation.recipe.steps])}"
+
+                def build(arrays: Any, name: str = name, model: str = model) -> EvalRequest:
+                    params = {} if arrays is None else tensors_of(arrays)
+                    return EvalRequest(name, model, simulation.width, 0, params, noise=noise)
+
+                key = key_of({"scores": name, "networks": each, "width": simulation.width, "seed": simulation.seed})
+                yield Item(name, "scores", SCORES, sends, key, build, networks=each)
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
         """Return the guarantee of a Release of this budget; over several data sets, the weakest."""
@@ -204,7 +259,9 @@ class ImageScheme(StudyScheme):
             keep = ctx.coordinator.kept_once
             parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
             pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
-            sizes = [release_sizes(reply.job, release, budget) for reply, release in zip(used, releases, strict=True)]
+            study = ctx.coordinator.study
+            pairs = zip(used, releases, strict=True)
+            sizes = [release_sizes(reply.job, release, budget, study=study) for reply, release in pairs]
             # With all data in one place, nothing is shared.
             up, down = (0, 0) if self.one_place else (sum(size[i] for size in sizes) for i in (0, 1))
             seconds = sum(reply.seconds[budget] for reply in used)

@@ -13,13 +13,15 @@ from pydantic import Field
 from fedistill.config import Simulation
 from fedistill.config.base import Frozen
 from fedistill.config.scheme import scheme_named
+from fedistill.consent.items import Item
 from fedistill.schemes.base import Networks, study_scheme
 from fedistill.schemes.images import ImageScheme
-from fedistill.schemes.local import SiteNetworks, training_at
+from fedistill.schemes.local import SiteNetworks, networks_item, own_conditions, training_at
 from fedistill.schemes.server.condition import Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.work import Forecast, Training
 from fedistill.transport.protocol.release_sizes import request_size
+from fedistill.transport.protocol.training_messages import LocalTrainRequest, releases_in
 
 
 class JoinSettings(Frozen):
@@ -80,6 +82,17 @@ class JoinScheme(SiteNetworks):
             tuple(releases), dict(pool.missing), images, images / pool.classes, sent, 0, request_size(request)
         )
         return await self.result(ctx, condition, await self.trained(ctx, request), transfer)
+
+    def items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the networks that a site trains with the others' Releases, which come with the message."""
+        settings = self.read(simulation.settings(self.name))
+        for condition in own_conditions(simulation, self.name):
+            request = self.request_in(simulation, condition, site, scheme=self.name, share=settings.share)
+
+            def build(releases: Any, request: LocalTrainRequest = request) -> LocalTrainRequest:
+                return replace(request, releases=releases_in(releases))
+
+            yield networks_item(self.name, request, build)
 
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
         """Yield the training at the site."""

@@ -10,7 +10,7 @@ official test split, which a real site would not see: they do not count as share
 """
 
 import asyncio
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from pydantic import Field
 
 from fedistill.config import Simulation
 from fedistill.config.base import Frozen
+from fedistill.consent.items import Item
 from fedistill.core.accounting import Mechanism
 from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
@@ -28,6 +29,7 @@ from fedistill.methods import Task
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_NETWORKS, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, NoNetwork, StudyScheme
 from fedistill.schemes.server.choice import grid
@@ -116,9 +118,13 @@ class SiteNetworks(StudyScheme):
     request = LocalTrainRequest
     trains_at_sites = True
 
-    def request_for(
+    def request_for(self, ctx: StudyContext, condition: Condition, site: str, **more: Any) -> LocalTrainRequest:
+        """Return the request to train a condition's networks at a site; see `request_in`."""
+        return self.request_in(ctx.simulation, condition, site, **more)
+
+    def request_in(
         self,
-        ctx: StudyContext,
+        simulation: Simulation,
         condition: Condition,
         site: str,
         *,
@@ -132,8 +138,7 @@ class SiteNetworks(StudyScheme):
         The requests of schemes with equal networks name the same ``scheme``. ``releases``, of other sites, make up
         ``share`` of the training images; ``private`` are the settings of DP-SGD.
         """
-        simulation = ctx.simulation
-        budget = condition.ipc if releases else None
+        budget = condition.ipc if scheme == self.name and self.has_budget else None
         named = Condition(condition.partition, scheme, budget, condition.seed, condition.model, "common")
         return LocalTrainRequest(
             name=f"{site} {named.name}",
@@ -260,7 +265,7 @@ class LocalScheme(SiteNetworks):
         probabilities = await ctx.trainer.test(condition, [network for group in groups for network in group])
         probabilities = probabilities.reshape(len(groups), len(trained), *probabilities.shape[1:]).mean(1)
         sizes = [
-            network_sizes(self.request_at(ctx, site, condition, scheme=self.name), reply)
+            network_sizes(self.request_at(ctx.simulation, site, condition, scheme=self.name), reply)
             for site, reply in trained.items()
         ]
         up, down = (sum(size[i] for size in sizes) for i in (0, 1))
@@ -273,16 +278,30 @@ class LocalScheme(SiteNetworks):
         result = Result(condition, [transfer] * n, [first.recipe] * n, [steps] * n, probabilities, [seconds] * n)
         return result, groups
 
-    def request_at(self, ctx: StudyContext, site: str, condition: Condition, *, scheme: str) -> LocalTrainRequest:
+    def request_at(self, simulation: Simulation, site: str, condition: Condition, *, scheme: str) -> LocalTrainRequest:
         """Return the request to train on a site's own images only."""
-        private = self.training(ctx.simulation.settings(self.name))
-        return self.request_for(ctx, condition, site, scheme=scheme, private=private)
+        private = self.training(simulation.settings(self.name))
+        return self.request_in(simulation, condition, site, scheme=scheme, private=private)
+
+    @property
+    def networks_of(self) -> str:
+        """Name of the scheme whose networks these are.
+
+        ``ensemble`` and ``local`` have the same networks; the private schemes each have their own settings.
+        """
+        return self.name if self.private else LOCAL.name
 
     async def at(self, ctx: StudyContext, site: str, condition: Condition) -> LocalTrainReply | str:
         """Return the networks that a site trained on its own images only; or a one-line reason why there are none."""
-        # `ensemble` and `local` have the same networks; the private schemes each have their own settings.
-        scheme = self.name if self.private else LOCAL.name
-        return await self.trained(ctx, self.request_at(ctx, site, condition, scheme=scheme))
+        return await self.trained(ctx, self.request_at(ctx.simulation, site, condition, scheme=self.networks_of))
+
+    def items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the networks that a site trains on its own images, one item a repeat and model."""
+        private = self.training(simulation.settings(self.name))
+        for condition in own_conditions(simulation, self.name):
+            request = self.request_at(simulation, site, condition, scheme=self.networks_of)
+            costs = () if private is None else (private.cost(private.steps),) * simulation.networks
+            yield networks_item(self.name, request, lambda payload, request=request: request, costs=costs)
 
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
         """Yield the training at each site, which ``ensemble`` and ``local`` share."""
@@ -326,6 +345,25 @@ class LocalScheme(SiteNetworks):
         steps = expected_steps(simulation, grows=True, chooses=False)[0] / simulation.networks
         steps = steps if audit.steps is None else min(steps, audit.steps)
         yield Training(model, max(1, half), audit.networks * steps, 1, audit.networks * scored)
+
+
+def own_conditions(simulation: Simulation, scheme: str) -> Iterator[Condition]:
+    """Yield the conditions that a site's own networks are trained for."""
+    for seed in simulation.repeats(scheme):
+        for ipc in simulation.budgets(scheme):
+            for model in simulation.models:
+                yield Condition(0, scheme, ipc, seed, model, "common")
+
+
+def networks_item(
+    scheme: str, request: LocalTrainRequest, build: Callable[[Any], LocalTrainRequest], *, costs: tuple[Any, ...] = ()
+) -> Item:
+    """Return the item of networks that a site trains to their end."""
+    shape = MethodSettings(model=request.model, width=request.width)
+    private = request.private is not None
+    sends = PolicyRequest(scheme, sends="networks", private=private, costs=costs, settings=shape)
+    key = key_of(asdict(replace(request, releases=())))
+    return Item(request.name, "networks", scheme, sends, key, build, networks=len(request.seeds))
 
 
 def unstack_networks(ctx: StudyContext, reply: LocalTrainReply, model: str) -> list[Trained]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedistill.config import Share, Simulation
 from fedistill.config.base import Frozen
+from fedistill.consent.items import Item
 from fedistill.core.events import Event
 from fedistill.core.seeds import generator, rng, spawn
 from fedistill.core.store import KeptCheckpoints, key_of
@@ -33,6 +34,7 @@ from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.disclosure import disclosed_count, too_small, without
+from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, StudyScheme
 from fedistill.schemes.local import PrivateTraining, guarantee_of
@@ -203,9 +205,9 @@ class RoundsScheme(StudyScheme):
         """Return the number of SGD steps of a site in a round."""
         return settings.local_epochs * -(-images // batch)
 
-    def round_request(self, ctx: StudyContext, run_key: RunKey) -> RoundSettings:
+    def round_request(self, simulation: Simulation, run_key: RunKey) -> RoundSettings:
         """Return the settings of every round, except its seed."""
-        simulation, settings = ctx.simulation, self.settings_in(ctx)
+        settings = self.settings_in(simulation)
         return RoundSettings(
             scheme=self.name,
             model=run_key.model,
@@ -219,9 +221,9 @@ class RoundsScheme(StudyScheme):
             mu=self.mu(settings),
         )
 
-    def step_sizes(self, ctx: StudyContext) -> tuple[float, ...]:
+    def step_sizes(self, simulation: Simulation) -> tuple[float, ...]:
         """Return the candidate step sizes."""
-        return ctx.simulation.recipe.lr
+        return simulation.recipe.lr
 
     # ------------------------------------------------------------------ settings, policy, guarantee
 
@@ -239,9 +241,9 @@ class RoundsScheme(StudyScheme):
         numbers: tuple[int, ...] = self.read(values).rounds
         return numbers
 
-    def settings_in(self, ctx: StudyContext) -> Any:
+    def settings_in(self, simulation: Simulation) -> Any:
         """Return the scheme's settings in a study."""
-        return self.read(ctx.simulation.settings(self.name))
+        return self.read(simulation.settings(self.name))
 
     def disclosure(
         self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
@@ -271,14 +273,14 @@ class RoundsScheme(StudyScheme):
         run_keys = [self.run_key(condition, index, lr) for index in range(ctx.simulation.networks)]
         histories = await asyncio.gather(*[self.history(ctx, run_key) for run_key in run_keys])
         scores = await asyncio.gather(*[self._test(ctx, history) for history in histories])
-        recipe = self.round_request(ctx, run_keys[0]).recipe
-        largest = max(len(share.train) for share in ctx.holdings[condition.partition].shares)
+        recipe = self.round_request(ctx.simulation, run_keys[0]).recipe
+        largest = max((len(share.train) for share in ctx.holdings[condition.partition].shares), default=0)
         transfers = [history.transfer(rounds) for history in histories]
         result = Result(
             condition,
             transfers,
             [recipe] * len(histories),
-            [rounds * recipe.steps_for(largest)] * len(histories),
+            [rounds * recipe.steps_for(largest) if largest else 0] * len(histories),
             np.stack([probabilities[rounds - 1] for probabilities in scores]),
             [each.seconds for each in transfers],
         )
@@ -293,7 +295,7 @@ class RoundsScheme(StudyScheme):
 
     async def step_size(self, ctx: StudyContext, condition: Condition) -> float:
         """Return the step size chosen for the condition's number of rounds."""
-        simulation, grid = ctx.simulation, self.step_sizes(ctx)
+        simulation, grid = ctx.simulation, self.step_sizes(ctx.simulation)
         if len(grid) == 1:
             return grid[0]
         pilots = range(min(simulation.recipe.pilots, simulation.networks))
@@ -311,29 +313,77 @@ class RoundsScheme(StudyScheme):
 
         Points of a sweep that share a history compute it once.
         """
-        key = key_of({**self._detail(ctx, run_key), "rounds": self.settings_in(ctx).rounds[-1]})
+        key = key_of({**self._detail(ctx, run_key), "rounds": self.settings_in(ctx.simulation).rounds[-1]})
         return await ctx.once_per_run(key, lambda: self._run_rounds(ctx, run_key))
 
-    def draw_sites(self, ctx: StudyContext, run_key: RunKey, number: int) -> list[str]:
+    def draw_sites(self, simulation: Simulation, run_key: RunKey, number: int) -> list[str]:
         """Draw the sites of a round, in the federation's order; the same for every step size."""
-        count = max(1, round(self.settings_in(ctx).fraction * len(ctx.sites)))
+        sites = simulation.federation.sites
+        count = max(1, round(self.settings_in(simulation).fraction * len(sites)))
         named = run_key.partition, run_key.seed, run_key.network, number
-        chance = rng(ctx.simulation.seed, "sites of a round", *named)
-        return [ctx.sites[i] for i in sorted(chance.choice(len(ctx.sites), count, replace=False))]
+        chance = rng(simulation.seed, "sites of a round", *named)
+        return [sites[i] for i in sorted(chance.choice(len(sites), count, replace=False))]
+
+    def run_keys(self, simulation: Simulation) -> Iterator[RunKey]:
+        """Yield all networks that a study may take through rounds: every step size's pilots, and the chosen one's."""
+        for seed in simulation.repeats(self.name):
+            for model in simulation.models:
+                for lr in self.step_sizes(simulation):
+                    for index in range(simulation.networks):
+                        yield RunKey(0, self.name, model, seed, index, lr)
+
+    def items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the rounds that a site is drawn for, one item a network and round."""
+        settings = self.settings_in(simulation)
+        training = self.training(settings)
+        for run_key in self.run_keys(simulation):
+            asked = self.round_request(simulation, run_key)
+            steps = None if training is None else self.local_steps(settings, 1, 1)
+            sends = PolicyRequest(
+                self.name,
+                sends="networks",
+                private=training is not None,
+                costs=() if training is None or steps is None else (training.cost(steps),),
+                settings=MethodSettings(model=run_key.model, width=simulation.width),
+            )
+            for number in range(1, settings.rounds[-1] + 1):
+                if site not in self.draw_sites(simulation, run_key, number):
+                    continue
+                name = f"{site} {run_key.name} round {number}"
+                own = replace(asked, seed=self.round_seed(simulation, run_key, number))
+                start = self.start_seed(simulation, run_key) if number == 1 else None
+                key = key_of({"round": own.detail(), "number": number, "site": site})
+                yield Item(
+                    name,
+                    "round",
+                    self.name,
+                    sends,
+                    key,
+                    lambda arrays, name=name, own=own, start=start: RoundRequest(name, own, arrays, start),
+                    networks=1,
+                )
+
+    def round_seed(self, simulation: Simulation, run_key: RunKey, number: int) -> int:
+        """Return the seed of a round."""
+        named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
+        return spawn(simulation.seed, self.name, *named, "round", number)
+
+    def start_seed(self, simulation: Simulation, run_key: RunKey) -> int:
+        """Return the seed of the weights that the first round starts from."""
+        condition = Condition(run_key.partition, self.name, None, run_key.seed, run_key.model, "common")
+        return network_seed(simulation, condition, run_key.network)
 
     async def _run_rounds(self, ctx: StudyContext, run_key: RunKey) -> RoundHistory:
-        simulation, settings = ctx.simulation, self.settings_in(ctx)
-        network, request = ctx.trainer.network(run_key.model), self.round_request(ctx, run_key)
-        named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
+        simulation, settings = ctx.simulation, self.settings_in(ctx.simulation)
+        network, request = ctx.trainer.network(run_key.model), self.round_request(ctx.simulation, run_key)
         checkpoint = KeptCheckpoints(ctx.store)(self._detail(ctx, run_key))
         strategy = self.strategy(settings)
         params, notes = _resume(checkpoint.load(), network.names, strategy)
-        condition = Condition(run_key.partition, self.name, None, run_key.seed, run_key.model, "common")
-        start = generator(network_seed(simulation, condition, run_key.network), "init")
+        start = generator(self.start_seed(simulation, run_key), "init")
         now = params[-1] if params else network.init(start)
         for number in range(len(params) + 1, settings.rounds[-1] + 1):
-            drawn = self.draw_sites(ctx, run_key, number)
-            seed = spawn(simulation.seed, self.name, *named, "round", number)
+            drawn = self.draw_sites(ctx.simulation, run_key, number)
+            seed = self.round_seed(simulation, run_key, number)
             result = await train_round(
                 ctx.coordinator,
                 strategy,
@@ -357,20 +407,28 @@ class RoundsScheme(StudyScheme):
 
     def _detail(self, ctx: StudyContext, run_key: RunKey) -> Mapping[str, Any]:
         """Return everything that determines a network's rounds."""
-        simulation, holdings, settings = ctx.simulation, ctx.holdings[run_key.partition], self.settings_in(ctx)
-        sites = [
+        simulation, holdings, settings = (
+            ctx.simulation,
+            ctx.holdings[run_key.partition],
+            self.settings_in(ctx.simulation),
+        )
+        sites = (
             [
-                name,
-                share.train.fingerprint(),
-                simulation.federation.of(name).threads,
-                simulation.federation.of(name).gpus,
+                [
+                    name,
+                    share.train.fingerprint(),
+                    simulation.federation.of(name).threads,
+                    simulation.federation.of(name).gpus,
+                ]
+                for name, share in zip(ctx.sites, holdings.shares, strict=True)
             ]
-            for name, share in zip(ctx.sites, holdings.shares, strict=True)
-        ]
+            if holdings.shares
+            else [[name, ctx.coordinator.study] for name in ctx.sites]
+        )
         return {
             "kind": "federated",
             "sites": sites,
-            "asked": self.round_request(ctx, run_key).detail(),
+            "asked": self.round_request(ctx.simulation, run_key).detail(),
             "course": asdict(run_key),
             "seed": simulation.seed,
             "fraction": settings.fraction,
@@ -380,7 +438,7 @@ class RoundsScheme(StudyScheme):
 
     async def _validate(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
         """Return AUC and balanced accuracy on the sites' validation images after each round; NaN if private."""
-        if self.private:
+        if self.private or not ctx.holdings[run_key.partition].shares:  # no hospital scores networks of a round
             return [(math.nan, math.nan)] * len(params)
         names = ctx.trainer.network(run_key.model).names
         stacked = dict(zip(names, _stack(params), strict=True))
@@ -458,9 +516,9 @@ class RoundsScheme(StudyScheme):
 
         The audit attacks the condition with the largest number of rounds, which spends the whole epsilon.
         """
-        simulation, settings = ctx.simulation, self.settings_in(ctx)
+        simulation, settings = ctx.simulation, self.settings_in(ctx.simulation)
         condition = self._condition(target, ctx)
-        request = self.round_request(ctx, self.run_key(condition, 0, await self.step_size(ctx, condition)))
+        request = self.round_request(ctx.simulation, self.run_key(condition, 0, await self.step_size(ctx, condition)))
         turns = replace(self._turns(target, site, ctx), mu=request.mu)
         seeds = network_seeds(simulation)[: len(turns.drawn)]
         network, training = ctx.trainer.network(simulation.models[0]), self.training(settings)
@@ -509,7 +567,9 @@ class RoundsScheme(StudyScheme):
         networks = 1 if self.private else simulation.audit.networks
         run_keys = [self.run_key(condition, index, lr=0.0) for index in range(networks)]  # draws do not depend on lr
         numbers = range(1, target.rounds + 1)
-        drawn = tuple(tuple(tuple(self.draw_sites(ctx, run_key, n)) for n in numbers) for run_key in run_keys)
+        drawn = tuple(
+            tuple(tuple(self.draw_sites(ctx.simulation, run_key, n)) for n in numbers) for run_key in run_keys
+        )
         return Turns(site, drawn, {name: simulation.federation.policy_of(name).share_counts for name in ctx.sites})
 
 
@@ -536,16 +596,16 @@ class PrivateRoundsScheme(RoundsScheme):
         """Return the number of DP-SGD steps of a site in a round."""
         return settings.local_steps
 
-    def round_request(self, ctx: StudyContext, run_key: RunKey) -> RoundSettings:
+    def round_request(self, simulation: Simulation, run_key: RunKey) -> RoundSettings:
         """Return the settings of every round, except its seed."""
-        settings = self.settings_in(ctx)
+        settings = self.settings_in(simulation)
         return RoundSettings(
             scheme=self.name,
             model=run_key.model,
-            width=ctx.simulation.width,
+            width=simulation.width,
             partition=run_key.partition,
             local_epochs=0,
-            batch=ctx.simulation.recipe.batch,
+            batch=simulation.recipe.batch,
             lr=run_key.lr,
             augment=False,
             seed=0,
@@ -553,9 +613,9 @@ class PrivateRoundsScheme(RoundsScheme):
             steps=settings.local_steps,
         )
 
-    def step_sizes(self, ctx: StudyContext) -> tuple[float, ...]:
+    def step_sizes(self, simulation: Simulation) -> tuple[float, ...]:
         """Return the only candidate, that of the settings."""
-        return (self.settings_in(ctx).lr,)
+        return (self.settings_in(simulation).lr,)
 
 
 def curve_table(curves: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -135,7 +135,8 @@ def _run_studies(
     on_event: OnEvent,
 ) -> list[Study]:
     """Run the studies of all points concurrently, and return them."""
-    for note in dict.fromkeys(note for data in ready for note in data.notes()):
+    said = [*coordinators[0].notes, *(note for data in ready for note in data.notes())]
+    for note in dict.fromkeys(said):
         on_event(now("note", message=note))
     studies = []
     for number, (point, coordinator, data) in enumerate(zip(plan.points, coordinators, ready, strict=True)):

@@ -15,10 +15,13 @@ from fedistill.errors import SettingError
 from fedistill.study.folder.event_log import read_event
 from fedistill.study.folder.tables_on_disk import read_table
 from fedistill.study.tables.missing import missing_releases
-from fedistill.transport.deploy.control import connection
+from fedistill.transport.deploy.control import Control, ServerAwayError, connection
 from fedistill.transport.deploy.deployed import error_of, require_deployable
 
 LOOK_SECONDS = 1.0
+AGAIN_SECONDS = 5.0
+PATIENCE_SECONDS = 3600.0
+"""Longest wait for a server that has gone to be started again."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,14 @@ def run_submitted(
     run_id = control.start(config)
     tell(f"run {run_id} at {control.address}; run folder: {out}")
     try:
-        while (ended := control.ended(run_id)) is None:
+        while True:
+            try:
+                ended = control.ended(run_id)
+            except ServerAwayError as error:
+                run_id = _again(control, config, error, tell)
+                continue
+            if ended is not None:
+                break
             events.hand_on(on_event)
             time.sleep(LOOK_SECONDS)
     except BaseException:
@@ -88,6 +98,23 @@ def run_submitted(
     if not ended.well:
         raise error_of(ended.why)
     return Followed(root, tuple(missing_releases(read_table(root / "sites.csv"))))
+
+
+def _again(control: Control, config: dict[str, str | bool], error: ServerAwayError, tell: Callable[[str], None]) -> int:
+    """Wait for a server that has gone, and submit the run to it anew; sites and run folder have what was finished.
+
+    Raises:
+        ServerAwayError: it does not come back.
+    """
+    tell("the server does not answer; waiting for it")
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not control.is_up():
+        if time.monotonic() > until:
+            raise error
+        time.sleep(AGAIN_SECONDS)
+    run_id = control.start(config)
+    tell(f"the server is back; the run goes on as run {run_id}")
+    return run_id
 
 
 def require_plain(**given: object) -> None:

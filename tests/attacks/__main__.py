@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from attacks import unfriendly
 from attacks.attempts import ATTEMPTS
 
 
@@ -23,6 +24,16 @@ def main(words: list[str]) -> int:
         through += not refused
         end = f"refused: {attempt.rule.strip('()')}" if refused else f"GOT THROUGH: {answer}"
         print(f"{attempt.name:48}  before: {attempt.before:66}  {end}", flush=True)
+    print("an unfriendly server, and a hospital that agreed to a study")
+    for one in unfriendly.ATTEMPTS:
+        if words and not any(word in one.name for word in words):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            answer = unfriendly.tried(one, Path(folder) / "hospital")
+        refused = one.rule in answer
+        through += not refused
+        kept = "and logged" if one.logged else ""
+        print(f"{one.name:48}  {'refused: ' + one.rule.strip('()') if refused else 'GOT THROUGH: ' + answer}  {kept}")
     print(f"{through} got through, {time.monotonic() - start:.0f} s")
     return int(through > 0)
 

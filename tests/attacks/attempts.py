@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord
 
-from attacks.hospital import Hospital, job
+from attacks.hospital import DM, Hospital, study
+from fedistill.config import Job
+from fedistill.core.seeds import spawn
 from fedistill.data import load_dataset
 from fedistill.errors import FedistillError
 from fedistill.methods import METHODS, Task, settings_for
@@ -16,8 +18,16 @@ from fedistill.models import build
 from fedistill.release.release import Release, unpack
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.messages import SCORE, EvalRequest, pack_question
-from fedistill.transport.protocol.training_messages import ALONE, ROUND, LocalTrainRequest, RoundSettings, pack_alone
+from fedistill.transport.protocol.messages import (
+    RELEASE,
+    SCORE,
+    EvalRequest,
+    pack_jobs,
+    pack_question,
+    unpack_outcomes,
+)
+from fedistill.transport.protocol.named import pack_named
+from fedistill.transport.protocol.training_messages import ALONE, ROUND, LocalTrainRequest, pack_alone
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,25 @@ class Attempt:
     run: Callable[[Path], str]
 
 
-def _words(hospital: Hospital, scheme: str = "dm", **changes: object) -> str:
-    """What a hospital says to one job: its refusal, or that it sent a Release."""
-    outcome = hospital.release(scheme, **changes)
+def told(folder: Path, scheme: str = "dm", policy: str = "", settings: dict | None = None, **top: object) -> str:
+    """Send a study whose settings give images away; return what the hospital's rules say before it agrees."""
+    try:
+        hospital = Hospital(folder, policy)
+        hospital.agree(study(scheme, settings, **top))
+    except FedistillError as error:
+        assert not any(line["entry"] == "agreed" for line in hospital.ledger)
+        return str(error)
+    return "AGREED"
+
+
+def _asked_for(folder: Path, name: str, kind: str = RELEASE, policy: str = "", **top: object) -> str:
+    """Ask a hospital that agreed to a study for something that is not in it."""
+    hospital = Hospital(folder, policy)
+    agreed = hospital.agree(study(**top))
+    reply = hospital.ask(pack_named(agreed, [name]), kind)
+    if isinstance(reply, str):
+        return reply
+    [outcome] = unpack_outcomes(reply.content)
     return outcome.refused or outcome.error or "RELEASED"
 
 
@@ -52,67 +78,47 @@ def _networks(count: int) -> dict[str, torch.Tensor]:
 def scores(folder: Path, *, split: str, partition: int) -> str:
     """Ask for scores of hand-made networks, as who reads an image out bit by bit does."""
     hospital = Hospital(folder, more="images = 240\nheld_out = 0.2")
+    hospital.agree(study())
     reply = hospital.ask(pack_question(EvalRequest("x", "mlp", 4, partition, _networks(8), split, 1)), SCORE)
-    assert not hospital.ledger
+    assert not hospital.lines("sent")
     return reply if isinstance(reply, str) else "SCORED"
 
 
 def round_of_averaging(folder: Path) -> str:
     """Send weights made to isolate an image, and ask for them back after one step on it."""
     hospital = Hospital(folder, "allow_weights = true")
-    asked = RoundSettings("fedavg", "mlp", 4, 0, local_epochs=1, batch=1, lr=1.0, augment=False, seed=0)
-    one = {name: Array(value[0].numpy()) for name, value in _networks(1).items()}
-    content = RecordDict(
-        {"arrays": ArrayRecord(one), "config": asked.config(), "job": ConfigRecord({"name": "x round 1"})}
-    )
-    reply = hospital.ask(content, ROUND)
+    agreed = hospital.agree(study("fedavg", {"rounds": 1}))
+    reply = hospital.ask(pack_named(agreed, [ROUND_1], {"arrays": crafted()}), ROUND)
     return reply if isinstance(reply, str) else "TRAINED"
 
 
-def round_in_a_method_s_name(folder: Path, scheme: str) -> str:
-    """Ask for a round of averaging in the name of a scheme that has none."""
-    hospital = Hospital(folder, "allow_weights = true")
-    asked = RoundSettings(scheme, "convnet", 32, 0, local_epochs=1, batch=32, lr=0.1, augment=False, seed=0)
-    records = {"arrays": ArrayRecord(), "config": asked.config(), "job": ConfigRecord({"name": "x round 1"})}
-    reply = hospital.ask(RecordDict(dict(records)), ROUND)
-    return reply if isinstance(reply, str) else "TRAINED"
+ROUND_1 = "north fedavg convnet lr 0.01 network 1 round 1"
+
+
+def crafted(width: int = 32, value: float = 1.0) -> ArrayRecord:
+    """Return weights of the study's network that a server made for a purpose."""
+    network = build("convnet", channels=1, classes=2, size=28, width=width)
+    params = network.init(torch.Generator().manual_seed(0))
+    named = zip(network.names, params, strict=True)
+    return ArrayRecord({name: Array(torch.full_like(each, value).numpy()) for name, each in named})
 
 
 def network_alone(folder: Path) -> str:
     """Ask for a network trained on the hospital's images by a recipe of the server's."""
     hospital = Hospital(folder, "allow_weights = true")
+    hospital.agree(study())
     grid = Grid(Recipe(steps=1, batch=1, lr=1.0, augment=False), (1.0,))
     reply = hospital.ask(pack_alone(LocalTrainRequest("x", "north", "local", "mlp", 4, 0, grid, 1, (0,))), ALONE)
     return reply if isinstance(reply, str) else "TRAINED"
 
 
-def told(folder: Path, scheme: str = "dm", policy: str = "", **changes: object) -> str:
-    """Ask for a Release by settings that give images away."""
-    return _words(Hospital(folder, policy), scheme, **changes)
-
-
-def many_budgets(folder: Path) -> str:
-    """Ask for every budget up to the largest allowed, in one Release."""
-    hospital = Hospital(folder, "allow_real_images = true\nmax_ipc = 10")
-    return _words(hospital, "random", ipcs=list(range(1, 11)))
-
-
-def many_draws(folder: Path) -> str:
-    """Ask for one random subset after another, until all images have been drawn."""
-    hospital = Hospital(folder, "allow_real_images = true\nmax_ipc = 40\nmax_releases = 100")
-    answers = [_words(hospital, "random", ipcs=[10], random_seed=seed) for seed in range(30)]
-    assert answers.count("RELEASED") == 4 == len(hospital.ledger), "40 images of a class, in all"
-    return answers[-1]
-
-
-def a_thousand_releases(folder: Path) -> str:
-    """Ask a thousand times, in one request, under other seeds."""
-    hospital = Hospital(folder, "max_releases = 2")
-    outcomes = hospital.releases([job(random_seed=seed, seed=seed) for seed in range(1000)])
-    assert sum(outcome.release is not None for outcome in outcomes) == 2 == len(hospital.ledger)
-    again = hospital.release(random_seed=0, seed=0)
-    assert again.release == outcomes[0].release and again.found == 0, "asked again, the same bytes, and no more"
-    return outcomes[-1].refused
+def spelt_out(folder: Path) -> str:
+    """Spell a job out, as servers did before there were agreements: any settings, any budget, any seed."""
+    hospital = Hospital(folder)
+    hospital.agree(study())
+    job = Job("north", "dm", 0, 0, (1,), {"batch_real": 1}, 1, "convnet", 32, "float32", 7)
+    reply = hospital.ask(pack_jobs([job]), RELEASE)
+    return reply if isinstance(reply, str) else "RELEASED"
 
 
 def bound_of_nothing(folder: Path) -> str:
@@ -127,7 +133,7 @@ def bound_of_nothing(folder: Path) -> str:
 
 def epsilon_1000(folder: Path) -> str:
     """Ask a hospital without a budget for a private Release that bounds nothing."""
-    return _words(Hospital(folder), "dp-dm", settings={"epsilon": 1000.0, "queries": 1})
+    return told(folder, "dp-dm", settings={"epsilon": 1000.0, "queries": 1})
 
 
 def _few(folder: Path) -> Hospital:
@@ -143,28 +149,27 @@ def _few(folder: Path) -> Hospital:
 
 def few_patients(folder: Path, scheme: str) -> str:
     """Ask a hospital of four patients and one, whose classes are all too small."""
-    return _words(_few(folder), scheme, settings={"epsilon": 1000.0, "queries": 1} if scheme == "dp-dm" else {})
-
-
-def odd(folder: Path, **changes: object) -> str:
-    """Ask for what cannot be."""
-    return _words(Hospital(folder), **changes)
+    hospital = _few(folder)
+    agreed = hospital.agree(study(scheme, {"epsilon": 1000.0, "queries": 1} if scheme == "dp-dm" else {}))
+    outcome = hospital.release(agreed, f"north {scheme} seed 0")
+    return outcome.refused or outcome.error or "RELEASED"
 
 
 def known_seed(folder: Path) -> str:
     """Repeat the hospital's distillation by the seed that the server chose, and look for what it started from."""
     hospital = Hospital(folder, "max_ipc = 30\nmax_releases = 3")
-    outcome = hospital.release(ipcs=[10])
-    assert outcome.release is not None, outcome
-    theirs = unpack(Release.from_bytes(outcome.release).sets[10], 10).images
-    settings = settings_for("dm", job()["settings"], ipc=10)
+    sent = []
+    for other in (0, 1, 2):
+        agreed = hospital.agree(study("dm", {"lr_img": 1.0 + other / 100}, ipc=[10], seed=7))
+        outcome = hospital.release(agreed)
+        assert outcome.release is not None, outcome
+        sent.append(unpack(Release.from_bytes(outcome.release).sets[10], 10).images)
+    theirs = sent[0]
     images = load_dataset("phantom:breast", images=240)  # the attacker even has the patients' images
-    alike = []
-    for other in (1, 2):
-        again = hospital.release(ipcs=[10], settings={"lr_img": 1.0 + other / 100})
-        assert again.release is not None
-        alike.append(_alike(theirs, unpack(Release.from_bytes(again.release).sets[10], 10).images))
-    mine = METHODS["dm"].run(Task(images, 10, seed=7, width=32), settings).images
+    alike = [_alike(theirs, other) for other in sent[1:]]
+    settings = settings_for("dm", {**DM, "lr_img": 1.0}, ipc=10)
+    seed = spawn(7, "north", "dm", 0, 0)
+    mine = METHODS["dm"].run(Task(images, 10, seed=seed, width=32), settings).images
     alike.append(_alike(theirs, mine))
     most = max(abs(each) for each in alike)
     return f"nothing shared with the seed's own (correlation at most {most:.2f})" if most < 0.3 else f"ALIKE {most:.2f}"
@@ -187,7 +192,8 @@ def labels_of_patients(folder: Path) -> str:
         arrays[f"{split}_labels"] = (rng.random((n, 14)) < 0.15).astype(np.int64)
     np.savez(folder / "several.npz", **arrays)
     hospital = Hospital(folder, data="several.npz", more="")
-    outcome = hospital.release(ipcs=[10])
+    agreed = hospital.agree(study("dm", ipc=[10], federation={"dataset": "phantom:chest"}))
+    outcome = hospital.release(agreed)
     assert outcome.release is not None, outcome
     sent = Release.from_bytes(outcome.release).sets[10].labels.numpy().astype(int)
     held, counts = np.unique(arrays["train_labels"], axis=0, return_counts=True)
@@ -201,34 +207,34 @@ ATTEMPTS = (
     Attempt(
         "pixels from scores on validation images",
         "a patient's image, every pixel exact, in 3 s",
-        "(rule scores)",
+        "(rule agreement)",
         lambda folder: scores(folder, split="val", partition=0),
     ),
     Attempt(
         "pixels from scores on redrawn held-out images",
         "training images, every pixel exact",
-        "(rule scores)",
+        "(rule agreement)",
         lambda folder: scores(folder, split="held_out", partition=3),
     ),
     Attempt(
         "a Release of another redraw",
         "another fifth of the images at each",
-        "(rule partition)",
-        lambda folder: told(folder, partition=1),
+        "(rule agreement)",
+        lambda folder: _asked_for(folder, "north dm seed 0 partition 1"),
     ),
     Attempt(
         "a round of averaging from weights made for it",
         "a gradient of one image",
-        "(rule allow_weights)",
+        "(rule start)",
         round_of_averaging,
     ),
     Attempt(
-        "a round of averaging in the name of dc",
+        "a round of averaging in the name of dm",
         "a network, under the rules of another scheme",
-        "answers no such request",
-        lambda folder: round_in_a_method_s_name(folder, "dc"),
+        "(rule agreement)",
+        lambda folder: _asked_for(folder, "north dm seed 0", ROUND),
     ),
-    Attempt("a network trained on one image", "a network of one step", "(rule allow_weights)", network_alone),
+    Attempt("a network trained on one image", "a network of one step", "(rule agreement)", network_alone),
     Attempt(
         "dm, one real image a batch",
         "an image of each class, every pixel exact",
@@ -269,13 +275,13 @@ ATTEMPTS = (
         "clusters of two images",
         "the mean of two",
         "(rule smallest_cluster)",
-        lambda folder: told(folder, ipcs=[10], settings={"clusters": 5, "smallest_cluster": 2}),
+        lambda folder: told(folder, ipc=[10], settings={"clusters": 5, "smallest_cluster": 2}),
     ),
     Attempt(
         "a network made to be inverted",
         "an embedding larger than the image",
         "(rule models)",
-        lambda folder: told(folder, model="mlp"),
+        lambda folder: told(folder, models=["mlp"]),
     ),
     Attempt(
         "a network wider than the image",
@@ -295,9 +301,26 @@ ATTEMPTS = (
         "nothing shared with the seed's own",
         known_seed,
     ),
-    Attempt("budgets 1 to 10 in one Release", "47 real images of a class where 10 may", "(rule max_ipc)", many_budgets),
-    Attempt("thirty random subsets", "131 of 147 real images", "(rule max_ipc)", many_draws),
-    Attempt("a thousand Releases", "a thousand Releases", "(rule max_releases)", a_thousand_releases),
+    Attempt(
+        "budgets 1 to 10 in one Release",
+        "47 real images of a class where 10 may",
+        "(rule max_ipc)",
+        lambda folder: told(folder, "random", "allow_real_images = true\nmax_ipc = 10", ipc=list(range(1, 11))),
+    ),
+    Attempt(
+        "thirty random subsets",
+        "131 of 147 real images",
+        "(rule max_ipc)",
+        lambda folder: told(
+            folder, "random", "allow_real_images = true\nmax_ipc = 40\nmax_releases = 100", ipc=[10], seeds=30
+        ),
+    ),
+    Attempt(
+        "a thousand Releases",
+        "a thousand Releases",
+        "(rule max_releases)",
+        lambda folder: told(folder, policy="max_releases = 2", seeds=1000),
+    ),
     Attempt("a policy that bounds nothing", "epsilon 1000", "needs an epsilon_max", bound_of_nothing),
     Attempt("a private scheme without a budget", "epsilon 1000", "(rule epsilon_max)", epsilon_1000),
     Attempt(
@@ -313,32 +336,17 @@ ATTEMPTS = (
         lambda folder: few_patients(folder, "dp-dm"),
     ),
     Attempt("label vectors of patients", "140 of 140 are real patients'", "drawn anew", labels_of_patients),
-    Attempt("in another site's name", "a Release as site east", "(rule name)", lambda folder: odd(folder, site="east")),
-    *(
-        Attempt(
-            f"a job of {name}",
-            "Python's error, or a Release",
-            "Invalid",
-            lambda to, c=change: odd(to, **c),
-        )
-        for name, change in {
-            "draws 0": {"draws": 0},
-            "a billion draws": {"draws": 10**9},
-            "ipc 1.5": {"ipcs": [1.5]},
-            "ipc true": {"ipcs": [True]},
-            "ipc -1": {"ipcs": [-1]},
-            "no budget": {"ipcs": []},
-            "partition ../../x": {"partition": "../../x"},
-            "a seed of thirty digits": {"random_seed": 10**30},
-            "encoding pickle": {"encoding": "pickle"},
-            "model os.system": {"model": "os.system"},
-            "width 0": {"width": 0},
-        }.items()
+    Attempt(
+        "in another site's name",
+        "a Release as site east",
+        "(rule agreement)",
+        lambda folder: _asked_for(folder, "east dm seed 0"),
     ),
+    Attempt("a job spelt out, with any settings", "what it asked for", "(rule agreement)", spelt_out),
     Attempt(
         "a preset by path",
         "an error of Python's",
         "no preset",
-        lambda folder: odd(folder, settings={"preset": "../../etc/passwd"}),
+        lambda folder: told(folder, settings={"preset": "../../etc/passwd"}),
     ),
 )

@@ -7,17 +7,16 @@ from fedistill.config import load_simulation
 from fedistill.config.jobs import job
 from fedistill.errors import PlanError, RunError, UserError
 from fedistill.transport.deploy.deadline_grid import DeadlineGrid
-from fedistill.transport.deploy.deployed import error_of, find_sites, status_told
+from fedistill.transport.deploy.deployed import error_of, find_sites, require_agreed, status_told
 from fedistill.transport.flower_internals import become_server, stamped
 from fedistill.transport.protocol.messages import (
     RELEASE,
     SCORE,
     Outcome,
-    pack_jobs,
     pack_outcomes,
-    unpack_jobs,
     unpack_outcomes,
 )
+from fedistill.transport.protocol.named import items_in, pack_named
 
 
 class Wire:
@@ -62,7 +61,7 @@ SIMULATION = load_simulation("quickstart")
 
 
 def asked(seed, node=1):
-    return Message(pack_jobs([job(SIMULATION, f"site{node}", "dc", seed, 0)]), node, RELEASE)
+    return Message(pack_named("a" * 64, [job(SIMULATION, f"site{node}", "dc", seed, 0).name]), node, RELEASE)
 
 
 def other(node=1):
@@ -70,8 +69,8 @@ def other(node=1):
 
 
 def outcomes(message, skip=()):
-    jobs = unpack_jobs(message.content)
-    return pack_outcomes([Outcome(each.name, each.site, release=b"x") for each in jobs if each.seed not in skip])
+    names = [name for name in items_in(message) if not name.endswith(tuple(f"seed {seed}" for seed in skip))]
+    return pack_outcomes([Outcome(name, name.partition(" ")[0], release=b"x") for name in names])
 
 
 def by_request(grid, messages):
@@ -85,7 +84,7 @@ def test_all_of_a_sites_jobs_go_in_one_message_and_come_back_apart():
     replies = by_request(patient(wire), [asked(0), asked(1), other(), asked(2), asked(0, node=2)])
     sizes = [(m.metadata.dst_node_id, m.metadata.message_type) for _, m in wire.sent]
     assert sizes == [(1, RELEASE), (2, RELEASE), (1, SCORE)]
-    assert [len(unpack_jobs(wire.sent[i][1].content)) for i in (0, 1)] == [3, 1]
+    assert [len(items_in(wire.sent[i][1])) for i in (0, 1)] == [3, 1]
     for reply, (seed, node) in zip([replies[i] for i in (0, 1, 3, 4)], [(0, 1), (1, 1), (2, 1), (0, 2)], strict=True):
         [outcome] = unpack_outcomes(reply.content)
         assert outcome.job == job(SIMULATION, f"site{node}", "dc", seed, 0).name
@@ -106,7 +105,7 @@ def test_a_silent_node_is_named_in_time_and_asked_no_more():
 
 
 def test_a_node_heard_of_again_is_asked_again():
-    wire = Wire(lambda m: (outcomes(m), 15.0 if unpack_jobs(m.content)[0].seed == 0 else 1.0))
+    wire = Wire(lambda m: (outcomes(m), 15.0 if items_in(m)[0].endswith("seed 0") else 1.0))
     grid = patient(wire)
     [late] = by_request(grid, [asked(0)])
     assert late.has_error()
@@ -161,6 +160,46 @@ def test_who_is_who():
         find(names("east", "east"))
     with pytest.raises(RunError, match="No connected node"):
         find(names("x", None))
+
+
+def agreement_of(**sites):
+    """A wire on which each site says what it agreed to."""
+    own = dict(enumerate(sites.values(), 1))
+
+    def answer(message):
+        agreed = own[message.metadata.dst_node_id]
+        why = "" if agreed is True else "The site has not agreed to this study (rule agreement)."
+        text = agreed if isinstance(agreed, str) else ""
+        record = ConfigRecord({"site": "x", "agreed": agreed is True, "why": why, "text": text})
+        return RecordDict({"agreed": record}), 1.0
+
+    return Wire(answer)
+
+
+def require(wire, needed, text='{"study":{"width":32}}'):
+    become_server(1)
+    nodes = {"north": 1, "east": 2}
+    return require_agreed(wire, nodes, text, name="s", needed=needed, clock=wire.clock, sleep=wire.sleep)
+
+
+def test_before_any_work_every_site_says_whether_it_has_agreed():
+    assert require(agreement_of(north=True, east=True), 2) == []
+    [note] = require(agreement_of(north=True, east=False), 1)
+    assert note.startswith("east: The site has not agreed")
+
+
+def test_a_difference_between_two_studies_is_shown_by_its_settings():
+    theirs = '{"study":{"width":64}}'
+    with pytest.raises(PlanError, match=r"1 of the connected sites have agreed[\s\S]*width: 32 here, 64 there"):
+        require(agreement_of(north=True, east=theirs), 2)
+    notes = require(agreement_of(north=True, east=theirs), 1)
+    assert "east: its study differs: width: 32 here, 64 there" in notes
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"a":' * 3000, "\x1b[2J"])
+def test_a_text_of_a_site_that_is_no_study_does_no_harm(text):
+    notes = require(agreement_of(north=True, east=text), 1)
+    assert all(note.isprintable() for note in notes) and len(notes) == 2
 
 
 def test_a_run_ends_with_the_status_of_its_error():

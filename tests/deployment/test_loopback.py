@@ -21,8 +21,11 @@ from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
+from typer.testing import CliRunner
 
 from fedistill.app import run_simulation
+from fedistill.cli.main import cli
+from fedistill.consent.study import canonical, hash_of, load_study
 from fedistill.transport.deploy.control import Control
 from fedistill.transport.deploy.keys import make_keys
 from fedistill.transport.deploy.subprocesses import quiet
@@ -34,7 +37,7 @@ THREE = """
 dataset = "phantom:breast"
 images = 600
 sites = ["north", "east", "south"]
-policy = { allow_real_images = true }
+policy = { allow_real_images = true, allow_weights = true, share_counts = "rounded", min_class_size = 48 }
 """
 
 STUDY = """
@@ -62,10 +65,16 @@ root_certificate = "{trust}"
 key = "{key}"
 store = "{name}/store"
 ledger = "{name}/ledger.jsonl"
-secret = "{name}/site.secret"
+secret = "{secret}"
+agreements = "{name}/agreements"
 [policy]
 max_releases = 4
+allow_weights = true
+review = false
 """
+
+WEIGHTS = ["scheme={fedavg={rounds=2}, local={}}", "networks=1", "recipe.lr=0.01"]
+"""A study whose sites send networks: rounds, and networks of their own."""
 
 PROJECT = {
     "project": {"name": "rogue", "version": "1.0.0", "license": "Apache-2.0"},
@@ -98,12 +107,8 @@ app = ServerApp()
 def main(grid, context):
     config, said = context.run_config, []
     for kind, name, request in json.loads(str(config["asks"])):
-        if "jobs" in request:
-            jobs = request["jobs"]
-            if "times" in request:
-                jobs = [{**jobs[0], "seed": i, "random_seed": i} for i in range(request["times"])]
-            request = {"jobs": json.dumps(jobs)}
-        content = RecordDict({"job": ConfigRecord({"name": name}), "request": ConfigRecord(request)})
+        records = {"job": ConfigRecord({"name": name})} if name else {}
+        content = RecordDict({**records, "request": ConfigRecord(request)})
         for node in grid.get_node_ids():
             for reply in grid.send_and_receive([Message(content, node, kind)], timeout=500):
                 if reply.has_error():
@@ -121,7 +126,10 @@ def site_file(folder, name, port, *, trust=None, key=None):
     """A hospital's file. What is none of the federation's trusts and holds what it is told; the rest rehearse."""
     holds = 'federation = "three.toml"' if name in SITES else 'data = "phantom:breast"'
     own = f"keys/site-{name}"
-    text = SITE.format(name=name, port=port, holds=holds, trust=trust or f"{own}/ca.crt", key=key or f"{own}/site.key")
+    # A rehearsal has no secret, so that its results are those of the simulation to the last bit.
+    secret = "" if name in SITES else f"{name}/site.secret"
+    trust, key = trust or f"{own}/ca.crt", key or f"{own}/site.key"
+    text = SITE.format(name=name, port=port, holds=holds, trust=trust, key=key, secret=secret)
     (folder / f"{name}.toml").write_text(text)
     return f"{name}.toml"
 
@@ -132,7 +140,9 @@ def rows(path):
 
 
 def untimed(path):
-    return [{key: value for key, value in row.items() if not key.endswith("_seconds")} for row in rows(path)]
+    """Rows without timings and the bytes of requests: a real site is sent names, a simulated one all settings."""
+    left_out = ("_seconds", "bytes_down")
+    return [{key: value for key, value in row.items() if not key.endswith(left_out)} for row in rows(path)]
 
 
 def events(folder, site):
@@ -164,6 +174,17 @@ class Deployment:
     def node(self, name, **more):
         return self.start(name, "site", site_file(self.folder, name, self.port, **more))
 
+    def agree(self, *changes, sites=tuple(SITES), more=()):
+        """Each site's data office agrees to the study with these changes, as scripts do."""
+        words = [word for change in changes for word in ("--set", change)]
+        for name in sites:
+            file = site_file(self.folder, name, self.port)
+            done = CliRunner().invoke(
+                cli,
+                ["agree", str(self.folder / "study.toml"), "--site", str(self.folder / file), "--yes", *words, *more],
+            )
+            assert done.exit_code == 0, (done.output, done.exception)
+
     def study(self, log, *changes):
         words = [word for change in changes for word in ("--set", change)]
         return self.start(log, "run", "study.toml", "--engine", "superlink:keys/server", "--out", f"runs/{log}", *words)
@@ -185,16 +206,22 @@ def deployment(tmp_path):
 def test_three_hospitals(deployment):
     server = deployment.start("server", "server", "keys/server", "--host", "127.0.0.1", "--port", deployment.port)
     server.until("south may connect", UP)
+    deployment.agree()
+    deployment.agree(*WEIGHTS, sites=("north", "south"))
+    deployment.agree(*WEIGHTS, sites=("east",), more=("--without", "local"))
     nodes = {name: deployment.node(name) for name in SITES}
     misled(deployment)
     stranger = unknown(deployment)
     for node in nodes.values():
         node.until(": connected", UP)
     seconds = the_study_runs(deployment)
+    what_was_not_agreed_is_not_begun(deployment)
+    networks_go_back_and_forth(deployment)
     what_they_keep_is_theirs_alone(deployment.folder)
     assert stranger.wait(UP) == 1 and "does not know this site's key" in stranger.said, stranger.said
     assert ": connected" not in stranger.said
-    a_node_dies_and_comes_back(deployment, nodes["south"], seconds)
+    south = a_node_dies_and_comes_back(deployment, nodes["south"], seconds)
+    the_server_is_started_again(deployment, server, south)
 
 
 def misled(deployment):
@@ -225,17 +252,39 @@ def the_study_runs(deployment):
     ]
     run_simulation(str(folder / "study.toml"), out=folder / "simulated", engine="inline")
     real, simulated = (untimed(path / "results.csv") for path in (root, folder / "simulated"))
-    same = ("scheme", "ipc", "model", "network", "n_sites", "images_shared")
-    assert [[row[name] for name in same] for row in real] == [[row[name] for name in same] for row in simulated] != []
-    assert real != simulated, "a secret of each site is in its seeds: nobody else can make the same images"
+    assert real == simulated != [], "results are the simulation's but for timings"
     assert not rows(root / "holdings.csv"), "what sites hold is not the coordinator's to know"
     asked = [event for event in events(folder, "south") if event.get("message") == "query.release"]
     assert len(asked) == 1, "all jobs of a site go in one message"
-
-    refused = deployment.study("refused", "scheme={random={}}")
-    assert refused.wait(UP) == 1 and "Too few sites answered" in refused.said, refused.said
-    assert "forbids 'random'" in refused.said and "allow_real_images" in refused.said
+    sent = [line for line in ledger(folder, "south") if line["entry"] == "sent"]
+    assert [line["item"] for line in sent] == ["south dc seed 0", "south dm seed 0"]
     return seconds
+
+
+def ledger(folder, site):
+    return [json.loads(line) for line in (folder / site / "ledger.jsonl").read_text().splitlines()]
+
+
+def what_was_not_agreed_is_not_begun(deployment):
+    """A study with one setting changed: no site has agreed to it, and the run says in what theirs differ."""
+    refused = deployment.study("refused", "scheme.dm.batch_real=48")
+    assert refused.wait(UP) == 2 and "0 of the connected sites have agreed to this study" in refused.said, refused.said
+    assert "scheme.dm.ipc.2.batch_real: 48 here, 32 there" in " ".join(refused.said.split())
+    assert not (deployment.folder / "runs" / "refused" / "results.csv").exists()
+
+
+def networks_go_back_and_forth(deployment):
+    """Rounds and own networks, where policy and agreement say so; one site takes no part in a scheme."""
+    folder = deployment.folder
+    run = deployment.study("weights", *WEIGHTS)
+    assert run.wait(UP) == 0, run.said
+    run_simulation(str(folder / "study.toml"), out=folder / "weights", engine="inline", changes=WEIGHTS)
+    real, simulated = (untimed(path / "results.csv") for path in (folder / "runs" / "weights", folder / "weights"))
+    quality = ("scheme", "rounds", "site", "accuracy", "auc", "balanced_accuracy", "f1_macro")
+    theirs, ours = ([[row.get(name) for name in quality] for row in each] for each in (real, simulated))
+    assert theirs == [row for row in ours if not (row[0] == "local" and "east" in row)], (theirs, ours)
+    said = [line.get("why", "") for line in ledger(folder, "east") if line["entry"] == "refused"]
+    assert len(said) == 1 and "takes no part in 'local'" in said[0], said
 
 
 def what_they_keep_is_theirs_alone(folder):
@@ -260,6 +309,7 @@ def a_node_dies_and_comes_back(deployment, south, seconds):
     """Killed in mid-work it is named, and the run ends with the others; back, it does not redo its finished work."""
     folder, deadline = deployment.folder, math.ceil(max(10, seconds))
     change = [f"deadline_s={deadline}", "scheme.dm.iterations=700"]  # its dc is what the first study asked for
+    deployment.agree(*change)
     run = deployment.study("mortal", *change)
     await_event(folder, "south", lambda event: event["job"] == "south dm seed 0" and event.get("steps") == 700)
     south.kill()
@@ -269,13 +319,31 @@ def a_node_dies_and_comes_back(deployment, south, seconds):
     # Whichever comes first: our deadline, or Flower's minute without a sign of life.
     assert all("the site is silent" in line or "Node Unavailable" in line for line in missing), missing
 
-    deployment.node("south").until(": connected", UP)
+    back = deployment.node("south")
+    back.until(": connected", UP)
     again = deployment.study("mortal", *change)
     assert again.wait(UP) == 0 and "missing" not in again.said, again.said
     first, mortal = (rows(folder / "runs" / name / "sites.csv") for name in ("first", "mortal"))
     assert [row["status"] for row in mortal] == ["shared"] * 6
     seconds = [[row["distill_seconds"] for row in listed if row["scheme"] == "dc"] for listed in (first, mortal)]
     assert seconds[0] == seconds[1], "what took that long once was found: anew it would have taken another time"
+    return back
+
+
+def the_server_is_started_again(deployment, server, south):
+    """In the middle of a run, with a node killed as well: the run goes on, and nodes come back by themselves."""
+    folder, change = deployment.folder, "scheme.dm.iterations=300"
+    deployment.agree(change)
+    run = deployment.study("restarted", change)
+    await_event(folder, "south", lambda event: event["job"] == "south dm seed 0" and event.get("steps") == 300)
+    server.kill()
+    south.kill()
+    run.until("waiting for it", UP)
+    again = deployment.start("server-2", "server", "keys/server", "--host", "127.0.0.1", "--port", deployment.port)
+    again.until("south may connect", UP)
+    deployment.node("south").until(": connected", UP)
+    assert run.wait(UP) == 0 and "the run goes on as run" in run.said and "missing" not in run.said, run.said
+    assert [row["status"] for row in rows(folder / "runs" / "restarted" / "sites.csv")] == ["shared"] * 6
 
 
 @pytest.mark.slow
@@ -298,30 +366,31 @@ def test_a_server_that_runs_anything(deployment):
             assert flowers.poll() is None and time.monotonic() < end, (folder / "others.log").read_text()
             time.sleep(0.5)
         control.register((keys / "sites" / "north.pub").read_bytes(), "north")
+        deployment.agree(sites=["north"])
+        agreed = hash_of(canonical(load_study(str(folder / "study.toml"))))
         deployment.node("north").until(": connected", UP)
-        the_installed_code_answers(folder, control)
+        the_installed_code_answers(folder, control, agreed)
     finally:
         flowers.terminate()
         flowers.wait(60)
 
 
 FORGED = "north 2 jobs: answered (5 s)\nrun 1, query.release, north: refused\x1b[2J\x1b[31m"
-PLAIN = {"site": "north", "scheme": "dm", "seed": 0, "partition": 0, "ipcs": [1], "draws": 1, "model": "convnet"}
-PLAIN |= {"width": 32, "precision": "float32", "random_seed": 1, "encoding": "uint8"}
-PLAIN |= {"settings": {"iterations": 20, "batch_real": 32, "looks": 0, "early_networks": 0}}
-COPIER = {"iterations": 1, "batch_real": 1, "lr_img": 1000.0, "looks": 0, "early_networks": 0}
-THOUSAND = 1000
+PLAIN = {"site": "north", "scheme": "full", "seed": 0, "partition": 0, "ipcs": [], "draws": 1, "model": "convnet"}
+PLAIN |= {"width": 32, "precision": "float32", "random_seed": 1, "encoding": "uint8", "settings": {}}
 
 
-def the_installed_code_answers(folder, control):
+def the_installed_code_answers(folder, control, agreed):
     """Whatever a server asks for, it is the hospital's own code and rules that answer, and all of it is logged."""
     told = folder / "told.json"
+    item = {"study": agreed, "items": ["north dm seed 0"]}
     asks = [
-        ("query.release", FORGED, {"jobs": [{**PLAIN, "scheme": "full", "ipcs": [], "settings": {}}]}),
-        ("query.release", "x", {"jobs": [{**PLAIN, "settings": COPIER}]}),
-        ("query.release", "x", {"jobs": [{**PLAIN, "partition": 3}]}),
+        ("query.release", FORGED, {"jobs": json.dumps([PLAIN])}),
+        ("query.release", "", {**item, "items": ["north dm seed 1"]}),
+        ("query.release", "", {**item, "settings": "{}"}),
         ("evaluate.score", "x", {"model": "mlp", "width": 4, "partition": 0, "split": "val", "members": 1}),
-        ("query.release", "x", {"jobs": [PLAIN], "times": THOUSAND}),
+        ("query.release", "", item),
+        ("query.release", "", item),
     ]
     config = {"out": str(told), "asks": json.dumps(asks), "touched": str(folder / "touched")}
     app = {**PROJECT, "tool": {"flwr": {"app": {**PROJECT["tool"]["flwr"]["app"], "config": config}}}}
@@ -332,28 +401,20 @@ def the_installed_code_answers(folder, control):
     while (ended := control.ended(run)) is None and time.monotonic() < end:
         time.sleep(0.5)
     assert ended is not None and ended.well, ended
-    real, copier, redraw, scores, thousand = json.loads(told.read_text())
-    assert "(rule allow_real_images)" in real[0] and "(rule smallest_batch)" in copier[0], (real, copier)
-    assert "(rule partition)" in redraw[0] and "(rule scores)" in scores[0], (redraw, scores)
-    may = 4  # max_releases of its file
-    assert thousand[:may] == ["RELEASED"] * may and len(thousand) == THOUSAND
-    assert all("(rule max_releases)" in each for each in thousand[may:])
+    *refused, first, again = json.loads(told.read_text())
+    assert len(refused) == 4 and all("(rule agreement)" in each[0] for each in refused), refused
+    assert first == again == ["RELEASED"]
     assert not (folder / "touched").exists(), "the app that came with the run was loaded at a site"
-    assert len((folder / "north" / "ledger.jsonl").read_text().splitlines()) == may
     all_of_it_is_logged(folder, run)
 
 
 def all_of_it_is_logged(folder, run):
-    lines = events(folder, "north")
-    asked = [json.loads(event["message"]) for event in lines if event["kind"] == "asked"]
-    assert all(event["run"] == int(run) for event in lines if event["kind"] == "asked")
-    assert sum("scheme" in each for each in asked) == 3 + THOUSAND, "settings and budgets of every job"
-    assert {each.get("scheme") for each in asked} == {None, "full", "dm"} and COPIER in [
-        each.get("settings") for each in asked
-    ]
-    assert [each["kind"] for each in asked if "kind" in each].count("evaluate.score") == 1
-    refused = [event["message"] for event in lines if event["kind"] == "refused"]
-    for rule in ("allow_real_images", "smallest_batch", "partition", "scores", "max_releases"):
-        assert any(f"(rule {rule})" in each for each in refused), rule
+    lines = ledger(folder, "north")
+    asked = [line for line in lines if line["entry"] == "asked"]
+    assert len(asked) == 6 and all(line["to"] == f"run {run}" for line in asked)
+    assert [line["entry"] for line in lines].count("released") == 1, "asked again, the same bytes"
+    assert [line["entry"] for line in lines].count("sent") == 2
+    refused = [line["why"] for line in lines if line["entry"] == "refused"]
+    assert len(refused) == 4 and all("(rule agreement)" in why for why in refused)
     said = (folder / "north.log").read_text()
-    assert "\x1b" not in said and sum(line.startswith("run ") for line in said.splitlines()) == 5, said
+    assert "\x1b" not in said and sum(line.startswith("run ") for line in said.splitlines()) == 6, said

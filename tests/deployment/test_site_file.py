@@ -7,6 +7,8 @@ import pytest
 
 from fedistill.config import Federation, load_plan
 from fedistill.config.site_file import load_site
+from fedistill.consent.items import items_of
+from fedistill.consent.study import load_study
 from fedistill.core.store import Store
 from fedistill.errors import DataError, PlanError, SettingError
 from fedistill.transport.deploy.deployed import require_deployable
@@ -69,10 +71,12 @@ def test_the_readmes_files_can_be_read(tmp_path):
         [text] = re.findall(rf"```toml\n(# {name}\.toml\n.*?)```", readme, re.DOTALL)
         (tmp_path / f"{name}.toml").write_text(text)
     own = load_site(str(tmp_path / "north.toml"))
-    assert own.federation.datasets() == [str(tmp_path / "north.npz")] and own.federation.policy.max_ipc == 11
+    assert own.federation.datasets() == [str(tmp_path / "north.npz")] and own.federation.policy.max_ipc == 22
     plan = load_plan(str(tmp_path / "study.toml"))
     require_deployable(plan)
     assert own.file.name in plan.first.federation.sites
+    items = items_of(load_study(str(tmp_path / "study.toml")), own.file.name)
+    assert [item.kind for item in items.values()] == ["release", "release"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,7 @@ def test_the_readmes_files_can_be_read(tmp_path):
         ("name = 'north'", "one of the two"),
         (OWN.replace("fedistill.example:9092", "https://x"), "HOST:PORT"),
         (OWN + "key = 'a'", "belong together"),
+        (OWN.replace("phantom:breast", "x.npz").replace("images = 30", "secret = ''"), "needs a secret"),
         (OWN + "entropi = 'system'", "did you mean 'entropy'"),
         (OWN + "[policy]\nallow_everything = true", "no setting 'policy.allow_everything'"),
         (SHARE.replace("'b'", "'z'").replace('"b"', '"z"'), "no site 'z'"),
@@ -118,14 +123,15 @@ def test_images_that_cannot_be_read_are_said_before_anybody_waits_for_them(tmp_p
         ("deadline_s=60", None),
         ("partitions=1", "has no deadline_s[\\s\\S]*--set deadline_s=3600"),
         ("partitions=2", "divides the data 2 times"),
-        ("scheme={full={}, local={}}", "local cannot run"),
+        ("scheme={full={}, central-dm={}}", "central-dm cannot run"),
+        ("recipe.lr=[0.01, 0.03]", "fedavg would choose a step size by the sites' scores"),
         ("sweep={width=[4, 8]}", "sweeps over width"),
-        ('recipe.chosen_on="sites"', "no hospital tells any"),
+        ('recipe.chosen_on="sites"', "hospitals tell none but with"),
     ],
 )
 def test_what_real_sites_cannot_be_asked_for(change, words):
     changes = [
-        "scheme={random={}}",
+        "scheme={random={}, fedavg={}}" if "lr" in change else "scheme={random={}}",
         *([] if change.startswith("part") and "1" in change else ["deadline_s=60"]),
         change,
     ]

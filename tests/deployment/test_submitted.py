@@ -12,7 +12,7 @@ from fedistill.core.events import Event
 from fedistill.errors import PlanError, RunError, SettingError, UserError
 from fedistill.study import submitted
 from fedistill.study.submitted import Tail, run_submitted
-from fedistill.transport.deploy.control import Ended
+from fedistill.transport.deploy.control import Ended, ServerAwayError
 
 DEPLOYABLE = ("deadline_s=9", "scheme={dc={iterations=1}}")
 
@@ -23,11 +23,15 @@ class Server:
     address = "here:1"
 
     def __init__(self, *states):
-        self.states, self.config, self.stopped = list(states), None, []
+        self.states, self.config, self.stopped, self.started = list(states), None, [], 0
 
     def start(self, config):
         self.config = config
-        return 7
+        self.started += 1
+        return 6 + self.started
+
+    def is_up(self):
+        return True
 
     def ended(self, run_id):
         state = self.states.pop(0)
@@ -100,6 +104,14 @@ def test_a_run_that_nobody_follows_is_stopped(follow):
     with pytest.raises(KeyboardInterrupt):
         follow(server)
     assert server.stopped == [7]
+
+
+def test_a_server_that_was_started_again_is_given_the_run_again(tmp_path, follow):
+    """A restarted server knows no runs: the run goes on under another number, with what sites and folder have."""
+    server = Server(None, ServerAwayError("gone"), None, leaves(tmp_path / "run"), Ended(True))
+    done, told = follow(server)
+    assert server.started == 2 and not server.stopped and "goes on as run 8" in told[-1]
+    assert done.missing == ("b gave no dc (seed 0): no answer within 9 s",)
 
 
 def test_what_cannot_be_is_said_before_anything_is_submitted(follow):

@@ -33,6 +33,7 @@ transport.site
 transport.backend
 transport.protocol
 transport.flower_internals
+consent
 config
 privacy
 privacy.policy

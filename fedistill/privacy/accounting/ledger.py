@@ -1,18 +1,19 @@
-"""A site's ledger: a file that only grows, of what was charged to its privacy budget and what was released.
+"""A site's ledger: a file that only grows, of what was agreed to, asked for, charged, decided and released.
 
 Every line is one JSON object. ``charged`` is written, and flushed to the disk, before any of the noise that it pays for
 is drawn; ``released``, with the Release's SHA-256, before that leaves. So whatever stops a process, what may have been
 seen is never missing here.
 
 Every line carries ``chain``, the SHA-256 of its own content and the chain of the line before: a line that was changed,
-taken out or put elsewhere is noticed. That whole lines were cut off at the end is not: keep a copy where that matters.
-If the ledger cannot be read, verified, locked or written, every request is refused.
+taken out or put elsewhere is noticed. That whole lines were cut off at the end, or the file deleted, is noticed at a
+deployed site by a counter, which its store keeps (`fedistill.privacy.accounting.counter`). If the ledger cannot be
+read, verified, locked or written, every request is refused.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,8 @@ from fedistill.core.json_lines import append
 from fedistill.core.locks import try_lock
 from fedistill.errors import LedgerError
 from fedistill.privacy.accounting.budget import Charge, already_paid, require_affordable
-from fedistill.privacy.accounting.ledger_lines import Entry, Occasion, link, read
+from fedistill.privacy.accounting.counter import Counter
+from fedistill.privacy.accounting.ledger_lines import Entry, Noted, Occasion, link, read_again, remember
 from fedistill.privacy.accounting.release_limits import Leaving, require_room
 
 PATIENCE_SECONDS = 30.0
@@ -42,8 +44,8 @@ class Ledger:
     [6.0, 'aaaa']
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, counter: Path | None = None) -> None:
+        self.path, self._counter = path, None if counter is None else Counter(counter, path)
 
     def entries(self) -> list[Entry]:
         """Return all lines; none if there is no file yet.
@@ -51,7 +53,39 @@ class Ledger:
         Raises:
             LedgerError: it cannot be read, or is not as it was written.
         """
-        return read(self.path)[0]
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Entry], str]:
+        entries, chain = read_again(self.path)
+        if self._counter is not None:
+            self._counter.require(entries)
+        return entries, chain
+
+    def note(self, entry: Noted, **about: Any) -> None:
+        """Enter what was agreed to, asked for, decided or sent; when this returns, it is on the disk.
+
+        Args:
+            entry: kind of the line.
+            about: plain values; text of others is to be made printable before.
+
+        Raises:
+            LedgerError: the ledger cannot be read or written.
+        """
+        with self._held() as file:
+            entries, chain = self._read()
+            self._append(file, {"entry": entry, **about}, chain, entries)
+
+    def decide(self, decision: Callable[[list[Entry]], tuple[Noted, dict[str, Any]] | None]) -> None:
+        """Enter what a function makes of all lines so far, with nobody else writing between; None: nothing.
+
+        Raises:
+            LedgerError: the ledger cannot be read or written.
+        """
+        with self._held() as file:
+            entries, chain = self._read()
+            decided = decision(entries)
+            if decided is not None:
+                self._append(file, {"entry": decided[0], **decided[1]}, chain, entries)
 
     def charges(self) -> list[Charge]:
         """Return the charges, in order."""
@@ -83,11 +117,11 @@ class Ledger:
             LedgerError: the ledger cannot be read or written.
         """
         with self._held() as file:
-            entries, chain = read(self.path)
+            entries, chain = self._read()
             before = [entry.charge for entry in entries if entry.charge is not None]
             require_affordable(before, [charge])
             if not already_paid(before, charge):
-                self._append(file, {"entry": "charged", **asdict(occasion), **asdict(charge)}, chain)
+                self._append(file, {"entry": "charged", **_plain(occasion), **asdict(charge)}, chain, entries)
 
     def release(
         self, occasion: Occasion, sha256: str, keys: Sequence[str] = (), leaving: Leaving | None = None
@@ -105,13 +139,13 @@ class Ledger:
             LedgerError: the ledger cannot be read or written.
         """
         with self._held() as file:
-            entries, chain = read(self.path)
+            entries, chain = self._read()
             if leaving is not None:
                 require_room(entries, leaving, sha256=sha256)
             if not any((entry.sha256, entry.occasion.to) == (sha256, occasion.to) for entry in entries):
                 counted = {} if leaving is None else {"item": leaving.item, "per_class": leaving.per_class}
-                about = {"entry": "released", **asdict(occasion), "sha256": sha256, "keys": list(keys), **counted}
-                self._append(file, about, chain)
+                about = {"entry": "released", **_plain(occasion), "sha256": sha256, "keys": list(keys), **counted}
+                self._append(file, about, chain, entries)
 
     @contextmanager
     def _held(self) -> Iterator[int]:
@@ -127,14 +161,23 @@ class Ledger:
         finally:
             os.close(file)  # and the lock with it
 
-    def _append(self, file: int, content: dict[str, Any], chain: str) -> None:
+    def _append(self, file: int, content: dict[str, Any], chain: str, entries: list[Entry]) -> None:
+        """Append a line, and count it: a process that dies between leaves one uncounted line."""
         line = json.dumps({"time": time.time(), **content}, sort_keys=True)
-        line = line[:-1] + f', "chain": "{link(chain, line)}"}}'
+        chained = link(chain, line)
+        whole = line[:-1] + f', "chain": "{chained}"}}'
         try:
-            append(file, line, sync=True)
+            append(file, whole, sync=True)
             _sync_folder(self.path.parent)
+            if self._counter is not None:
+                self._counter.write(len(entries) + 1, chained)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        remember(self.path, entries, whole, chain)
+
+
+def _plain(occasion: Occasion) -> dict[str, Any]:
+    return {name: value for name, value in asdict(occasion).items() if name != "agreement" or value}
 
 
 def _lock(file: int, path: Path) -> None:

@@ -26,6 +26,12 @@ class Leaving:
     most_per_class: int | None
 
 
+def gone_from(entries: Sequence["Entry"]) -> dict[str, "Entry"]:
+    """Return the Releases that have left, or may, by their SHA-256: those that a person there rejected never do."""
+    rejected = {str(entry.about.get("sha256")) for entry in entries if entry.kind == "rejected"}
+    return {entry.sha256: entry for entry in entries if entry.sha256 and entry.item and entry.sha256 not in rejected}
+
+
 def require_room(entries: Sequence["Entry"], leaving: Leaving, *, sha256: str | None = None) -> None:
     """Refuse a Release beyond what may leave in all.
 
@@ -37,7 +43,7 @@ def require_room(entries: Sequence["Entry"], leaving: Leaving, *, sha256: str | 
     Raises:
         PolicyError: names the rule.
     """
-    gone = {entry.sha256: entry for entry in entries if entry.sha256}
+    gone = gone_from(entries)
     known = leaving.item in {entry.item for entry in gone.values()} if sha256 is None else sha256 in gone
     if known:
         return

@@ -52,6 +52,9 @@ class Policy(BaseModel):
             makes it refuse. Needs held-out images. Private Releases pass it by: its outcome depends on patients'
             images.
         proximity_quantile: share of real images that the screen would accuse.
+        scores: networks of a study that a deployed site scores on its own images, with noise that its budget pays for
+            (`fedistill.privacy.policy.noisy_scores`); 0: none. A simulation's sites score any number.
+        review: whether everything waits at a deployed site until a person there says yes (`fedistill.consent.airlock`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -74,6 +77,8 @@ class Policy(BaseModel):
     non_private: Literal["allow", "refuse"] | None = None
     proximity: Literal["off", "warn", "refuse"] = "off"
     proximity_quantile: Annotated[float, Field(ge=0, le=0.5)] = QUANTILE
+    scores: Annotated[int, Field(ge=0, le=100_000)] = 0
+    review: bool = False
 
     @field_validator("models", "widths", mode="before")
     @classmethod
@@ -125,6 +130,7 @@ class SitePolicy(Policy):
     models: tuple[str, ...] = ("convnet",)
     widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
     share_counts: Counts = "rounded"
+    review: bool = True
 
     @model_validator(mode="after")
     def _of_one_mind(self) -> "SitePolicy":
@@ -158,10 +164,11 @@ class PolicyRequest:
         private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
         held_out: whether the site has set images aside.
         settings: the method's settings that floors apply to; None if they are not known yet, or there are none.
+        networks: that are scored in all.
     """
 
     scheme: str
-    sends: Literal["images", "networks"] = "images"
+    sends: Literal["images", "networks", "scores"] = "images"
     real: bool = False
     starts: frozenset[str] = frozenset()
     per_class: int | None = 0
@@ -169,6 +176,7 @@ class PolicyRequest:
     costs: tuple[PrivacyCost, ...] = ()
     held_out: bool = True
     settings: MethodSettings | None = None
+    networks: int = 0
 
 
 @dataclass(frozen=True)
@@ -195,7 +203,10 @@ def objection(policy: Policy, request: PolicyRequest) -> Objection | None:
     images = request.sends == "images"
     if request.real and not policy.allow_real_images:
         return Objection("allow_real_images", "sends real images", _written("allow_real_images = true"))
-    if not images and not policy.allow_weights:
+    if request.sends == "scores" and request.networks > policy.scores:
+        does = f"scores {request.networks} networks on patients' images, more than {policy.scores}"
+        return Objection("scores", does, _written(f"scores = {request.networks}"))
+    if request.sends == "networks" and not policy.allow_weights:
         return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
     if "real" in request.starts and policy.start == "noise":
         mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written('start = "real"')

@@ -11,7 +11,7 @@ from rich.table import Table
 from fedistill.errors import RunFolderError, nearest
 from fedistill.privacy.accounting.budget import Charge, spent
 from fedistill.privacy.accounting.ledger import Ledger
-from fedistill.privacy.accounting.ledger_lines import Entry
+from fedistill.privacy.accounting.ledger_lines import NOTED, Entry
 from fedistill.report.terminal.table import empty_table
 
 DELTA = 1e-5
@@ -30,11 +30,39 @@ def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> N
         LedgerError: one cannot be read or is damaged.
     """
     for book in _books(path, site):
-        entries = Ledger(book).entries()
-        console.print(f"[bold]{escape(book.stem)}[/]")
-        console.print(_table(entries))
-        for line in _totals([entry.charge for entry in entries if entry.charge is not None]):
-            console.print(line, markup=False, highlight=False)
+        print_entries(book.stem, Ledger(book).entries(), console)
+
+
+def print_entries(name: str, entries: Sequence[Entry], console: Console) -> None:
+    """Print the lines of a ledger: what left, what was decided, and the totals."""
+    console.print(f"[bold]{escape(name)}[/]")
+    console.print(_table(entries))
+    if any(entry.kind in NOTED for entry in entries):
+        console.print(_decisions(entries))
+        console.print(f"{len(entries)} lines, each of them as it was written.", highlight=False)
+    for line in _totals([entry.charge for entry in entries if entry.charge is not None]):
+        console.print(line, markup=False, highlight=False)
+
+
+def _decisions(entries: Sequence[Entry]) -> Table:
+    """Return a row for each line on agreements, requests and decisions."""
+    table = empty_table()
+    for column in ("when (UTC)", "what", "agreement", "to or by", "item", "why or SHA-256"):
+        table.add_column(column, no_wrap=column == "what")
+    for entry in entries:
+        if entry.kind not in NOTED:
+            continue
+        about = entry.about
+        when = datetime.fromtimestamp(entry.time, UTC).strftime("%Y-%m-%d %H:%M")
+        number = f" {about['number']}" if "number" in about else ""
+        who, item = (
+            str(about.get("by") or about.get("to") or ""),
+            about.get("item") or ", ".join(about.get("names", ())),
+        )
+        said = str(about.get("why") or about.get("sha256", "")[:8])
+        cells = (entry.kind + number, entry.occasion.agreement[:12], who, str(item), said)
+        table.add_row(when, *[escape(cell) for cell in cells])
+    return table
 
 
 def _books(path: Path, site: str | None) -> list[Path]:
@@ -68,7 +96,7 @@ def _table(entries: Sequence[Entry]) -> Table:
     for entry in entries:
         if entry.charge is not None:
             waiting.setdefault(entry.charge.key, []).append(entry)
-        else:
+        elif entry.kind not in NOTED:
             paid = [each.charge for key in entry.keys for each in waiting.pop(key, []) if each.charge is not None]
             rows.append((entry, entry.sha256[:8], paid))
     rows += [(each, "none", [each.charge]) for left in waiting.values() for each in left if each.charge is not None]

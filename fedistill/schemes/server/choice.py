@@ -43,6 +43,11 @@ async def choose(ctx: StudyContext, condition: Condition, pool: Pool, *, grows: 
         return Choice(stop.value, tried)
 
 
+def question_name(condition: Condition, steps: Sequence[int | None]) -> str:
+    """Return the name of the question to sites by which candidates of these numbers of steps are compared."""
+    return f"validation {condition.name} {', '.join(dict.fromkeys(map(str, steps)))} steps"
+
+
 def grid(simulation: Simulation, *, grows: bool) -> Grid:
     """Return the common recipe's candidates; with ``grows``, for schemes without an image budget, also more steps."""
     common = simulation.recipe
@@ -63,11 +68,10 @@ async def _validate(ctx: StudyContext, condition: Condition, pool: Pool, candida
     if ctx.simulation.recipe.chosen_on == "coordinator":
         aucs = np.array(await ctx.trainer.validate(networks, condition.model)).reshape(len(candidates), len(pilots))
         return [float(value) for value in aucs.mean(1)]
-    steps = ", ".join(dict.fromkeys(str(recipe.steps) for recipe in candidates))
     totals = await sum_tallies(
         ctx,
         pool.sites,
-        f"validation {condition.name} {steps} steps",
+        question_name(condition, [recipe.steps for recipe in candidates]),
         ctx.trainer.stacked(networks, condition.model),
         model=condition.model,
         partition=condition.partition,

@@ -32,7 +32,8 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     """
     method, policy = METHODS[job.scheme], site.policy
     require_own(site, job)
-    check_request(policy, _requested(job, site))  # before any data are touched
+    deployed, costed = site.deployed, policy.limit is not None
+    check_request(policy, requested(job, deployed=deployed))  # before any data are touched
     require_encoding(job.encoding)
     private = is_private(job.scheme)
     share = site.whole(job.partition) if private else site.share(job.partition)
@@ -43,7 +44,8 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             f"{'min_class_size' if policy.smallest >= policy.smallest_batch else 'smallest_batch'})."
         )
     chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
-    check_request(policy, _requested(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
+    known, held_out = list(chosen.values()), bool(len(share.held_out))
+    check_request(policy, requested(job, known, deployed=deployed, held_out=held_out, costed=costed))
     waiting = Event("waiting", message="another job makes what this one needs")
     store = Store(
         site.store.root,
@@ -68,7 +70,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
         charge=account.charge,
     )
     answers = _answers(job, task, list(chosen.values())) if private else []
-    account.require_room(item_of(job), _per_class(job, site), bounded=private)
+    account.require_room(item_of(job), per_class(job, deployed=site.deployed), bounded=private)
     account.require([each for each in answers if store.get("noisy", key_of(each[0])) is None])
     done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
@@ -98,7 +100,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     )
     check_release(policy, answer, small=site.small(job.partition), apart=not site.deployed)
     data = answer.to_bytes()
-    account.release(data, answers, item=item_of(job), per_class=_per_class(job, site))
+    account.release(data, answers, item=item_of(job), per_class=per_class(job, deployed=site.deployed))
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event(Event("done", seconds=sum(seconds), bytes=len(data)))
     # A deployed site does not reveal whether others have requested the same.
@@ -112,26 +114,36 @@ def item_of(job: Job) -> str:
     return key_of(asdict(job))
 
 
-def _per_class(job: Job, site: SiteContext) -> int | None:
+def per_class(job: Job, *, deployed: bool) -> int | None:
     """Return the largest number of images of a class that would leave; None for all of them.
 
     At a deployed site all budgets and draws leave; in a simulation they are alternatives, of which one would.
     """
     if not METHODS[job.scheme].budget:
         return None
-    return sum(job.ipcs) * job.draws if site.deployed else max(job.ipcs)
+    return sum(job.ipcs) * job.draws if deployed else max(job.ipcs)
 
 
-def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_out: bool = True) -> PolicyRequest:
-    """Return the request as the policy checks it, with the settings known so far."""
+def requested(
+    job: Job, chosen: Sequence[Any] = (), *, deployed: bool, held_out: bool = True, costed: bool = True
+) -> PolicyRequest:
+    """Return a job as a policy checks it, with the settings known so far.
+
+    Args:
+        job: the request.
+        chosen: settings of each budget, as far as they are known.
+        deployed: whether all of it leaves together.
+        held_out: whether the site has images set aside.
+        costed: whether the privacy costs are wanted, which take seconds to work out.
+    """
     private = is_private(job.scheme)
     return PolicyRequest(
         job.scheme,
         real=METHODS[job.scheme].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
-        per_class=_per_class(job, site),
+        per_class=per_class(job, deployed=deployed),
         private=private,
-        costs=costs_of(chosen) if private and site.policy.limit is not None else (),
+        costs=costs_of(chosen) if private and costed else (),
         held_out=held_out,
         settings=method_settings(chosen, model=job.model, width=job.width, encoding=job.encoding),
     )

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fedistill.config import Share
 from fedistill.core.events import Event, OnEvent
-from fedistill.core.seeds import spawn
+from fedistill.core.seeds import generator, spawn
 from fedistill.core.store import Store, key_of
 from fedistill.data import ImageSet
-from fedistill.errors import DataError
+from fedistill.errors import DataError, PolicyError
 from fedistill.models import Network, Params
 from fedistill.privacy.policy.disclosure import disclosed_count
 from fedistill.privacy.policy.floors import MethodSettings
@@ -75,6 +75,8 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
     entry = open_account(site, request.scheme, request.name.partition(" round ")[0], share.train)
     private = Private(site, on_event, entry.charge)
     now, train = params_of(request.arrays, network), _require_images(share)
+    _require_start(request, network, now)
+    settings = replace(settings, seed=site.mixed(settings.seed, request.name))
     if settings.private is not None:
         steps = settings.recipe.steps_for(len(train))
         params = private.round(settings.private, network, now, train, seed=settings.seed, steps=steps)
@@ -84,6 +86,15 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
     entry.leaves(params)
     examples = disclosed_count(len(train), site.policy.share_counts)
     return RoundReply(dict(zip(network.names, params, strict=True)), examples, time.perf_counter() - start)
+
+
+def _require_start(request: RoundRequest, network: Network, now: Params) -> None:
+    """Refuse a first round that starts from other weights than the study's: some are made to isolate an image."""
+    if request.start is None:
+        return
+    own = network.init(generator(request.start, "init"))
+    if not all(torch.equal(one, other) for one, other in zip(own, now, strict=True)):
+        raise PolicyError("The first round does not start from the weights that the study starts from (rule start).")
 
 
 def train_locally(
@@ -135,6 +146,7 @@ def answer_local_training(request: LocalTrainRequest, site: SiteContext) -> Loca
         DataError: the site has nothing to train on.
     """
     on_event = emitter(request.name)
+    request = replace(request, seeds=tuple(site.mixed(seed, request.name) for seed in request.seeds))
     share = _share(site, request)
     entry = open_account(site, request.scheme, request.name, share.train, each_apart=True)
     private = Private(site, on_event, entry.charge)

@@ -19,6 +19,8 @@ CANCELLED = 103
 """The job was given up by whoever had asked for it."""
 NO_ROOM = 104
 """The cluster has lost the machines that could have run the job."""
+WAITS = 105
+"""The answer is ready, and people at the site have not looked at it yet."""
 
 _machine: ContextVar[str] = ContextVar("fedistill_machine", default="")
 

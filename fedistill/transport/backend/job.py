@@ -23,10 +23,15 @@ LONGEST_NAME = 200
 def job_name(message: Message, node: Node) -> str:
     """Return the job's name for people: one printable line.
 
-    It is the name in the message's ConfigRecord ``job``, which is the sender's free text, or site/message id.
+    It is the name in the message's ConfigRecord ``job``, which is the sender's free text, or that of the item asked
+    for, which is no less so; else site/message id.
     """
     if message.has_content() and "job" in message.content and "name" in message.content["job"]:
         return printable(message.content["job"]["name"], most=LONGEST_NAME)
+    names = message.content["request"].get("items") if message.has_content() and "request" in message.content else None
+    if isinstance(names, list) and names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return printable(names[0], most=LONGEST_NAME) + more
     return f"{node.name}/{message.metadata.message_id}"
 
 

@@ -35,7 +35,7 @@ from fedistill.core.events import Event, OnEvent
 from fedistill.core.json_lines import append_line
 from fedistill.core.text import printable
 from fedistill.transport.backend.events import delivered_to, emitter
-from fedistill.transport.backend.failure import Failure, class_of
+from fedistill.transport.backend.failure import WAITS, Failure, class_of
 from fedistill.transport.backend.job import answer, attempt, job_name
 from fedistill.transport.backend.nodes import Node
 from fedistill.transport.flower_internals import acting_as
@@ -45,9 +45,9 @@ from fedistill.transport.site.request_log import request_events
 APP = "fedistill.transport.site.app:app"
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
-REFUSALS = ("PolicyError", "LedgerError")
+REFUSALS = ("PolicyError", "LedgerError", "WaitsError")
 """Errors by which a site says no: their words go out."""
-PATHS = ("ledger", "store", "data-root")
+PATHS = ("ledger", "store", "data-root", "agreements", "secret")
 """Keys of node_config that hold local paths; they are redacted from outgoing errors."""
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
@@ -141,10 +141,11 @@ def _discreet(
         own: what the site knows of itself.
     """
     if isinstance(outcome, Failure):
-        refused = outcome.error in REFUSALS
-        on_event(Event("refused" if refused else "failed", message=outcome.reason))
+        refused, held = outcome.error in REFUSALS, outcome.error == "WaitsError"
+        on_event(Event("waiting" if held else "refused" if refused else "failed", message=outcome.reason))
         line = _placeless(outcome.line, own) if refused else _outside(outcome.error)
-        return Message(Error(code=outcome.code, reason=line), reply_to=message), printable(outcome.line)
+        code = WAITS if held else outcome.code
+        return Message(Error(code=code, reason=line), reply_to=message), printable(outcome.line)
     reply = outcome
     how = []
     if message.metadata.message_type == RELEASE and reply.has_content():
@@ -154,6 +155,9 @@ def _discreet(
                 on_event(Event("failed", message=f"{line}\n\n{trace}"))
                 record["error"], record["trace"] = _outside(class_of(line)), ""
                 how.append(line)
+            elif record.get("waits"):
+                on_event(Event("waiting", message=str(record["waits"])))
+                how.append(str(record["waits"]))
             elif record.get("refused"):
                 on_event(Event("refused", message=str(record["refused"])))
                 how.append(str(record["refused"]))

@@ -47,6 +47,10 @@ class Ended:
     why: str = ""
 
 
+class ServerAwayError(RunError):
+    """No server answers, or one that does not know the run: it was started again."""
+
+
 class Control:
     """A SuperLink, as commands on its machine see it.
 
@@ -101,8 +105,19 @@ class Control:
         self._asked("stop the run", "StopRun", StopRunRequest(run_id=run_id))
 
     def ended(self, run_id: int) -> Ended | None:
-        """Return how the run ended; None while it goes on."""
-        answer = self._asked("tell how the run is", "ListRuns", ListRunsRequest(run_id=run_id))
+        """Return how the run ended; None while it goes on.
+
+        Raises:
+            ServerAwayError: no server answers, or it does not know the run.
+        """
+        try:
+            answer = self._client.ListRuns(ListRunsRequest(run_id=run_id))
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403):
+                raise self._refused("tell how the run is", error) from error
+            raise ServerAwayError(f"No server at {self.address} knows of run {run_id}.", found=error) from error
+        if run_id not in answer.run_dict:
+            raise ServerAwayError(f"The server at {self.address} knows no run {run_id}.")
         status = answer.run_dict[run_id].status
         if status.status != "finished":
             return None
@@ -120,12 +135,15 @@ class Control:
         try:
             return getattr(self._client, method)(request)
         except httpx.HTTPStatusError as error:
-            reason = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
-            raise RunError(f"The server at {self.address} did not {what}.", found=reason) from error
+            raise self._refused(what, error) from error
         except httpx.HTTPError as error:
             raise RunError(
                 f"No server answers at {self.address}.", found=error, mend="start it with `fedistill server`"
             ) from error
+
+    def _refused(self, what: str, error: httpx.HTTPStatusError) -> RunError:
+        reason = f"{error.response.status_code}: {printable(error.response.text, most=700)}"
+        return RunError(f"The server at {self.address} did not {what}.", found=reason)
 
 
 def _shown(token: str | None) -> list[Any]:

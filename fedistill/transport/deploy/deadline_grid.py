@@ -1,6 +1,6 @@
 """A grid of real nodes, as a study sees it: one message at a time to each, many jobs in it, and an end to waiting.
 
-A message to a real node costs seconds, so jobs for Releases that wait for one node go out in one message.
+A message to a real node costs seconds, so items that wait for one node go out in one message, Releases alone.
 A node that has died sends nothing, no error either; so what it does not answer in time is answered here, with an error
 that names the time, and it is asked nothing more in this run unless it is heard of again.
 """
@@ -15,7 +15,8 @@ from flwr.serverapp import Grid
 
 from fedistill.transport.backend.failure import DEADLINE, RAISED
 from fedistill.transport.flower_internals import Run, stamped
-from fedistill.transport.protocol.messages import RELEASE, pack_jobs, pack_outcomes, unpack_jobs, unpack_outcomes
+from fedistill.transport.protocol.messages import RELEASE, pack_outcomes, unpack_outcomes
+from fedistill.transport.protocol.named import items_in, pack_named
 
 EVERY_SECONDS = 0.5
 LIVES_SECONDS = 3600.0
@@ -168,8 +169,8 @@ def _together(waiting: deque[Message]) -> tuple[tuple[Message, ...], RecordDict,
     for message in others:
         waiting.remove(message)
     parts = (first, *others)
-    jobs = [job for part in parts for job in unpack_jobs(part.content)]
-    return parts, pack_jobs(jobs), len(jobs)
+    names = list(dict.fromkeys(name for part in parts for name in items_in(part)))
+    return parts, pack_named(str(first.content["request"]["study"]), names), len(names)
 
 
 def _parted(reply: Message, parts: tuple[Message, ...]) -> Iterable[tuple[Message, Message]]:
@@ -188,7 +189,7 @@ def _parted(reply: Message, parts: tuple[Message, ...]) -> Iterable[tuple[Messag
     else:
         why = "the site's reply says nothing of this job"
     for part in parts:
-        names = [job.name for job in unpack_jobs(part.content)]
+        names = items_in(part)
         if all(name in outcomes for name in names):
             yield part, Message(pack_outcomes([outcomes[name] for name in names]), reply_to=part)
         else:

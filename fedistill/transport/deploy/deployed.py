@@ -9,14 +9,18 @@ from flwr.serverapp import Grid
 
 from fedistill.config import Plan
 from fedistill.config.scheme import scheme_named
+from fedistill.consent.study import differences, hash_of
 from fedistill.errors import FedistillError, PlanError, RunError, UserError
 from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.flower_internals import status_in_words, words_with_status
-from fedistill.transport.protocol.messages import WHO
+from fedistill.transport.protocol.messages import WHO, shown_line
+from fedistill.transport.protocol.named import AGREED
 
 SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
 """Longest wait for nodes to connect, and for each to say which site it is."""
+MOST_DIFFERENCES = 50
+"""Settings that are shown of those in which a site's study differs."""
 
 
 def require_deployable(plan: Plan) -> None:
@@ -44,17 +48,28 @@ def require_deployable(plan: Plan) -> None:
         )
     if simulation.audit is not None:
         raise PlanError(f"{plan.name} has an audit: attacks need the site's own images.", mend="take [audit] away")
-    if simulation.recipe.chosen_on == "sites":
+    whole = [name for name in simulation.scheme if (s := scheme_named(name)).pools_releases and not s.has_budget]
+    if simulation.recipe.chosen_on == "sites" and (simulation.scores_epsilon is None or whole):
         raise PlanError(
-            f"{plan.name} chooses step sizes by the sites' scores (recipe.chosen_on), and no hospital tells any.",
-            mend="--set 'recipe.chosen_on=\"pool\"'",
+            f"{plan.name} chooses step sizes by the sites' scores (recipe.chosen_on), and hospitals tell none but with "
+            "noise, of schemes with an ipc.",
+            expected="scores_epsilon, what a hospital's scores may spend, such as scores_epsilon = 4.0",
+            found=f"{simulation.scores_epsilon}" + f"; {', '.join(whole)} without an ipc" * bool(whole),
+            mend="--set 'recipe.chosen_on=\"pool\"'; or scores_epsilon, at hospitals with `scores` in their policy",
         )
-    others = [name for name in simulation.scheme if not scheme_named(name).pools_releases]
-    if others:
+    central = [name for name in simulation.scheme if scheme_named(name).one_place]
+    if central:
         raise PlanError(
-            f"{', '.join(others)} cannot run {where} yet: only schemes whose sites send images once.",
-            expected="such as random, dc, dm, mtt, dp-dm",
+            f"{', '.join(central)} cannot run {where}: all data would have to be in one place.",
             mend="take those tables away, or compare with them in a simulation",
+        )
+    rounds = [name for name in simulation.scheme if scheme_named(name).has_rounds and not scheme_named(name).private]
+    if rounds and len(simulation.recipe.lr) > 1:
+        raise PlanError(
+            f"{', '.join(rounds)} would choose a step size by the sites' scores, and no hospital tells any.",
+            expected="one step size",
+            found=simulation.recipe.lr,
+            mend="choose it in a simulation, and give --set recipe.lr=0.01",
         )
 
 
@@ -112,6 +127,69 @@ def find_sites(
             mend="start `fedistill site FILE.toml` at the hospitals",
         )
     return node_ids
+
+
+def require_agreed(
+    grid: Grid,
+    nodes: Mapping[str, int],
+    text: str,
+    *,
+    name: str,
+    needed: int,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Ask each site, before any work, whether it has agreed to the study; return what the others say, a line each.
+
+    Args:
+        grid: the grid of the run.
+        nodes: Flower's node id of each connected site.
+        text: canonical text of the study, as the coordinator has it.
+        name: of the study.
+        needed: sites that must have agreed.
+        clock: in seconds.
+        sleep: waits for a number of seconds.
+
+    Raises:
+        PlanError: fewer have; with the settings in which a site's study differs from this one.
+    """
+    study = hash_of(text)
+    patient = DeadlineGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
+    asked = ConfigRecord({"study": study, "name": name})
+    sites = list(nodes)
+    messages = [Message(RecordDict({"request": asked}), nodes[site], AGREED) for site in sites]
+    site_of = dict(zip(patient.push_messages(messages), sites, strict=True))
+    agreed, notes = 0, []
+    replies = {site_of[reply.metadata.reply_to_message_id]: reply for reply in patient.await_replies(list(site_of))}
+    for site in sites:
+        yes, lines = _answer_in_words(replies[site], text)
+        agreed += yes
+        notes += [f"{site}: {line}" for line in lines]
+    if agreed < needed:
+        raise PlanError(
+            f"{agreed} of the connected sites have agreed to this study ({study[:12]}), and {needed} are needed.",
+            found="; ".join(notes),
+            mend="send them the study's file: `fedistill agree STUDY.toml --site SITE.toml` there; nothing was begun",
+        )
+    return notes
+
+
+def _answer_in_words(reply: Message, text: str) -> tuple[bool, list[str]]:
+    """Return whether a site has agreed, and if not, why not and in what its study differs."""
+    if reply.has_error() or "agreed" not in reply.content.config_records:
+        return False, [shown_line(reply.error.reason if reply.has_error() else "a reply that cannot be read")]
+    record = reply.content.config_records["agreed"]
+    if record.get("agreed") is True:
+        return True, []
+    lines = [shown_line(record.get("why", "it has not agreed"))]
+    theirs = record.get("text")
+    if isinstance(theirs, str) and theirs:
+        try:
+            differing = differences(text, theirs)
+        except PlanError as error:
+            differing = [str(error)]
+        lines += [shown_line(f"its study differs: {line}") for line in differing[:MOST_DIFFERENCES]]
+    return False, lines
 
 
 @contextmanager

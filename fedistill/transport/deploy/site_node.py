@@ -9,8 +9,11 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 
 from fedistill.config.site_file import OwnSite
+from fedistill.consent.agreement import Agreements
 from fedistill.core.files import keep_private, private_file, private_folder
 from fedistill.errors import RunError, SettingError
+from fedistill.privacy.accounting.counter import counter_of
+from fedistill.privacy.accounting.ledger import Ledger
 from fedistill.privacy.policy.secret import ensure_secret
 from fedistill.transport.deploy.client_loop import answer_while
 from fedistill.transport.deploy.subprocesses import Child, flower, free_port, secret_file
@@ -40,19 +43,29 @@ def run_site(site: OwnSite, *, insecure: bool, tell: Callable[[str], None]) -> N
     _require_keys(site, insecure)
     file = site.file
     keep_private()
-    ensure_secret(site.path(file.secret), store=site.path(file.store), ledger=site.path(file.ledger))
+    if file.secret:
+        ensure_secret(site.path(file.secret), store=site.path(file.store), ledger=site.path(file.ledger))
     private_folder(site.path(file.store))
     private_file(site.path(file.ledger))
     tell(f"site {site.file.name}: {_holds(site)}")
+    tell(f"site {site.file.name}: {_has_agreed(site)}")
     if not insecure:
         require_server(site.file.server, site.path(str(site.file.root_certificate)))
     tell(f"site {site.file.name}: connecting to {site.file.server}")
     start, reported = time.monotonic(), False
     while True:
+        began = time.monotonic()
         node = _live(site, insecure, tell)
         if REFUSED not in node.said():
-            last = node.last_words()
-            raise RunError("The SuperNode ended.", found=last, mend=f"see {node.log.name} in the site's store")
+            if CONNECTED not in node.said():
+                last = node.last_words()
+                raise RunError("The SuperNode ended.", found=last, mend=f"see {node.log.name} in the site's store")
+            tell(f"site {site.file.name}: the connection is lost; connecting again")
+            start, reported = time.monotonic(), False
+            time.sleep(RETRY_SECONDS)
+            continue
+        if time.monotonic() - began > REMEMBERED_SECONDS:
+            start = time.monotonic()  # it was connected for long: the server has forgotten it only now
         if time.monotonic() - start > REMEMBERED_SECONDS:
             raise RunError(
                 f"The server at {site.file.server} does not know this site's key.",
@@ -70,6 +83,14 @@ def _holds(site: OwnSite) -> str:
     own = Context(run_id=0, node_id=0, node_config={**site.node_config()}, state=RecordDict(), run_config={})
     train = read_context(own).whole(0).train
     return f"{len(train):,} training images of {train.n_classes} classes"
+
+
+def _has_agreed(site: OwnSite) -> str:
+    """Describe the agreements, after a look at the ledger: one that cannot be trusted shows before anybody waits."""
+    book = Ledger(site.path(site.file.ledger), counter_of(site.path(site.file.store)))
+    holding = Agreements(site.agreements, book.entries()).holding()
+    names = ", ".join(f"{each.study.name} ({each.hash[:12]})" for each in holding)
+    return f"agreed to {names}" if names else "agreed to no study, so nothing is answered: see `fedistill agree`"
 
 
 def _live(site: OwnSite, insecure: bool, tell: Callable[[str], None]) -> Child:

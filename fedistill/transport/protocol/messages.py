@@ -16,6 +16,7 @@ from torch import Tensor
 from fedistill.config.jobs import Job, read_job
 from fedistill.core.text import printable
 from fedistill.errors import SettingError
+from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.training.metrics import Tally
 from fedistill.transport.protocol.claims import require_counts
 
@@ -46,6 +47,7 @@ class Outcome:
         found: how many of the budgets came from the site's store.
         refused: the rule of the site's policy that forbids it.
         error: one readable line; trace: the whole traceback.
+        waits: why it may not leave the site yet; empty where nothing holds it back.
     """
 
     job: str
@@ -57,6 +59,7 @@ class Outcome:
     refused: str = ""
     error: str = ""
     trace: str = ""
+    waits: str = ""
 
 
 _KINDS: dict[str, type] = {
@@ -69,6 +72,7 @@ _KINDS: dict[str, type] = {
     "refused": str,
     "error": str,
     "trace": str,
+    "waits": str,
 }
 
 
@@ -99,6 +103,8 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
     records = RecordDict()
     for i, outcome in enumerate(outcomes):
         values = {**asdict(outcome), "release": outcome.release or b"", "seconds": list(outcome.seconds)}
+        if not outcome.waits:
+            del values["waits"]
         records[f"outcome-{i}"] = ConfigRecord(values)
     return records
 
@@ -110,7 +116,7 @@ def unpack_outcomes(content: RecordDict) -> list[Outcome]:
     """
     outcomes = []
     for name in sorted(content.config_records, key=lambda n: int(n.removeprefix("outcome-"))):
-        values: dict[str, Any] = dict(content.config_records[name])
+        values: dict[str, Any] = {"waits": "", **content.config_records[name]}
         for key, wanted in _KINDS.items():
             if not isinstance(values[key], wanted):
                 raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
@@ -146,7 +152,7 @@ def _bounded(text: str) -> str:
     return kept.encode(errors="replace").decode()
 
 
-_SHOWN = {"refused": shown_line, "error": shown_line, "trace": shown_trace}
+_SHOWN = {"refused": shown_line, "waits": shown_line, "error": shown_line, "trace": shown_trace}
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,7 @@ class EvalRequest:
         params: their parameters by name, each stacked with a leading axis over the networks.
         split: ``val``, its validation images, or ``held_out``, those set aside before anything was made of them.
         members: networks that give one prediction together, the mean of theirs; those next to each other.
+        noise: what a deployed site adds to its counts; None in a simulation, whose counts are exact. Never sent.
     """
 
     name: str
@@ -169,6 +176,7 @@ class EvalRequest:
     params: Mapping[str, Tensor] = field(repr=False)
     split: str = "val"
     members: int = 1
+    noise: ScoreNoise | None = None
 
 
 def pack_question(question: EvalRequest) -> RecordDict:
@@ -193,9 +201,14 @@ def unpack_question(content: RecordDict) -> EvalRequest:
         partition=int(str(about["partition"])),
         split=str(about["split"]),
         members=int(str(about["members"])),
-        # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
-        params={name: torch.from_numpy(value.numpy().copy()) for name, value in arrays.items()},
+        params=tensors_of(arrays),
     )
+
+
+def tensors_of(arrays: ArrayRecord) -> dict[str, Tensor]:
+    """Return the arrays of a record by name, not yet held against any network."""
+    # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
+    return {name: torch.from_numpy(value.numpy().copy()) for name, value in arrays.items()}
 
 
 _PARTS = ("concordant", "pairs", "correct", "count")

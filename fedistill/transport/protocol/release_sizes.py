@@ -11,6 +11,7 @@ from flwr.app import Message, RecordDict
 from fedistill.config import Job
 from fedistill.release.release import Release
 from fedistill.transport.protocol.messages import RELEASE, Outcome, pack_jobs, pack_outcomes
+from fedistill.transport.protocol.named import pack_named
 from fedistill.transport.protocol.traffic import encoded_size
 from fedistill.transport.protocol.training_messages import (
     ALONE,
@@ -24,12 +25,12 @@ TO_SOMEBODY = 1
 """A node's address: any takes as much as another."""
 
 
-def release_sizes(job: Job, release: Release, ipc: int | None) -> tuple[int, int]:
-    """Return bytes (up, down) of one budget and one draw of a job."""
+def release_sizes(job: Job, release: Release, ipc: int | None, *, study: str = "") -> tuple[int, int]:
+    """Return bytes (up, down) of one budget and one draw of a job, which a deployed site is asked for by name."""
     single = replace(job, ipcs=() if ipc is None else (ipc,), draws=1)
     data = release.only(ipc, draw=0).to_bytes()
     reply = pack_outcomes([Outcome(single.name, job.site, release=data, seconds=(0.0,))])
-    return _size(reply, RELEASE), _size(pack_jobs([single]), RELEASE)
+    return _size(reply, RELEASE), _size(pack_named(study, [job.name]) if study else pack_jobs([single]), RELEASE)
 
 
 def network_sizes(request: LocalTrainRequest, learned: LocalTrainReply) -> tuple[int, int]:

@@ -86,11 +86,13 @@ class RoundRequest:
 
     Args:
         name: of the job, for people; settings: what to do; arrays: the global network's parameters, not yet checked.
+        start: seed of the weights that a first round starts from, where the site knows it and looks that it does.
     """
 
     name: str
     settings: RoundSettings
     arrays: ArrayRecord
+    start: int | None = None
 
     @classmethod
     def of(cls, content: RecordDict) -> "RoundRequest":
@@ -253,17 +255,32 @@ def pack_alone(request: LocalTrainRequest) -> RecordDict:
         **({} if request.private is None else {"private": asdict(request.private)}),
     }
     records = {"job": ConfigRecord({"name": request.name}), "request": ConfigRecord({"alone": json.dumps(about)})}
-    if request.releases:
-        records["releases"] = ConfigRecord({f"release-{i:05}": data for i, data in enumerate(request.releases)})
-    return RecordDict(dict(records))
+    return RecordDict({**records, **releases_record(request.releases)})
+
+
+def releases_record(releases: Sequence[bytes]) -> dict[str, ConfigRecord]:
+    """Return the record of other sites' Releases, by its name; empty without any."""
+    files = {f"release-{i:05}": data for i, data in enumerate(releases)}
+    return {"releases": ConfigRecord(files)} if files else {}
+
+
+def releases_in(record: Mapping[str, Any] | None) -> tuple[bytes, ...]:
+    """Return the Release files of a record that somebody else sent; none where there is none.
+
+    Raises:
+        ReleaseError: it holds anything else.
+    """
+    files = [(record or {})[name] for name in sorted(record or {})]
+    if not all(isinstance(data, bytes) for data in files):
+        raise ReleaseError("These are no Releases.", expected="bytes")
+    return tuple(files)
 
 
 def unpack_alone(content: RecordDict) -> LocalTrainRequest:
     """Return the request."""
     about = json.loads(str(content.config_records["request"]["alone"]))
     grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
-    sent: Mapping[str, Any] = content.config_records.get("releases", ConfigRecord())
-    releases = tuple(bytes(sent[name]) for name in sorted(sent))
+    releases = releases_in(content.config_records.get("releases"))
     seeds = tuple(about.pop("seeds"))
     name = str(content.config_records["job"]["name"])
     private = _private(about.pop("private", None))

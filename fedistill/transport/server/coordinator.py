@@ -5,7 +5,8 @@ both until all results have arrived.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedistill.config import Job
-from fedistill.core.events import Event, OnEvent, ignore
+from fedistill.core.events import Event, OnEvent, ignore, now
 from fedistill.errors import ReleaseError, RunError
 from fedistill.models import Network
 from fedistill.training.metrics import Tally
+from fedistill.transport.backend.failure import WAITS
 from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.backend.site_grid import SiteGrid
 from fedistill.transport.protocol.message_hash import likeness
@@ -35,12 +37,14 @@ from fedistill.transport.protocol.messages import (
     unpack_outcomes,
     unpack_tallies,
 )
+from fedistill.transport.protocol.named import pack_named
 from fedistill.transport.protocol.traffic import Traffic, encoded_size
 from fedistill.transport.protocol.training_messages import (
     ALONE,
     LocalTrainReply,
     LocalTrainRequest,
     pack_alone,
+    releases_record,
     unpack_learned,
 )
 
@@ -76,6 +80,8 @@ UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
 AT_ONCE = 64
 """Most messages with networks in flight: messages to a thousand sites at once would fill the memory."""
 IDLE_SECONDS = 0.02
+REVIEW_SECONDS = 20.0
+"""Between two questions whether people at a site have looked at an answer."""
 WAIT_FOR_SITES_SECONDS = 60.0
 
 
@@ -88,11 +94,19 @@ class Coordinator:
         sites: names, in the federation's order.
         events: returns the events since its last call.
         on_event: receives each event.
+        study: HASH of the study that deployed sites agreed to, whose items they are asked for by name; empty in a
+            simulation, whose sites are told what to do.
+        review_s: seconds that a deployed site's people have to look at an answer, before the run goes on without it.
+        notes: what sites said before the run, a line each.
 
     Attributes:
         traffic: bytes across the sites' boundaries.
         begun: work shared by all points of a sweep, by its key in the store.
     """
+
+    study: str = ""
+    notes: tuple[str, ...] = ()
+    _review_s: float = 0.0
 
     def __init__(
         self,
@@ -102,7 +116,12 @@ class Coordinator:
         *,
         events: Callable[[], list[Event]] = list,
         on_event: OnEvent = ignore,
+        study: str = "",
+        review_s: float = 0.0,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = tuple(notes)
+        self.study, self._review_s = study, review_s
         self._grid, self._executor, self._sites = grid, executor, sites
         self._events, self._on_event = events, on_event
         self._replies: dict[str, asyncio.Future[Message]] = {}
@@ -206,8 +225,31 @@ class Coordinator:
         """Return Flower's node id of a site; None if no connected node is this site."""
         return self._nodes.get(site)
 
+    def content(self, items: Sequence[str], spelt: Callable[[], RecordDict], beside: Mapping[str, Any]) -> RecordDict:
+        """Return what a message to a site says: the names of items to a deployed one, and to others what to do.
+
+        Args:
+            items: names of what is asked for.
+            spelt: packs all of it, for a simulation.
+            beside: record that goes with the names.
+        """
+        return pack_named(self.study, items, beside) if self.study else spelt()
+
     async def exchange(self, site: str, message: Message, *, purpose: str) -> Exchange:
-        """Send a message to a site, await the reply, and count the bytes of both."""
+        """Send a message to a site, await the reply, and count the bytes of both.
+
+        While people at the site look at the answer, it is asked for again from time to time.
+        """
+        exchange = await self._exchange(site, message, purpose=purpose)
+        until = time.monotonic() + self._review_s
+        while waits(exchange.reply) and time.monotonic() < until:
+            self._on_event(now("waiting", job=site, site=site, message=shown_line(waits(exchange.reply))))
+            await asyncio.sleep(min(REVIEW_SECONDS, max(0.0, until - time.monotonic())))
+            again = Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
+            exchange = await self._exchange(site, again, purpose=purpose)
+        return exchange
+
+    async def _exchange(self, site: str, message: Message, *, purpose: str) -> Exchange:
         down = encoded_size(message)
         self.traffic.count(purpose, site, "down", down)
         reply, shared = await self._request(message)
@@ -223,7 +265,8 @@ class Coordinator:
         node = self.node_of(job.site)
         if node is None:
             return Outcome(job.name, job.site, error=NOBODY)
-        exchange = await self.exchange(job.site, Message(pack_jobs([job]), node, RELEASE), purpose=job.scheme)
+        content = self.content([job.name], lambda: pack_jobs([job]), {})
+        exchange = await self.exchange(job.site, Message(content, node, RELEASE), purpose=job.scheme)
         if exchange.why:
             return Outcome(job.name, job.site, error=exchange.why, trace=exchange.trace)
         try:
@@ -233,6 +276,8 @@ class Coordinator:
         if (outcome.job, outcome.site) != (job.name, job.site):
             answered = shown_line(f"{outcome.site!r} for {outcome.job!r}")
             return Outcome(job.name, job.site, error=f"{job.name!r} was answered with a reply of {answered}")
+        if outcome.waits:
+            return replace(outcome, error=outcome.waits)
         # Another point of the sweep has had these budgets computed.
         return replace(outcome, found=len(outcome.seconds)) if exchange.shared else outcome
 
@@ -241,9 +286,11 @@ class Coordinator:
         node = self.node_of(site)
         if node is None:
             return NOBODY
+        packed = pack_question(question)
+        content = self.content([question.name], lambda: packed, {"networks": packed["networks"]})
         purpose = "choosing recipes" if question.split == "val" else "evaluation at sites"
         async with self._with_networks:
-            exchange = await self.exchange(site, Message(pack_question(question), node, SCORE), purpose=purpose)
+            exchange = await self.exchange(site, Message(content, node, SCORE), purpose=purpose)
         if exchange.why:
             return exchange.why
         try:
@@ -256,7 +303,8 @@ class Coordinator:
         node = self.node_of(request.site)
         if node is None:
             return NOBODY
-        exchange = await self.exchange(request.site, Message(pack_alone(request), node, ALONE), purpose=request.scheme)
+        content = self.content([request.name], lambda: pack_alone(request), releases_record(request.releases))
+        exchange = await self.exchange(request.site, Message(content, node, ALONE), purpose=request.scheme)
         if exchange.why:
             return exchange.why
         try:
@@ -296,6 +344,16 @@ class Coordinator:
         """
         kept: T = self._shared.setdefault(name, value)
         return kept
+
+
+def waits(reply: Message) -> str:
+    """Return why a deployed site's answer waits there; empty where it does not."""
+    if reply.has_error():
+        return str(reply.error.reason) if reply.error.code == WAITS else ""
+    for name, record in reply.content.config_records.items():
+        if name.startswith("outcome-") and record.get("waits"):
+            return str(record["waits"])
+    return ""
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:

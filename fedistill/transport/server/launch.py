@@ -15,6 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedistill.config import Plan, Simulation, Site
 from fedistill.config.scheme import EVERYONE, scheme_named
+from fedistill.consent.study import canonical, hash_of
 from fedistill.core.events import OnEvent, ignore
 from fedistill.core.files import PRIVATE_FOLDER
 from fedistill.errors import PlanError, SettingError, nearest
@@ -24,7 +25,7 @@ from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
 from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.deploy.deadline_grid import DeadlineGrid
-from fedistill.transport.deploy.deployed import find_sites, status_told
+from fedistill.transport.deploy.deployed import find_sites, require_agreed, status_told
 from fedistill.transport.server.coordinator import Coordinator
 
 ELSEWHERE = "~/.cache/fedistill/store"
@@ -160,18 +161,35 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
         if context.run_config.get("deployed"):
             with status_told():
                 simulation, conduct = prepare(context.run_config)
-                sites, deadline = simulation.federation.sites, simulation.deadline_s
-                assert deadline is not None  # `prepare` has refused a simulation without one
                 wire: Any = grid  # Flower's grid over HTTP, which knows more about nodes than the Grid type says
-                nodes = find_sites(grid, sites, registered=lambda: {n.node_id: n.name for n in wire.get_nodes()})
-                patient = DeadlineGrid(grid, deadline_s=deadline)
-                conduct(Coordinator(patient, ServerWork(), sites).at(nodes, ""))
+                conduct(of_deployed(grid, simulation, lambda: {n.node_id: n.name for n in wire.get_nodes()}))
             return
         simulation, conduct = prepare(context.run_config)
         conduct(Coordinator(grid, ServerWork(), simulation.federation.sites))
 
     app.main()(main)
     return app
+
+
+def of_deployed(grid: Grid, simulation: Simulation, registered: Callable[[], Mapping[int, str]] = dict) -> Coordinator:
+    """Return the coordinator of a study between hospitals, once they are connected and enough of them have agreed.
+
+    Args:
+        grid: of real nodes.
+        simulation: the study, written out.
+        registered: by node the name that its key was registered under, where nodes have keys.
+
+    Raises:
+        RunError: no site is connected, or two say they are one.
+        PlanError: too few have agreed to the study.
+    """
+    sites, deadline = simulation.federation.sites, simulation.deadline_s
+    assert deadline is not None  # `require_deployable` has refused a simulation without one
+    nodes, text = find_sites(grid, sites, registered=registered), canonical(simulation)
+    notes = require_agreed(grid, nodes, text, name=simulation.name, needed=simulation.sites_needed)
+    patient = DeadlineGrid(grid, deadline_s=deadline)
+    coordinator = Coordinator(patient, ServerWork(), sites, study=hash_of(text), review_s=deadline, notes=notes)
+    return coordinator.at(nodes, "")
 
 
 def _nodes(plan: Plan, store: Path, data_root: str | None, *, cluster: bool) -> tuple[list[Node], list[dict[str, int]]]:

@@ -168,7 +168,8 @@ async def train_round(
         return RoundResult(None, (), missing)
     names = {node: f"{site} {name} round {number}" for node, site in nodes.items() if node is not None}
     arrays = arrays_of(dict(zip(network.names, params, strict=True)))
-    messages = addressed(strategy.requests(number, arrays, settings.config(), list(names)), names)
+    spelt = addressed(strategy.requests(number, arrays, settings.config(), list(names)), names)
+    messages = [_sent(coordinator, message, names[message.metadata.dst_node_id]) for message in spelt]
     exchanges = await asyncio.gather(
         *[coordinator.exchange(nodes[m.metadata.dst_node_id], m, purpose=settings.scheme) for m in messages]
     )
@@ -193,6 +194,12 @@ async def train_round(
         del reply.content["who"]  # a strategy accepts only arrays and metrics
     params = strategy.aggregate(number, network, good)
     return RoundResult(params, tuple(answered), missing, up, down, seconds)
+
+
+def _sent(coordinator: Coordinator, message: Message, name: str) -> Message:
+    """Return a round's message as it goes to the coordinator's sites."""
+    to, beside = message.metadata, {"arrays": message.content["arrays"]}
+    return Message(coordinator.content([name], lambda: message.content, beside), to.dst_node_id, to.message_type)
 
 
 class _Present:

@@ -14,6 +14,8 @@ from fedistill.config.scheme import EVERYONE
 from fedistill.core.store import Store
 from fedistill.data import ImageSet
 from fedistill.errors import PlanError
+from fedistill.privacy.accounting.counter import counter_of
+from fedistill.privacy.accounting.ledger import Ledger
 from fedistill.privacy.policy.disclosure import too_small, without
 from fedistill.privacy.policy.rules import Policy
 from fedistill.privacy.policy.secret import read_secret, seed_for
@@ -37,6 +39,8 @@ class SiteContext:
         ledger: path in the configuration of a deployed site; None in a simulation, whose ledgers are in the store.
         secret: part of every seed of a deployed site; None in a simulation, whose seeds the server knows.
         recipient: name of the requester in the ledger.
+        agreements: folder of a deployed site's agreements.
+        agreement: HASH of the study that it answers just now.
     """
 
     federation: Federation
@@ -47,6 +51,8 @@ class SiteContext:
     ledger: Path | None = None
     secret: bytes | None = None
     recipient: str = "simulation"
+    agreements: Path | None = None
+    agreement: str = ""
 
     @property
     def policy(self) -> Policy:
@@ -68,10 +74,20 @@ class SiteContext:
         """
         return job.random_seed if self.secret is None else seed_for(self.secret, asdict(job))
 
+    def mixed(self, seed: int, name: str) -> int:
+        """Return a seed of a network that is trained here; at a deployed site with its secret in it."""
+        return seed if self.secret is None else seed_for(self.secret, {"seed": seed, "name": name})
+
     @property
     def ledger_path(self) -> Path:
         """Path of the site's ledger."""
         return self.store.root / "ledger" / f"{self.name}.jsonl" if self.ledger is None else self.ledger
+
+    @property
+    def book(self) -> Ledger:
+        """The site's ledger; a deployed site's lines are counted, in its store."""
+        counter = counter_of(self.store.root) if self.agreements is not None else None
+        return Ledger(self.ledger_path, counter)
 
     @property
     def device(self) -> str:
@@ -147,8 +163,9 @@ def read_context(context: Context) -> SiteContext:
         Store(store),
         str(own.get("entropy", "seeded")),
         ledger=Path(ledger) if ledger else None,
-        secret=read_secret(Path(str(own["secret"]))) if ledger else None,
+        secret=read_secret(Path(str(own["secret"]))) if ledger and own["secret"] else None,
         recipient=f"run {context.run_id}" if ledger else "simulation",
+        agreements=Path(str(own["agreements"])) if ledger else None,
     )
 
 

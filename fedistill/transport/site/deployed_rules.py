@@ -1,10 +1,8 @@
-"""Rules of a deployed site that no policy can switch off, because the requester also chooses the request.
+"""Rules of a deployed site that no policy can switch off, whatever the study is that it agreed to.
 
-Scores: a network can be built to isolate one image and reveal one bit of one of its pixels; a few thousand of them read
-out the image, and rounded counts hardly slow them. Networks: a server that chooses the weights that a round starts
-from, its batch and its step size reads images out of the reply; only the site's own noise, under its own budget, bounds
-that. Redraws of the partition or of the held-out images would move training images to where they can be queried: a
-hospital has one share.
+Redraws of the partition or of the held-out images would move training images to where they can be asked about: a
+hospital has one share. A private scheme without the site's own budget could spend any epsilon. What a server can do
+with weights of its own making is said where `train_locally` is called, and before a hospital agrees.
 """
 
 from fedistill.config import Job
@@ -13,34 +11,14 @@ from fedistill.methods.registry import is_private
 from fedistill.transport.site.context import SiteContext
 
 
-def refuse_scores(site: SiteContext) -> None:
-    """Refuse scores at a deployed site, before the request is read.
-
-    Raises:
-        PolicyError: the site is deployed.
-    """
-    if site.deployed:
-        raise PolicyError(
-            "The site returns no scores (rule scores): specially built networks read images out of them.",
-            mend='choose recipes on the pool of Releases, recipe.chosen_on = "pool"',
-        )
-
-
 def require_bounded(site: SiteContext, *, partition: int, private: bool) -> None:
-    """Refuse, at a deployed site, networks without a privacy budget, or of a redrawn partition.
+    """Refuse, at a deployed site, networks of a redrawn partition, or under a bound without a privacy budget.
 
     Raises:
         PolicyError: names the rule.
     """
-    if not site.deployed:
-        return
-    if not private:
-        raise PolicyError(
-            "The site sends no network without a privacy budget (rule allow_weights): the server chooses its initial "
-            "weights, and can read images out of the reply.",
-            mend="use a private scheme, at sites whose policy has allow_weights = true and an epsilon_max",
-        )
-    _require_share(site, partition, private=True)
+    if site.deployed:
+        _require_share(site, partition, private=private)
 
 
 def require_own(site: SiteContext, job: Job) -> None:

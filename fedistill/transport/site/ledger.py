@@ -52,7 +52,7 @@ class Account:
     @property
     def ledger(self) -> Ledger:
         """The site's ledger."""
-        return Ledger(self.site.ledger_path)
+        return self.site.book
 
     def require(self, answers: Sequence[Answers]) -> None:
         """Refuse, before any work, answers that the budget does not cover together.
@@ -147,4 +147,5 @@ def open_account(
 ) -> Account:
     """Return the account of other work on these images; ``label`` is its name in a simulation."""
     name = "" if site.deployed else label
-    return Account(site, Occasion(site.recipient, scheme, ipcs), name, unit(images), each_apart)
+    occasion = Occasion(site.recipient, scheme, ipcs, site.agreement)
+    return Account(site, occasion, name, unit(images), each_apart)

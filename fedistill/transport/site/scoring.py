@@ -1,4 +1,7 @@
-"""Federated evaluation at a site: score networks on its own images, and return counts."""
+"""Federated evaluation at a site: score networks on its own images, and return counts.
+
+A simulation's counts are exact. A deployed site's have noise, and its privacy budget pays for them before it is drawn.
+"""
 
 from collections.abc import Mapping
 
@@ -6,10 +9,18 @@ import torch
 from torch import Tensor
 
 from fedistill.config import Share
+from fedistill.consent.items import SCORES
 from fedistill.data import ImageSet
+from fedistill.errors import DataError, ReleaseError
 from fedistill.models import Network, build
+from fedistill.privacy.policy.noisy_scores import ScoreNoise, noisy_tallies, one_each
+from fedistill.release.release import sha256
 from fedistill.training.fit import predict, probabilities, unstack
 from fedistill.training.metrics import Tally, tally
+from fedistill.training.noise import source_for
+from fedistill.transport.protocol.messages import EvalRequest
+from fedistill.transport.site.context import SiteContext
+from fedistill.transport.site.ledger import open_account
 
 
 def build_network(model: str, width: int, share: Share) -> Network:
@@ -23,10 +34,44 @@ def score_networks(network: Network, params: Mapping[str, Tensor], split: ImageS
 
     ``params`` are stacked by name with a leading axis over the networks; ``split`` are the site's images.
     """
-    x = split.pixels()
-    singles = []
+    singles = _probabilities(network, params, split)
+    groups = [singles[i : i + members] for i in range(0, len(singles), members)]
+    return [tally(split.labels, torch.stack(group).mean(0).numpy()) for group in groups]
+
+
+def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise) -> list[Tally]:
+    """Return a tally for each network of a question, from counts with noise; one image a patient is scored.
+
+    Raises:
+        PolicyError: the site's privacy budget does not cover it. No noise was drawn.
+        ReleaseError: these are not networks of the study's shape.
+    """
+    whole = site.whole(question.partition)
+    network = build_network(question.model, question.width, whole)
+    _require_shape(network, question.params)
+    images = one_each(whole.val)
+    if not len(images):
+        raise DataError("The site has no validation images to score on.", expected="at least one", found=0)
+    account = open_account(site, SCORES, question.name, images)
+    digest = sha256(b"".join(question.params[name].numpy().tobytes() for name in network.names))
+    account.charge({"images": images.fingerprint(), "seed": question.name, "networks": digest}, noise.cost)
+    singles = [each.numpy() for each in _probabilities(network, question.params, images)]
+    source = source_for(site.entropy, site.mixed(0, question.name), "scores")
+    return noisy_tallies(images.labels, singles, noise, source)
+
+
+def _probabilities(network: Network, params: Mapping[str, Tensor], split: ImageSet) -> list[Tensor]:
+    x, singles = split.pixels(), []
     for one in unstack(tuple(params[name] for name in network.names)):
         scores = predict(network, one, x) if len(split) else x.new_zeros((0, split.n_classes))
         singles.append(probabilities(scores, multilabel=split.multilabel))
-    groups = [singles[i : i + members] for i in range(0, len(singles), members)]
-    return [tally(split.labels, torch.stack(group).mean(0).numpy()) for group in groups]
+    return singles
+
+
+def _require_shape(network: Network, params: Mapping[str, Tensor]) -> None:
+    like = dict(zip(network.names, network.init(torch.Generator().manual_seed(0)), strict=True))
+    counts = {len(value) for value in params.values() if value.ndim}
+    fits = set(params) == set(like) and len(counts) == 1 and counts != {0}
+    fits = fits and all(params[name].shape[1:] == value.shape for name, value in like.items())
+    if not fits or not all(params[name].dtype == value.dtype for name, value in like.items()):
+        raise ReleaseError("These are not networks of the study's shape.", expected=sorted(like), found=sorted(params))

@@ -1,0 +1,138 @@
+"""What an agreement means, in plain words and numbers: what leaves, how often, at what cost; what an audit found."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fedistill.config.scheme import scheme_named
+from fedistill.config.simulation import Simulation
+from fedistill.consent.items import Item, schemes_of
+from fedistill.consent.terms import Totals
+from fedistill.errors import SettingError
+from fedistill.privacy.policy.rules import Policy
+
+ROUNDS = (
+    "In every round but the first, the server sends the weights to start from. Weights made for it can read images out "
+    "of the network that goes back; no rule here finds such weights. Privacy bounds (dp-...) do bound what they tell."
+)
+
+
+def described(
+    study: Simulation, items: Mapping[str, Item], refused: Mapping[str, str], sums: Totals, policy: Policy
+) -> list[str]:
+    """Return the lines that a hospital reads before it says yes.
+
+    Args:
+        study: written out.
+        items: that it would answer.
+        refused: schemes that it would not, with the reason of each.
+        sums: of all that leaves, this study and those before together.
+        policy: the site's rules.
+    """
+    lines = [f"Study {study.name!r}" + (f", asked for by {study.requester}" if study.requester else "")]
+    lines.append(f"Purpose: {study.purpose}" if study.purpose else 'Purpose: the file does not say (purpose = "...").')
+    sites = study.federation.sites
+    lines.append(
+        f"Takes part: {', '.join(sites)}. It goes on while {study.sites_needed} of {len(sites)} answer; whether they "
+        "do, this site cannot see."
+    )
+    lines.append("")
+    for scheme in schemes_of(items):
+        lines += of_scheme(study, scheme, [item for item in items.values() if item.scheme == scheme])
+    lines += [f"{scheme}: nothing is sent, for {why}." for scheme, why in refused.items()]
+    lines.append("")
+    lines.append(_of(sums.releases, policy.max_releases, "Release", "leave this site in all, with earlier studies"))
+    lines.append(
+        _of(sums.per_class, policy.max_ipc, "image", "of a class leave in all, in Releases without a privacy bound")
+    )
+    if policy.limit is not None or sums.epsilon:
+        limit = "no limit is set" if policy.limit is None else f"{policy.limit[0]:g} may be spent"
+        lines.append(f"Privacy budget: epsilon {sums.epsilon:.4g} is spent in all at delta {policy.delta:g}; {limit}.")
+    lines.append(
+        "Everything waits here until somebody has looked at it (fedistill requests)."
+        if policy.review
+        else "Nothing waits to be looked at: it leaves as soon as it is made (review = false)."
+    )
+    return lines
+
+
+def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str]:
+    """Return the lines on one scheme of a study."""
+    first = items[0]
+    if first.kind == "scores":
+        networks, epsilon = sum(item.networks for item in items), study.scores_epsilon
+        return [
+            f"{scheme}: {_count(networks, 'network')} that the server trained are scored on validation images here. "
+            "Counts leave with Gaussian noise for what one image (or patient) can change in them, and tell an AUC.",
+            f"  Private: epsilon {epsilon:g} in all, at delta 1e-05, of this hospital's budget.",
+        ]
+    known = scheme_named(scheme)
+    if first.kind == "release":
+        real = "real images of patients" if known.real else "synthetic images"
+        many = "all images there are" if first.per_class is None else f"{first.per_class} images of each class"
+        budgets = ", ".join(str(ipc) for ipc in study.budgets(scheme) if ipc is not None)
+        each = f" (ipc {budgets})" if budgets else ""
+        lines = [f"{scheme}: {_count(len(items), 'Release')} of {real}, each with {many}{each}."]
+    else:
+        networks = sum(item.networks for item in items)
+        what = f"{_count(networks, 'network')} trained on patients' images"
+        rounds = f", one after each of {len(items)} rounds" if first.kind == "round" else ""
+        lines = [f"{scheme}: {what}{rounds}."]
+        if first.kind == "round" and not known.private:
+            lines.append(f"  {ROUNDS}")
+    for ipc in study.budgets(scheme):
+        for rounds in study.rounds(scheme):
+            guarantee = known.guarantee(study, ipc, rounds)
+            if guarantee is not None:
+                at = "".join([f" ipc {ipc}" * (ipc is not None), f" {rounds} rounds" * (rounds is not None)])
+                lines.append(f"  Private{at}: epsilon {guarantee.epsilon:.4g} at delta {guarantee.delta:g}.")
+    if not known.private:
+        lines.append("  No privacy bound: attacks find traces of patients in everything of this kind.")
+    return lines
+
+
+def evidence(folder: Path, schemes: Sequence[str]) -> list[str]:
+    """Return what the audits of a run found out about these schemes, the strongest attack on each.
+
+    Args:
+        folder: of a run with an audit.
+        schemes: of the study.
+
+    Raises:
+        SettingError: the run has no audit that can be read.
+    """
+    path = folder / "privacy.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["auc"]]
+        best: dict[tuple[str, str, str], dict[str, str]] = {}
+        for row in rows:
+            key = row["scheme"], row["ipc"], row["rounds"]
+            if key not in best or float(row["auc"]) > float(best[key]["auc"]):
+                best[key] = row
+        lines = [_found(row) for row in best.values() if row["scheme"] in schemes]
+    except (OSError, KeyError, ValueError) as error:
+        raise SettingError(
+            f"{folder} has no audit.", expected="a run folder with privacy.csv, of `fedistill audit`", found=error
+        ) from error
+    named = {row["scheme"] for row in rows}
+    missing = [scheme for scheme in schemes if scheme not in named]
+    return lines + [f"{scheme}: the run has audited none of its Releases." for scheme in missing]
+
+
+def _found(row: Mapping[str, str]) -> str:
+    ipc = f" ipc {row['ipc']}" if row["ipc"] else ""
+    auc, low, high = (100 * float(row[name]) for name in ("auc", "auc_low", "auc_high"))
+    return (
+        f"{row['scheme']}{ipc}: the strongest attack ({row['attack']}) tells members from others with AUC {auc:.0f} "
+        f"({low:.0f} to {high:.0f}; a coin has 50), on {row['dataset']}, {row['members']} members."
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _of(number: int, most: int | None, what: str, rest: str) -> str:
+    limit = "no limit is set" if most is None else f"{most} may"
+    return f"{_count(number, what)} {rest}; {limit}."
