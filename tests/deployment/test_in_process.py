@@ -158,7 +158,7 @@ def test_a_scheme_that_one_refuses_goes_on_with_the_others(deployed):
 def test_nothing_is_begun_without_agreements(deployed):
     folder, _ = deployed
     agree(folder, "a")
-    with pytest.raises(PlanError, match=r"1 of the connected sites have agreed[\s\S]*width: 8 here, 4 there"):
+    with pytest.raises(PlanError, match=r"0 of the connected sites have agreed[\s\S]*width: 8 here, 4 there"):
         ran(folder, width=8, min_sites=2)
     assert not (folder / "deployed").exists()
 
