@@ -158,7 +158,7 @@ class ImageScheme(StudyScheme):
         questions = len(asking) * len(simulation.ipc) * len(simulation.models)
         each = len(simulation.recipe.lr) * min(simulation.recipe.pilots, simulation.networks)
         assert simulation.scores_epsilon is not None
-        noise = ScoreNoise(simulation.scores_epsilon, questions)
+        noise = ScoreNoise(simulation.scores_epsilon, questions, each)
         sends = PolicyRequest(SCORES, sends="scores", private=True, costs=(noise.cost,), networks=questions * each)
         for ipc in simulation.ipc:
             for model in simulation.models:

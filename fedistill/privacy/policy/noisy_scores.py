@@ -31,10 +31,12 @@ class ScoreNoise:
     Args:
         epsilon: that all questions of the study spend together, at `DELTA`.
         questions: how many there are.
+        networks: that each question scores.
     """
 
     epsilon: float
     questions: int
+    networks: int = 1
 
     @property
     def sigma(self) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from fedistill.core.store import Store, key_of
 
 KIND = "answer"
-_RECORDS = {"config": ConfigRecord, "metrics": MetricRecord}
+_RECORDS: dict[str, Any] = {"config": ConfigRecord, "metrics": MetricRecord}
 
 
 def key_for(study: str, item: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedistill.config import Share
 from fedistill.consent.items import SCORES
 from fedistill.data import ImageSet
-from fedistill.errors import DataError, ReleaseError
+from fedistill.errors import DataError, PolicyError, ReleaseError
 from fedistill.models import Network, build
 from fedistill.privacy.policy.noisy_scores import ScoreNoise, noisy_tallies, one_each
 from fedistill.release.release import sha256
@@ -43,12 +43,18 @@ def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise
     """Return a tally for each network of a question, from counts with noise; one image a patient is scored.
 
     Raises:
-        PolicyError: the site's privacy budget does not cover it. No noise was drawn.
-        ReleaseError: these are not networks of the study's shape.
+        PolicyError: the site's rules do not allow it, or its privacy budget does not cover it. No noise was drawn.
+        ReleaseError: these are not networks of the study's shape, or not as many as it has.
     """
+    if site.policy.limit is None or site.policy.scores < noise.questions * noise.networks:
+        raise PolicyError(
+            "The site's policy allows fewer networks to be scored, or has no privacy budget for it (rule scores).",
+            expected=f"scores = {noise.questions * noise.networks} and an epsilon_max",
+            found=f"scores = {site.policy.scores}",
+        )
     whole = site.whole(question.partition)
     network = build_network(question.model, question.width, whole)
-    _require_shape(network, question.params)
+    _require_shape(network, question.params, noise.networks)
     images = one_each(whole.val)
     if not len(images):
         raise DataError("The site has no validation images to score on.", expected="at least one", found=0)
@@ -61,17 +67,21 @@ def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise
 
 
 def _probabilities(network: Network, params: Mapping[str, Tensor], split: ImageSet) -> list[Tensor]:
-    x, singles = split.pixels(), []
+    x = split.pixels()
+    singles: list[Tensor] = []
     for one in unstack(tuple(params[name] for name in network.names)):
         scores = predict(network, one, x) if len(split) else x.new_zeros((0, split.n_classes))
         singles.append(probabilities(scores, multilabel=split.multilabel))
     return singles
 
 
-def _require_shape(network: Network, params: Mapping[str, Tensor]) -> None:
+def _require_shape(network: Network, params: Mapping[str, Tensor], networks: int) -> None:
     like = dict(zip(network.names, network.init(torch.Generator().manual_seed(0)), strict=True))
-    counts = {len(value) for value in params.values() if value.ndim}
-    fits = set(params) == set(like) and len(counts) == 1 and counts != {0}
-    fits = fits and all(params[name].shape[1:] == value.shape for name, value in like.items())
+    fits = set(params) == set(like)
+    fits = fits and all(params[name].shape == (networks, *value.shape) for name, value in like.items())
     if not fits or not all(params[name].dtype == value.dtype for name, value in like.items()):
-        raise ReleaseError("These are not networks of the study's shape.", expected=sorted(like), found=sorted(params))
+        raise ReleaseError(
+            "These are not the study's networks.",
+            expected=[networks, *sorted(like)],
+            found={name: tuple(value.shape) for name, value in params.items()},
+        )
