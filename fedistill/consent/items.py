@@ -42,7 +42,10 @@ class Item:
 
 
 def items_of(study: Simulation, site: str) -> dict[str, Item]:
-    """Return all that a study asks of a site, by name, in the order of the study.
+    """Return all that a study asks of a site, by name, in the order of the schemes' names.
+
+    That order is the same on both sides: what two schemes share, such as the networks of ``local`` and ``ensemble``, is
+    the first one's everywhere.
 
     Raises:
         PlanError: the study has no such site, or asks two things under one name.
@@ -55,7 +58,7 @@ def items_of(study: Simulation, site: str) -> dict[str, Item]:
             mend="`name` in the site's file is the name that the study's federation has for this hospital",
         )
     items: dict[str, Item] = {}
-    for name in study.scheme:
+    for name in sorted(study.scheme):
         for item in scheme_named(name).items(study, site):
             known = items.setdefault(item.name, item)
             if known is not item and (known.kind, known.key) != (item.kind, item.key):

@@ -51,8 +51,8 @@ def test_a_study_read_from_its_text_asks_for_the_same(tmp_path):
         for name, item in mine.items():
             assert item.kind == "round" or item.build(None) == its[name].build(None)
     kinds = {item.scheme: item.kind for item in mine.values()}
-    assert kinds["dm"] == "release" and kinds["fedprox"] == "round" and kinds["join"] == kinds["local"] == "networks"
-    assert "ensemble" not in kinds, "it sends the networks of local, which are asked for once"
+    assert kinds["dm"] == "release" and kinds["fedprox"] == "round" and kinds["join"] == kinds["ensemble"] == "networks"
+    assert "local" not in kinds, "it sends the networks of ensemble, which are asked for once"
 
 
 def test_the_job_of_an_item_is_the_simulations(tmp_path):
