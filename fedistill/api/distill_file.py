@@ -55,7 +55,7 @@ def distill_to_file(
     require_folder(work, "The folder beside --out,")
     name = to_phantom(data) if phantom else data
     images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
-    chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
+    chosen = asdict(settings_for(method, settings, ipc=ipc))
     store = Store(work)
     synthetic = distill(
         images,
@@ -82,7 +82,7 @@ def distill_to_file(
         provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
         privacy=privacy_statement(
             method,
-            [settings_for(method, settings, ipc=ipc, dataset=images.name)],
+            [settings_for(method, settings, ipc=ipc)],
             groups=images.groups is not None,
             entropy="system",
         ),

@@ -19,6 +19,8 @@ from fedistill.methods.private.queries import VERSION as DP_VERSION
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.private.statement import statement
 from fedistill.methods.subset import EmbeddingSettings, NoSettings, full, herding, kcenter, random
+from fedistill.methods.tdm import VERSION as TDM_VERSION
+from fedistill.methods.tdm import TDMSettings, tdm
 from fedistill.training.recipe import Recipe
 
 METHODS: dict[str, Method] = {
@@ -43,6 +45,12 @@ METHODS: dict[str, Method] = {
         DMSettings,
         "distribution matching (arXiv 2110.04181)",
         native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "tdm": Method(
+        tdm,
+        TDMSettings,
+        "distribution matching under trained networks (after arXiv 2110.04181, 2406.01063)",
+        version=TDM_VERSION,
     ),
     "mtt": Method(
         mtt,
@@ -85,9 +93,7 @@ def is_private(name: str) -> bool:
     return issubclass(method_named(name).settings, PrivateSettings)
 
 
-def settings_for(
-    name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
-) -> Any:
+def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None) -> Any:
     """A method's settings: those of a preset, these values over them, and over both those for this budget.
 
     Args:
@@ -95,7 +101,6 @@ def settings_for(
         values: as a simulation's file gives them; ``preset`` names the preset (``measured`` unless given, or
             ``published``), the sub-table ``ipc`` holds values for one budget, by its number.
         ipc: the budget.
-        dataset: the data set's name, which a preset may know.
 
     Raises:
         SettingError: no such method, preset or setting, or a value of the wrong type or out of range.
@@ -106,7 +111,7 @@ def settings_for(
     256
     """
     values = dict(values or {})
-    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
+    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, ipc=ipc)
     return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
 
 

@@ -38,8 +38,7 @@ def distill_budgets(
     entry = method_named(method)
     task = replace(task, remember=in_memory(task.remember))
     budgets: list[int | None] = list(ipcs) if entry.budget else [None]
-    name = task.images.name
-    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc, dataset=name)) for ipc in budgets]
+    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc)) for ipc in budgets]
     return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
 
 

@@ -43,6 +43,14 @@ class Listed(ABC):
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
 
+    def maps(self, params: Params, x: Tensor) -> list[Tensor]:
+        """Features at every depth that the network tells apart, the last one as `embed` gives it.
+
+        Returns:
+            maps (N, C, H, W) of blocks, where it has any to show, and the features (N, features).
+        """
+        return [self.embed(params, x)]
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(part.name for part in self.parts)

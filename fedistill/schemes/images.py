@@ -94,14 +94,13 @@ class ImageScheme(StudyScheme):
     def check(
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
     ) -> Sequence[Any]:
-        """Return the method's settings for every budget and data set."""
-        datasets = list(datasets)
+        """Return the method's settings for every budget."""
         several = [name for name in datasets if name in MULTI_LABEL]
         if several and not METHODS[self.method].multilabel:
             raise SettingError(
                 f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
             )
-        return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
+        return [settings_for(self.method, values, ipc=ipc) for ipc in budgets]
 
     def disclosure(
         self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
@@ -118,14 +117,14 @@ class ImageScheme(StudyScheme):
         )
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
-        """Return the guarantee of a Release of this budget; over several data sets, the weakest."""
+        """Return the guarantee of a Release of this budget."""
         values = simulation.settings(self.name)
-        chosen = [settings_for(self.method, values, ipc=ipc, dataset=name) for name in simulation.federation.datasets()]
-        private = [each for each in chosen if isinstance(each, PrivateSettings)]
-        if not private:
+        chosen = settings_for(self.method, values, ipc=ipc)
+        if not isinstance(chosen, PrivateSettings):
             return None
-        most = max(private, key=lambda each: (each.epsilon, each.delta))
-        return PrivacyGuarantee(most.epsilon, most.delta, most.accountant, most.clip, most.mechanism(), OF_IMAGES)
+        return PrivacyGuarantee(
+            chosen.epsilon, chosen.delta, chosen.accountant, chosen.clip, chosen.mechanism(), OF_IMAGES
+        )
 
     # ------------------------------------------------------------------ the comparison
 
@@ -288,8 +287,7 @@ class ImageScheme(StudyScheme):
         simulation, model = ctx.simulation, ctx.simulation.models[0]
         chosen = await self.choice(ctx, Condition(0, self.name, target.ipc, 0, model, "common"))
         recipe, network = cap_steps(simulation, chosen.recipe), ctx.trainer.network(model)
-        dataset, values = data.attacked.images.name, simulation.settings(self.name)
-        settings = settings_for(self.method, values, ipc=target.ipc, dataset=dataset)
+        settings = settings_for(self.method, simulation.settings(self.name), ipc=target.ipc)
         releases = await self.releases(ctx, 0, target.ipc, 0)
         place = ctx.sites.index(site)
         before = [name for name in ctx.sites[:place] if name in releases]

@@ -21,6 +21,7 @@ QUICK = {
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
     "dsa": {"iterations": 2, "outer": 2, "inner": 1},
     "dm": {"iterations": 2},
+    "tdm": {"iterations": 2, "networks": 1, "network_steps": 2, "views": 2},
     "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
     # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.
     "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000, "rate": 1},

@@ -1,5 +1,6 @@
 """Where synthetic images start: which labels they carry, and the pixels before the first step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -42,7 +43,13 @@ class Start:
     groups: list[slice]
 
 
-def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSettings = WHOLE) -> Start:
+def start(
+    task: Task,
+    kind: str,
+    generator: torch.Generator,
+    clusters: ClusterSettings = WHOLE,
+    features: Callable[[], Tensor] | None = None,
+) -> Start:
     """Where a task begins.
 
     A multi-label set is one group of ipc x labels images, whose label vectors are those of real images drawn at
@@ -54,10 +61,11 @@ def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSe
         kind: ``noise`` or ``real``.
         generator: of the draw.
         clusters: what each class is split into.
+        features: what images are told apart by, as for `clusters_held`.
     """
     real = task.images
     budget = task.budget * (real.n_classes if real.multilabel else 1)
-    held = clusters_held(real, budget, clusters)
+    held = clusters_held(real, budget, clusters, features)
     shared = shared_vectors(real, task.smallest) if real.multilabel and task.smallest > 1 else None
     each = budget * len(classes_held(real)) // len(held)
     picked = []

@@ -42,7 +42,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             f"The site's policy forbids {job.scheme!r}: no class has {policy.least_in_class} {unit(train)}s (rule "
             f"{'min_class_size' if policy.smallest >= policy.smallest_batch else 'smallest_batch'})."
         )
-    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
+    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets}
     check_request(policy, _requested(job, site, list(chosen.values()), held_out=bool(len(share.held_out))))
     waiting = Event("waiting", message="another job makes what this one needs")
     store = Store(
@@ -150,7 +150,7 @@ def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
     drawing them again takes no time.
     """
     method = METHODS[job.scheme]
-    chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
+    chosen = settings_for(job.scheme, job.settings, ipc=task.ipc)
     version = [method.version, loop.VERSION]
     key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
     if method.real:

@@ -27,7 +27,7 @@ class StepTimer:
         """Return the seconds of a job at a site with these images, of which only the counts matter."""
         total = 0.0
         for ipc in job.budgets:
-            settings = settings_for(job.scheme, job.settings, ipc=ipc, dataset=images.name)
+            settings = settings_for(job.scheme, job.settings, ipc=ipc)
             key = (job.scheme, ipc, job.site == EVERYONE)
             if key not in self._known:
                 threads = self.simulation.federation.of(job.site).threads

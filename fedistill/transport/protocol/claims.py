@@ -14,7 +14,6 @@ from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, privacy_statement, settings_for
 from fedistill.methods.engine.settings import read
-from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
@@ -72,20 +71,13 @@ def require_as_asked(release: Release, job: Job) -> None:
 
 
 def _require_settings(said: object, job: Job, ipc: int | None) -> None:
-    """Raise ReleaseError if the reported settings differ from those requested.
-
-    All of them must agree, unless the site chooses a preset by its own data.
-    """
+    """Raise ReleaseError if the reported settings differ from those requested."""
     kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
     try:
         if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
             raise SettingError("not those of the scheme")
         reported = read(kind, said)
-        if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
-            expected = settings_for(job.scheme, job.settings, ipc=ipc)
-        else:
-            overrides = {name: value for name, value in job.settings.items() if name != "preset"}
-            expected = read(kind, overrides, ipc=ipc, under=asdict(reported))
+        expected = settings_for(job.scheme, job.settings, ipc=ipc)
     except SettingError as error:
         raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
     if reported != expected:
