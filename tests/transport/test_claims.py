@@ -84,13 +84,12 @@ def test_settings_of_one_budget():
         require_as_asked(release(), job)
 
 
-def test_settings_it_was_not_told_are_its_own_presets_but_for_the_published_ones():
-    made = changed(release(), "10", lr_img=3.0)
-    require_as_asked(made, JOB)  # a preset may know the site's data, which the server does not
-    published = replace(JOB, settings={"preset": "published", "iterations": 7})
-    require_as_asked(release(published), published)
+@pytest.mark.parametrize("preset", ["measured", "published"])
+def test_settings_that_nobody_gave_are_the_preset_s_and_no_others(preset):
+    asked = replace(JOB, settings={"preset": preset, "iterations": 7})
+    require_as_asked(release(asked), asked)
     with pytest.raises(ReleaseError, match=r"not those asked for[\s\S]*lr_img"):
-        require_as_asked(changed(release(published), "10", lr_img=3.0), published)
+        require_as_asked(changed(release(asked), "10", lr_img=9.0), asked)
 
 
 def test_a_private_release_says_what_was_asked():
