@@ -66,7 +66,8 @@ class TDMSettings(ClusterSettings, TrainedSettings, SteadySettings):
     noise: float = setting(0.3, at_least=0)
     deviations: float = setting(1.0, at_least=0)
     calibration: float = setting(0.1, at_least=0)
-    clusters: int = setting(10, at_least=1)
+    clusters: int = setting(2, at_least=1)
+    smallest_cluster: int = setting(96, at_least=2)
 
 
 @dataclass(frozen=True)
