@@ -23,7 +23,7 @@ from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import start
+from fedistill.methods.engine.start import STARTS, start
 from fedistill.training import augment
 
 # ipc: (outer, inner), as published; between two budgets both are interpolated linearly, outside they stay at the end.
@@ -42,7 +42,7 @@ class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
         batch_real: real images of a class a gradient is taken over.
         lr_img, momentum_img: of the SGD on the images.
         lr_net: of the SGD on the networks.
-        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away).
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real`` gives patients' images away.
         batch_train: synthetic images in one step of training a network.
         micro_batch: real images in one piece of a real gradient on a processor: the mean's gradient is the mean of the
             pieces' gradients, and pieces bound the memory.
@@ -53,7 +53,7 @@ class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
     batch_real: int = setting(256, at_least=1)
     lr_img: float = setting(0.1, above=0)
     lr_net: float = setting(0.01, above=0)
-    start: str = setting("noise", choices=("noise", "real"))
+    start: str = setting("noise", choices=STARTS)
     momentum_img: float = setting(0.5, at_least=0)
     batch_train: int = setting(256, at_least=1)
     micro_batch: int = setting(32, at_least=1)

@@ -17,7 +17,7 @@ from fedistill.methods.engine.groups import RecordedGroups
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import Start, sample, start
+from fedistill.methods.engine.start import STARTS, Start, sample, start
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -32,14 +32,14 @@ class DMSettings(ClusterSettings, EarlySettings, SteadySettings):
         iterations: networks matched under, one step on the images each.
         batch_real: real images of a class in a step.
         lr_img, momentum_img: of the SGD on the images.
-        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away; the paper's start).
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real``, the paper's, gives patients' images away.
         augment: whether both are seen through a drawn augmentation, as published.
     """
 
     iterations: int = setting(20_000, at_least=1)
     batch_real: int = setting(256, at_least=1)
     lr_img: float = setting(1.0, above=0)
-    start: str = setting("noise", choices=("noise", "real"))
+    start: str = setting("noise", choices=STARTS)
     momentum_img: float = setting(0.5, at_least=0)
     augment: bool = setting(True)
 

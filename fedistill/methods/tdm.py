@@ -27,7 +27,7 @@ from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import Start, sample, start
+from fedistill.methods.engine.start import STARTS, Start, sample, start
 from fedistill.methods.engine.trained import TrainedNetwork, TrainedSettings, trained_networks
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment
@@ -52,7 +52,7 @@ class TDMSettings(ClusterSettings, TrainedSettings, SteadySettings):
             share sees images as they are.
         batch_real: real images of a cluster in a view's mean, at most.
         lr_img: step size of Adam on the images, falling to 0 as half a cosine.
-        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away).
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real`` gives patients' images away.
         noise: standard deviation of the noise that images start from, in pixels of -1..1.
         deviations: weight of the features' standard deviations beside their means, where images share a cluster.
         calibration: weight of the cross-entropy under trained networks.
@@ -62,7 +62,7 @@ class TDMSettings(ClusterSettings, TrainedSettings, SteadySettings):
     views: int = setting(48, at_least=1)
     batch_real: int = setting(64, at_least=1)
     lr_img: float = setting(0.05, above=0)
-    start: str = setting("noise", choices=("noise", "real"))
+    start: str = setting("noise", choices=STARTS)
     noise: float = setting(0.3, at_least=0)
     deviations: float = setting(1.0, at_least=0)
     calibration: float = setting(0.1, at_least=0)

@@ -15,6 +15,14 @@ from fedistill.methods.engine.method import Task, classes_held
 
 WHOLE = ClusterSettings()  # classes as they are
 
+STARTS = ("noise", "mean", "gaussian", "real")
+"""What images may start from: standard noise; the mean image of their cluster, with a little noise that tells several
+apart; draws from a Gaussian of low rank fitted to their class; or images drawn from the real ones."""
+
+RANK = 16  # axes of the Gaussian, at most
+FEWEST_AN_AXIS = 4  # images of a class for each axis: with as many axes as images, a draw mixes patients' own images
+BESIDE = 0.1  # standard deviation of the noise beside a mean
+
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n of these positions, without replacement while they last, then again from all of them.
@@ -58,7 +66,7 @@ def start(
 
     Args:
         task: gives the real images, the budget and the classes held.
-        kind: ``noise`` or ``real``.
+        kind: one of `STARTS`.
         generator: of the draw.
         clusters: what each class is split into.
         features: what images are told apart by, as for `clusters_held`.
@@ -79,11 +87,39 @@ def start(
     labels = real.targets()[positions]
     if shared is not None:
         labels = torch.where(shared[positions, None], labels, _drawn_anew(real, len(positions), generator))
+    groups = [slice(i * each, (i + 1) * each) for i in range(len(held))]
     if kind == "real":
         images = real.take(positions.numpy()).pixels()
     else:
         images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
-    return Start(images, labels, held, [slice(i * each, (i + 1) * each) for i in range(len(held))])
+    if kind in ("mean", "gaussian"):
+        pixels = real.pixels()
+        for at, mine in zip(held, groups, strict=True):
+            draw = _beside_mean if kind == "mean" else gaussian
+            images[mine] = draw(pixels[at], images[mine])
+    return Start(images, labels, held, groups)
+
+
+def _beside_mean(real: Tensor, noise: Tensor) -> Tensor:
+    return real.mean(0) + BESIDE * noise
+
+
+def gaussian(real: Tensor, noise: Tensor) -> Tensor:
+    """Return draws from the Gaussian of low rank that fits real images (N, C, H, W).
+
+    Args:
+        noise: standard normal (M, C, H, W), of which a draw takes as many numbers as there are axes.
+
+    Returns:
+        images like `noise`: the mean, and along each principal axis the spread that the real images have.
+    """
+    rows, rank = real.flatten(1), min(RANK, len(real) // FEWEST_AN_AXIS)
+    mean = rows.mean(0)
+    if not rank:
+        return mean.view_as(real[0]).expand_as(noise).clone()
+    _, spread, axes = torch.linalg.svd((rows - mean).double(), full_matrices=False)
+    scores = noise.flatten(1)[:, :rank].double() * spread[:rank] / len(real) ** 0.5
+    return (mean + (scores @ axes[:rank]).to(mean)).view_as(noise)
 
 
 def shared_vectors(images: ImageSet, least: int) -> Tensor:
