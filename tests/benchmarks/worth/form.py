@@ -114,7 +114,7 @@ def key(piece: Piece, form: Form, *, train: str, val: str, scored: str) -> str:
         train, val, scored: fingerprints of the training images, of those the method may look at, and of those that
             networks are scored on.
     """
-    chosen = settings_for(piece.method, piece.settings, ipc=form.ipc, dataset=piece.dataset)
+    chosen = settings_for(piece.method, piece.settings, ipc=form.ipc)
     about = {
         "method": piece.method,
         "settings": asdict(chosen),

@@ -86,7 +86,7 @@ def _make(piece: Piece, form: Form, train: ImageSet, val: ImageSet | None) -> Sy
         width=form.width,
         val=val,
     )
-    return method.run(task, settings_for(piece.method, piece.settings, ipc=form.ipc, dataset=piece.dataset))
+    return method.run(task, settings_for(piece.method, piece.settings, ipc=form.ipc))
 
 
 def _scores(piece: Piece, form: Form, made: SyntheticSet, scored: ImageSet) -> np.ndarray:
