@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow deployment bench bench-gpu scale faults attacks lint clean
+.PHONY: quickstart test test-slow deployment bench bench-gpu scale worth faults attacks lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
@@ -29,6 +29,10 @@ bench-gpu:
 
 scale: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale runs/scale $(ARGS)
+
+# What a method's images are worth on the sets of simulations/worth.toml: ARGS="--methods dm --sets tuned --jobs 2".
+worth: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.worth $(ARGS)
 
 faults: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m faults runs/faults $(ARGS)

@@ -187,6 +187,9 @@ def predict(
         typer.Option("--from", metavar="RUN", help="A run folder to rest on; several times. Default: all of runs/."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="dc, mtt, ... Default: all that enough runs have.")] = None,
+    federation: Annotated[
+        str | None, typer.Option(help="Of which federation's runs, where a study has several: alone, four-unlike, ...")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/predict-DATASET-ipcK.")] = None,
     data_root: options.DataRoot = None,
     phantom: options.Phantom = False,
@@ -199,7 +202,7 @@ def predict(
     from fedistill.study.feasibility.predict import predict as foretell
     from fedistill.study.feasibility.reference_runs import find_basis
 
-    basis = find_basis(data, ipc=ipc, sources=sources, method=method, phantom=phantom)
+    basis = find_basis(data, ipc=ipc, sources=sources, method=method, federation=federation, phantom=phantom)
     with Progress(list(basis.simulation.federation.sites), options.console) as progress:
         prediction = foretell(
             basis,

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from fedistill.config.federation import Federation
+from fedistill.core.text import printable
 from fedistill.data import parse_source, to_phantom
 from fedistill.data.combine import with_set
 from fedistill.errors import PlanError
@@ -42,19 +43,31 @@ def with_variable(dataset: str) -> str:
     >>> with_variable("bloodmnist"), with_variable("data/$ours.npz")
     ('bloodmnist', 'data/$ours.npz')
     """
-    found = _VARIABLE.match(dataset)
-    if found is None:
+    match = _VARIABLE.match(dataset)
+    if match is None:
         return dataset
-    variable = found[1] or found[2]
+    variable = match[1] or match[2]
     folder = os.environ.get(variable, "")
     if not folder:
         raise PlanError(
             f"{dataset} lies in a folder that the environment does not name.",
-            expected=f"{variable} set to the folder that holds {dataset[found.end() :]}",
+            expected=f"{variable} set to the folder that holds {dataset[match.end() :]}",
             found=f"no {variable} in the environment" if variable not in os.environ else f"an empty {variable}",
             mend=f"export {variable}=FOLDER before the command, or write the whole path",
         )
-    return str(Path.cwd() / Path(folder).expanduser() / dataset[found.end() :])
+    return str(Path.cwd() / Path(folder).expanduser() / dataset[match.end() :])
+
+
+def require_no_variable(words: Iterable[str]) -> None:
+    """Raise PlanError if words that came in a message name a folder by a variable of this machine's environment."""
+    for word in words:
+        if _VARIABLE.search(word):
+            raise PlanError(
+                "A message may not ask what stands in this machine's environment.",
+                expected="a whole path, or the name of a data set",
+                found=printable(word, most=100),
+                mend="write the path itself",
+            )
 
 
 def renamed(content: Any, change: Change, key: str = "") -> Any:

@@ -27,7 +27,7 @@ from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
-from fedistill.schemes.server.choice import choose
+from fedistill.schemes.server.choice import choose, choose_strong
 from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.pool import Pool, build_pool, join
@@ -161,15 +161,18 @@ class ImageScheme(StudyScheme):
         return result, [[network] for network in networks]
 
     async def choice(self, ctx: StudyContext, condition: Condition) -> Choice:
-        """Choose the common recipe's step size, and its steps if they may grow, for a condition's pool.
+        """Choose a condition's recipe: the common one's step size and, if they may grow, steps; or the best strong one.
 
         The choice is made once, on the first repeat's pool: all repeats train by the same recipe.
         """
-        first = replace(condition, seed=0, left_out="")
+        first, grows = replace(condition, seed=0, left_out=""), not self.has_budget
 
         async def chosen() -> Choice:
             pool, _ = await self.pool(ctx, first.partition, first.ipc, first.seed)
-            return await choose(ctx, first, pool, grows=not self.has_budget)
+            if condition.recipe != "strong":
+                return await choose(ctx, first, pool, grows=grows)
+            common = (await self.choice(ctx, replace(first, recipe="common"))).recipe if grows else Recipe()
+            return await choose_strong(ctx, first, pool, common, grows=grows)
 
         return await ctx.once(("choice", first), chosen)
 
@@ -274,6 +277,9 @@ class ImageScheme(StudyScheme):
         """Yield the training of the server's networks on the pool."""
         if condition.recipe == "common":
             yield condition, forecast.of_pool(condition)
+            return
+        if condition.recipe == "strong":
+            yield condition, forecast.of_strong(condition)
             return
         images, networks = forecast.pool_size(condition.ipc), forecast.simulation.networks
         native = Recipe("native", steps=None, epochs=1000, batch=256)

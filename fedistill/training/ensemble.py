@@ -62,7 +62,8 @@ def fit_ensemble(
     if own and len(images) != len(seeds):
         raise SettingError("Each network needs a pool.", expected=f"{len(seeds)} pools", found=f"{len(images)} pools")
     trained: list[Params] = []
-    together = at_once(network, min(recipe.batch, images.shape[-4])) if graphs.used_on(images.device) else 1
+    in_graphs = graphs.used_on(images.device) and recipe.plain
+    together = at_once(network, min(recipe.batch, images.shape[-4])) if in_graphs else 1
     for members in (slice(i, i + together) for i in range(0, len(seeds), together)):
         x, y = (images[members], labels[members]) if own else (images[None], labels[None])
         told = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))

@@ -78,6 +78,14 @@ def test_what_comes_in_a_message_asks_the_environment_nothing(simulation):
     assert Federation.model_validate(said).dataset == "$REAL_SETS/a.npz"
 
 
+def test_a_submitted_change_is_refused(simulation):
+    from fedistill.app import _prepare
+
+    given = {"simulation": simulation("phantom:blood"), "changes": "[\"federation.dataset='$REAL_SETS/a.npz'\"]"}
+    with pytest.raises(PlanError, match=r"(?s)may not ask.*write the path itself"):
+        _prepare(given)
+
+
 def test_worth_names_thirteen_sets_and_rehearses_without_a_file(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDISTILL_REAL", str(tmp_path))
     plan = load_plan("worth")

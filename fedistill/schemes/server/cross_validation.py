@@ -133,7 +133,7 @@ def rate_candidates(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
     >>> rate_candidates([good, good]), rate_candidates([bad, good])
     ([1.0, 1.0], [0.0, 1.0])
     """
-    aucs = [sum(auc.auc for auc in each) / len(each) if each else math.nan for each in candidates]
+    aucs = mean_aucs(candidates)
     finite = [i for i, auc in enumerate(aucs) if math.isfinite(auc)]
     if not finite:
         return [math.nan] * len(aucs)
@@ -150,6 +150,11 @@ def rate_candidates(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
     return [
         math.nan if i not in finite else aucs[i] if significantly_worse(i) else aucs[best] for i in range(len(aucs))
     ]
+
+
+def mean_aucs(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
+    """Return the mean AUC of each candidate; NaN where there is none."""
+    return [sum(auc.auc for auc in each) / len(each) if each else math.nan for each in candidates]
 
 
 def fold_sizes(images: int) -> Sequence[int]:

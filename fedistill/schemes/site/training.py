@@ -6,7 +6,7 @@ allows it. Private training (`fedistill.schemes.site.private_training`) uses no 
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -189,7 +189,7 @@ def train_to_end(
         stored = store.get("alone", key)
         if stored is None:
             reply = _train_networks(request, network, train, share, private, gpus=gpus, on_event=on_event)
-            store.put("alone", key, dict(reply.params), {"recipe": asdict(reply.recipe), "seconds": reply.seconds})
+            store.put("alone", key, dict(reply.params), {"recipe": reply.recipe.detail(), "seconds": reply.seconds})
             return reply
     tensors, note = stored
     return LocalTrainReply(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))

@@ -45,6 +45,7 @@ RESULTS = (
     "indicator_points.csv",
     "indicator*.png",
     "prediction.csv",
+    "left_out.csv",
     "events.jsonl",
     "plan.json",
     "environment.json",

@@ -54,8 +54,9 @@ def comparison_table(
     ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
     the seeds' means; blank with one seed), and for AUC, accuracy and balanced accuracy ``_low`` and ``_high``, the 95 %
     interval of the mean, and ``_vs_random_low`` and ``_high``, that of the difference to `random` at the same ipc
-    (schemes without a budget: at the largest). Native recipes are compared with random's common one. If each site has
-    its own networks, values are means over sites, and ``auc_worst_site`` is the lowest site's.
+    (schemes without a budget: at the largest). Native recipes are compared with random's common one, strong ones with
+    random's strong one. If each site has its own networks, values are means over sites, and ``auc_worst_site`` is the
+    lowest site's.
 
     ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.tables.dd_ranking`.
 
@@ -158,7 +159,8 @@ def _intervals_of(
     ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
     named = map(line.get, ("partition", "model", "recipe", "scheme"))
     place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
-    opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
+    like = "strong" if line.get("recipe") == "strong" else "common"
+    opposite = (*place[:2], like, BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
     own = against = float("nan"), float("nan")
     if place in by_place:
         own = interval(by_place[place], rng(simulation.seed, "interval of", metric, *map(str, place)))
