@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from fedistill.core.store import KeptCheckpoints, Store
 from fedistill.data import load_dataset, to_phantom
 from fedistill.errors import SettingError
 from fedistill.methods import METHODS, distill, privacy_statement, provenance, settings_for
+from fedistill.methods.engine.settings import detail
 from fedistill.release.release import Release, pack, require_encoding
 from fedistill.training.device import device_for
 
@@ -55,7 +55,7 @@ def distill_to_file(
     require_folder(work, "The folder beside --out,")
     name = to_phantom(data) if phantom else data
     images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
-    chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
+    chosen = detail(settings_for(method, settings, ipc=ipc, dataset=images.name))
     store = Store(work)
     synthetic = distill(
         images,

@@ -1,5 +1,6 @@
 """The quality of one synthetic set: new networks are trained on it and scored on a test split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -49,7 +50,7 @@ def evaluate(
     >>> list(rows.columns), len(rows)
     (['seed', 'accuracy', 'auc', 'balanced_accuracy', 'f1_macro'], 2)
     """
-    train = synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))
+    train = (synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))).shown()
     if train.images.shape[1:] != (test.channels, test.size, test.size):
         raise DataError(
             "The synthetic images and the test images have different shapes.",
@@ -84,5 +85,6 @@ def _read(path: Path) -> SyntheticSet:
     synthetic = unpack(packed, ipc)
     if synthetic.draw is not None:
         first = torch.nonzero(synthetic.draw == 0).flatten()
-        synthetic = SyntheticSet(synthetic.images[first], synthetic.labels[first], ipc, synthetic.lr)
+        one = {"images": synthetic.images[first], "labels": synthetic.labels[first]}
+        synthetic = replace(synthetic, **one, draw=None)
     return synthetic

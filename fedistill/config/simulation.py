@@ -9,9 +9,10 @@ from fedistill.config.audit import Audit
 from fedistill.config.base import Frozen
 from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
-from fedistill.config.scheme import scheme_named, scheme_names
+from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
 from fedistill.errors import SettingError, nearest
+from fedistill.methods import method_of
 from fedistill.models import MODELS
 from fedistill.release.release import Encoding
 
@@ -56,6 +57,18 @@ class CommonRecipe(Frozen):
         if self.max_steps < self.steps:
             raise ValueError(f"max_steps ({self.max_steps}) must be at least steps ({self.steps})")
         return self
+
+
+def require_variant(name: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a scheme's name that is no scheme's, and no variant whose table says its method."""
+    if not is_variant(name):
+        raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+    method = method_of(name)
+    if values.get("method") != method:
+        raise ValueError(
+            f"there is no scheme {name!r}: {nearest(name, scheme_names())}. For {method!r} under another name write "
+            f'`method = "{method}"` into its table'
+        )
 
 
 class Simulation(Frozen):
@@ -202,7 +215,7 @@ class Simulation(Frozen):
     def _check_scheme(self, name: str) -> None:
         """Raise ValueError for a scheme that could not be carried out."""
         if name not in scheme_names():
-            raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+            require_variant(name, self.scheme[name])
         try:
             scheme = scheme_named(name)
             datasets = self.federation.datasets()

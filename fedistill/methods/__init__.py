@@ -10,7 +10,7 @@ from fedistill.methods.engine.method import (
     in_memory,
 )
 from fedistill.methods.installed import installed
-from fedistill.methods.registry import METHODS, method_named, privacy_statement, provenance, settings_for
+from fedistill.methods.registry import METHODS, method_named, method_of, privacy_statement, provenance, settings_for
 from fedistill.methods.run import distill, distill_budgets
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "forget",
     "in_memory",
     "method_named",
+    "method_of",
     "privacy_statement",
     "provenance",
     "settings_for",

@@ -1,5 +1,6 @@
 """Every method by the name that files, tables and the command line use. A new one is a line here and a file beside."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,12 @@ from fedistill.methods.private.dp_dm import DPDMSettings, dp_dm
 from fedistill.methods.private.queries import VERSION as DP_VERSION
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.private.statement import statement
-from fedistill.methods.subset import EmbeddingSettings, NoSettings, full, herding, kcenter, random
+from fedistill.methods.subset import EmbeddingSettings, NoSettings, RandomSettings, full, herding, kcenter, random
 from fedistill.training.recipe import Recipe
 
 METHODS: dict[str, Method] = {
     "full": Method(full, NoSettings, "all real images", real=True, budget=False),
-    "random": Method(random, NoSettings, "real images drawn at random", real=True, drawn=True),
+    "random": Method(random, RandomSettings, "real images drawn at random", real=True, drawn=True),
     "herding": Method(herding, EmbeddingSettings, "real images nearest to their class's mean embedding", real=True),
     "kcenter": Method(kcenter, EmbeddingSettings, "real images that leave no other far away", real=True),
     "dc": Method(
@@ -69,6 +70,32 @@ METHODS: dict[str, Method] = {
 }
 
 
+AXES = ("method",)
+"""Keys of a scheme's table that are no settings of its method."""
+
+VARIANT = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+"""What follows a method's name and a hyphen in the name of a scheme of that method: ``soft`` in ``random-soft``."""
+
+
+def method_of(scheme: str) -> str:
+    """Return the method that a scheme's name says: the name itself, or for ``METHOD-WORD`` what it begins with.
+
+    One method can so stand in a study twice, with other settings or labels. Of several methods the longest is meant.
+
+    Raises:
+        SettingError: the name begins with no method's.
+
+    >>> method_of("random"), method_of("random-soft"), method_of("dp-dm-loose")
+    ('random', 'random', 'dp-dm')
+    """
+    if scheme in METHODS:
+        return scheme
+    known = [name for name in METHODS if scheme.startswith(f"{name}-") and VARIANT.fullmatch(scheme[len(name) + 1 :])]
+    if not known:
+        raise SettingError(f"There is no method {scheme!r}.", mend=nearest(scheme, METHODS))
+    return max(known, key=len)
+
+
 def method_named(name: str) -> Method:
     """The method of this name.
 
@@ -105,7 +132,7 @@ def settings_for(
     >>> settings_for("dc", {"preset": "published"}, ipc=10).batch_real
     256
     """
-    values = dict(values or {})
+    values = {key: value for key, value in (values or {}).items() if key not in AXES}
     under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
     return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fedistill.core.limits import require_shallow
 from fedistill.errors import ReleaseError
+from fedistill.training.packing import MOST
 
 LARGEST_HEADER = 4 << 20
 """Bytes of a header; that of a set with ten thousand classes has less than one mebibyte."""
@@ -76,6 +77,9 @@ def _require_kinds(described: dict[str, Any]) -> None:
     for name, kind in kinds.items():
         if type(described[name]) is not kind:  # exactly: True is an int as well
             raise TypeError(f"{name} is {type(described[name]).__name__}, not {kind.__name__}")
+    packs = described.setdefault("pack", {})  # Releases of old have none
+    if type(packs) is not dict or any(type(k) is not int or not 1 <= k <= MOST for k in packs.values()):
+        raise TypeError(f"pack is no table of whole numbers, 1 to {MOST}")
 
 
 def _parts(value: Any) -> Sequence[Any]:

@@ -2,8 +2,9 @@
 
 A Release file is safetensors: for every budget K ``ipcK.images`` (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
 float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr`` and ``ipcK.draw``; schemes without a budget use
-``all.`` for ``ipcK.``. Its metadata is one JSON string. It holds no clock and no name of a machine: same seed, same
-bytes. Nothing in it is ever unpickled.
+``all.`` for ``ipcK.``. Its metadata is one JSON string; where images are packed (`fedistill.training.packing`),
+``pack`` in it says how many to a side, by budget. It holds no clock and no name of a machine: same seed, same bytes.
+Nothing in it is ever unpickled.
 
 Images are uint8 unless a simulation asks for another encoding, float16 or float32; real images, which came from eight
 bits, are uint8 always. One formula reads them all: a pixel's value is ``offset + scale * images`` of its channel, with
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from fedistill.errors import ReleaseError, SettingError, nearest
 from fedistill.methods.engine.method import SyntheticSet
+from fedistill.methods.registry import method_of
 from fedistill.release.header import read_header, tensor_named
 
 FORMAT = 1
@@ -43,6 +45,7 @@ class Packed:
         labels: int64 (N,) or float32 (N, L).
         lr: float32 (1,), the learned step size; or None.
         draw: int64 (N,), which independent draw an image belongs to; or None.
+        pack: smaller images along each side of one.
     """
 
     images: Tensor
@@ -51,6 +54,7 @@ class Packed:
     labels: Tensor
     lr: Tensor | None = None
     draw: Tensor | None = None
+    pack: int = 1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,6 +73,8 @@ def require_encoding(name: str) -> None:
 
 def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Packed:
     """Encode images for the wire; real images, which came from eight bits, are uint8 and lose nothing.
+
+    Packed, real pixels are means, and lose half a level.
 
     Args:
         synthetic: the images.
@@ -102,7 +108,7 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
         images = x.to(ENCODINGS[encoding]).contiguous()
         scale, offset = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
     lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
-    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw)
+    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw, synthetic.pack)
 
 
 def _levels(x: Tensor, *, real: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,10 +137,10 @@ def _require_room(x: Tensor, encoding: str) -> None:
 
 
 def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
-    """Decode the SyntheticSet that a server trains on."""
+    """Decode the SyntheticSet whose `shown` a server trains on."""
     images = packed.images.float() * packed.scale[:, None, None] + packed.offset[:, None, None]
     lr = None if packed.lr is None else float(packed.lr[0])
-    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw)
+    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw, pack=packed.pack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +163,15 @@ class Release:
     partition: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     privacy: str = ""
+
+    @property
+    def method(self) -> str:
+        """The method that made the images.
+
+        Raises:
+            SettingError: the scheme's name says none.
+        """
+        return method_of(self.scheme)
 
     def only(self, ipc: int | None, *, draw: int | None = None) -> "Release":
         """Return this Release reduced to one budget and one draw, as if nothing else had been shared."""
@@ -186,6 +201,9 @@ class Release:
             "provenance": dict(self.provenance),
             "privacy": self.privacy,
         }
+        packs = {_prefix(ipc): packed.pack for ipc, packed in self.sets.items() if packed.pack > 1}
+        if packs:
+            described["pack"] = packs
         return save(tensors, metadata={"fedistill": json.dumps(described, sort_keys=True)})
 
     @classmethod
@@ -205,6 +223,9 @@ class Release:
             for name, value in load(data).items():
                 ipc, part = tensor_named(name)
                 grouped.setdefault(ipc, {})[part] = value
+            packs = described["pack"]
+            if not set(packs) <= {_prefix(ipc) for ipc in grouped}:
+                raise ReleaseError("This Release says of images it does not have how they are packed.")
             order = sorted(grouped, key=lambda ipc: -1 if ipc is None else ipc)
             return cls(
                 site=described["site"],
@@ -212,7 +233,7 @@ class Release:
                 seed=described["seed"],
                 partition=described["partition"],
                 real=described["real"],
-                sets={ipc: Packed(**grouped[ipc]) for ipc in order},
+                sets={ipc: Packed(**grouped[ipc], pack=packs.get(_prefix(ipc), 1)) for ipc in order},
                 provenance=described["provenance"],
                 privacy=described["privacy"],
             )

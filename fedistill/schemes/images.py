@@ -7,7 +7,7 @@ as many synthetic images as the sites would have made together: it measures the 
 import asyncio
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -17,13 +17,15 @@ from fedistill.config.scheme import CENTRAL, NoSettings
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
+from fedistill.methods import METHODS, SyntheticSet, Task, method_of, settings_for
 from fedistill.methods.engine import loop
+from fedistill.methods.engine.settings import detail, pack_of
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.floors import patients_per_image
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
@@ -95,23 +97,34 @@ class ImageScheme(StudyScheme):
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
     ) -> Sequence[Any]:
         """Return the method's settings for every budget and data set."""
-        datasets = list(datasets)
+        datasets, budgets = list(datasets), list(budgets)
         several = [name for name in datasets if name in MULTI_LABEL]
         if several and not METHODS[self.method].multilabel:
             raise SettingError(
                 f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
             )
-        return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
+        chosen = [
+            settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets
+        ]
+        if several and self.real and any(pack_of(each) > 1 for each in chosen):
+            raise SettingError(
+                f"{self.name}: real images with several labels each are not packed.",
+                expected="one label an image",
+                found=several[0],
+                mend="set pack = 1",
+            )
+        return chosen
 
     def disclosure(
         self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
     ) -> PolicyRequest:
         """Return what each site would send: of a simulation's draws, one."""
+        times = max((patients_per_image(each, real=self.real) for each in settings), default=1)
         return PolicyRequest(
             self.name,
             real=self.real,
             starts=frozenset(str(each.start) for each in settings if hasattr(each, "start")),
-            per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
+            per_class=None if None in ipcs else times * max(ipc for ipc in ipcs if ipc is not None),
             private=self.private,
             costs=costs_of(settings) if self.private and costed else (),
             held_out=held_out,
@@ -131,7 +144,7 @@ class ImageScheme(StudyScheme):
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
         """Yield the condition if it has such a recipe, and for ``leave_out`` one without each site."""
-        if condition.recipe == "native" and METHODS[self.name].native is None:
+        if condition.recipe == "native" and METHODS[self.method].native is None:
             return
         yield condition
         if self.name in simulation.leave_out and condition.recipe == "common":
@@ -224,7 +237,7 @@ class ImageScheme(StudyScheme):
         }
 
     def _native(self, pool: Pool) -> Recipe:
-        recipe = METHODS[self.name].native
+        recipe = METHODS[self.method].native
         assert recipe is not None
         return recipe if pool.lr is None else recipe.with_lr(pool.lr)
 
@@ -307,7 +320,7 @@ class ImageScheme(StudyScheme):
         )
         about = {
             **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
-            "settings": asdict(settings),
+            "settings": detail(settings),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
             "place": len(before),
@@ -324,6 +337,15 @@ class ImageScheme(StudyScheme):
         steps = steps if audit.steps is None else min(steps, audit.steps)
         images = forecast.pool_size(target.ipc)
         yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
+
+
+class VariantScheme(ImageScheme):
+    """A method's scheme under another name, with other settings or labels: ``random-soft`` beside ``random``."""
+
+    @property
+    def settings_under(self) -> str:
+        """Name of the settings' table: the method's own, where the simulation has one."""
+        return self.method
 
 
 class CentralScheme(ImageScheme):
@@ -354,6 +376,12 @@ class CentralScheme(ImageScheme):
 def image_scheme(method: str) -> ImageScheme:
     """Return the scheme whose sites distil by this method."""
     return ImageScheme(method, method, METHODS[method].summary)
+
+
+def variant_scheme(name: str) -> VariantScheme:
+    """Return the scheme ``METHOD-WORD``."""
+    method = method_of(name)
+    return VariantScheme(name, method, METHODS[method].summary)
 
 
 def central_scheme(name: str) -> CentralScheme:
@@ -414,11 +442,12 @@ class ImageShadow:
     def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
-        images, labels = self.join(release.images, release.labels, others)
+        trained_on = release.shown()
+        images, labels = self.join(trained_on.images, trained_on.labels, others)
         networks = train_shadow_networks(
             task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
         )
-        return release, networks
+        return trained_on, networks  # attacks compare records with the images in a packed one, not with the whole
 
     def released(self, task: Task) -> SyntheticSet:
         """Return the synthetic set that the site would send, as decoded from its encoding."""
@@ -435,5 +464,5 @@ class ImageShadow:
 
 def _images(data: bytes, ipc: int | None) -> Images:
     """Return the images and labels that the server trains on, from a Release file."""
-    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc)
+    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc).shown()
     return synthetic.images, synthetic.labels

@@ -17,7 +17,7 @@ class Pool:
     """The training set of global networks.
 
     Args:
-        images: float32 (N, C, H, W).
+        images: float32 (N, C, H, W), unpacked, as networks train on them.
         labels: int64 (N,) or float32 (N, L).
         draw: int64 (N,), number of each image's draw if every network trains on its own draw; else None.
         lr: geometric mean of the sites' learned step sizes; else None.
@@ -26,7 +26,7 @@ class Pool:
         missing: why the other sites are absent, by name.
         name: SHA-256 of the whole content.
         bytes_shared: size of the encoded Releases of this budget; with several draws, of one.
-        images_shared: number of images, likewise.
+        images_shared: number of images as they travelled, likewise.
     """
 
     images: Tensor
@@ -79,7 +79,7 @@ def build_pool(
         by: ``concat``, ``balanced`` or ``weighted`` (see `fedistill.schemes.server.pooling`).
         examples: number of real images behind each Release, for ``weighted``.
     """
-    sets = [unpack(release.sets[ipc], ipc) for release in releases]
+    sets = [unpack(release.sets[ipc], ipc).shown() for release in releases]
     draws = [s.draw for s in sets if s.draw is not None]
     rates = [s.lr for s in sets if s.lr is not None]
     alone = [release.only(ipc).to_bytes() for release in releases]

@@ -252,7 +252,8 @@ def _choose_and_train(
 
 def _join_releases(images: Tensor, labels: Tensor, request: LocalTrainRequest) -> tuple[Tensor, Tensor]:
     """Return the site's images joined with the others', which are repeated to reach the request's share."""
-    others = [unpack(packed, ipc) for data in request.releases for ipc, packed in Release.from_bytes(data).sets.items()]
+    sent = [each for data in request.releases for each in Release.from_bytes(data).sets.items()]
+    others = [unpack(packed, ipc).shown() for ipc, packed in sent]
     if not others:
         return images, labels
     x, y = torch.cat([each.images for each in others]), torch.cat([each.labels for each in others])

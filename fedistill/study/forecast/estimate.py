@@ -154,7 +154,7 @@ def _share(by_site: Holdings, simulation: Simulation, site: str) -> Share:
 def _release_size(job: Job, scheme: str, share: Share) -> int:
     if scheme_named(scheme).one_place:
         return 0
-    pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
+    pixel = 1 if METHODS[job.method].real else ENCODINGS[job.encoding].itemsize
     return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
 
 

@@ -27,7 +27,7 @@ class StepTimer:
         """Return the seconds of a job at a site with these images, of which only the counts matter."""
         total = 0.0
         for ipc in job.budgets:
-            settings = settings_for(job.scheme, job.settings, ipc=ipc, dataset=images.name)
+            settings = settings_for(job.method, job.settings, ipc=ipc, dataset=images.name)
             key = (job.scheme, ipc, job.site == EVERYONE)
             if key not in self._known:
                 threads = self.simulation.federation.of(job.site).threads
@@ -44,7 +44,7 @@ class StepTimer:
                     val=share.val if len(share.val) else None,
                     precision=job.precision,
                 )
-                self._known[key] = time_distillation(task, job.scheme, settings, threads), share.train
+                self._known[key] = time_distillation(task, job.method, settings, threads), share.train
             parts, measured = self._known[key]
             batch = getattr(settings, "batch_real", None)
             scale = iteration_images(images, ipc, batch) / max(1, iteration_images(measured, ipc, batch))

@@ -7,16 +7,16 @@ question than was asked, that a statement promises what nobody asked for, and th
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 from fedistill.config import Job
 from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, privacy_statement, settings_for
-from fedistill.methods.engine.settings import read
+from fedistill.methods.engine.settings import detail, pack_of, read
 from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings
-from fedistill.methods.registry import is_private
+from fedistill.methods.registry import AXES, is_private
 from fedistill.release.release import Release
 
 MOST_EXAMPLES = 10_000_000
@@ -76,15 +76,17 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
 
     All of them must agree, unless the site chooses a preset by its own data.
     """
-    kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
+    kind, where = METHODS[job.method].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
     try:
-        if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
+        if not isinstance(said, Mapping):
             raise SettingError("not those of the scheme")
         reported = read(kind, said)
-        if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
-            expected = settings_for(job.scheme, job.settings, ipc=ipc)
+        if not set(detail(reported)) <= set(said):
+            raise SettingError("not those of the scheme")
+        if is_private(job.method) or job.settings.get("preset") == PUBLISHED:
+            expected = settings_for(job.method, job.settings, ipc=ipc)
         else:
-            overrides = {name: value for name, value in job.settings.items() if name != "preset"}
+            overrides = {name: value for name, value in job.settings.items() if name not in ("preset", *AXES)}
             expected = read(kind, overrides, ipc=ipc, under=asdict(reported))
     except SettingError as error:
         raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
@@ -92,13 +94,22 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
         other = {name: value for name, value in asdict(expected).items() if value != getattr(reported, name)}
         differing = {name: getattr(reported, name) for name in other}
         raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(differing))
+    # Whatever the site's preset: who packs more images into one than was asked for counts for more in the pool.
+    wanted, pack = pack_asked(job, ipc), pack_of(reported)
+    if pack != wanted:
+        raise ReleaseError("The images are packed otherwise than was asked for.", expected=f"pack {wanted}", found=pack)
+
+
+def pack_asked(job: Job, ipc: int | None) -> int:
+    """Return how many smaller images along each side of one a job asks for."""
+    return pack_of(settings_for(job.method, job.settings, ipc=ipc))
 
 
 def _require_statement(said: str, job: Job) -> None:
     if len(said) > LONGEST_STATEMENT:
         raise ReleaseError("The privacy statement is too long.", expected=LONGEST_STATEMENT, found=len(said))
-    if not is_private(job.scheme):
-        usual = privacy_statement(job.scheme)
+    if not is_private(job.method):
+        usual = privacy_statement(job.method)
         if not said.startswith(usual):
             raise ReleaseError(
                 "The statement of privacy is not that of the scheme.", expected=usual, found=printable(said)
@@ -107,7 +118,7 @@ def _require_statement(said: str, job: Job) -> None:
             more = printable(said[len(usual) :])
             raise ReleaseError(f"{job.scheme!r} has no bound, and the statement of privacy claims one.", found=more)
         return
-    each: list[PrivateSettings] = [settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets]
+    each: list[PrivateSettings] = [settings_for(job.method, job.settings, ipc=ipc) for ipc in job.budgets]
     bounds = {(one.epsilon, one.delta) for one in each}
     delta = max(one.delta for one in each)
     most = sum(one.epsilon for one in {tuple(one.asked().items()): one for one in each}.values())

@@ -8,7 +8,7 @@ from fedistill.config import Job
 from fedistill.errors import ReleaseError
 from fedistill.methods import METHODS
 from fedistill.release.release import ENCODINGS, Packed, Release
-from fedistill.transport.protocol.claims import require_as_asked
+from fedistill.transport.protocol.claims import pack_asked, require_as_asked
 
 OVERHEAD_BYTES = 1 << 20
 FULL_BYTES = 2 << 30
@@ -31,7 +31,7 @@ class Expected:
 
 def size_limit(job: Job, expected: Expected) -> int:
     """Return the largest size in bytes of a reply to this job: all images of all budgets, labels, and overhead."""
-    if not METHODS[job.scheme].budget:
+    if not METHODS[job.method].budget:
         return FULL_BYTES
     image = _dtype(job).itemsize * expected.channels * expected.size**2 + 4 * max(2, expected.classes) + 8
     return OVERHEAD_BYTES + sum(job.ipcs) * expected.classes * job.draws * image
@@ -51,9 +51,9 @@ def validate_release(data: bytes, job: Job, expected: Expected) -> Release:
     answered = {name: getattr(release, name) for name in requested}
     if requested != answered:
         raise ReleaseError("The Release answers another request.", expected=requested, found=answered)
-    if release.real and not METHODS[job.scheme].real:
+    if release.real and not METHODS[job.method].real:
         raise ReleaseError(f"The Release declares real images; {job.scheme!r} shares none.")
-    if METHODS[job.scheme].real and not release.real:
+    if METHODS[job.method].real and not release.real:
         raise ReleaseError(f"The Release declares no real images; {job.scheme!r} shares only real ones.")
     budgets = job.ipcs or (None,)
     if set(release.sets) != set(budgets):
@@ -66,11 +66,14 @@ def validate_release(data: bytes, job: Job, expected: Expected) -> Release:
 
 def _dtype(job: Job) -> torch.dtype:
     """Return the dtype of the job's images; real images have eight bits in every encoding."""
-    return torch.uint8 if METHODS[job.scheme].real else ENCODINGS[job.encoding]
+    return torch.uint8 if METHODS[job.method].real else ENCODINGS[job.encoding]
 
 
 def _check(packed: Packed, ipc: int | None, job: Job, expected: Expected) -> None:
     where = "the Release" if ipc is None else f"ipc {ipc}"
+    pack = pack_asked(job, ipc)
+    if packed.pack != pack:
+        raise ReleaseError(f"The images of {where} are packed otherwise.", expected=f"pack {pack}", found=packed.pack)
     n = len(packed.images) if packed.images.ndim else 0
     most = None if ipc is None else ipc * expected.classes * job.draws
     labels_shape = (n, expected.classes) if expected.multilabel else (n,)
