@@ -1,10 +1,8 @@
 """The quality of one synthetic set: new networks are trained on it and scored on a test split."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from fedistill.core.seeds import spawn
 from fedistill.data import ImageSet
@@ -64,7 +62,15 @@ def evaluate(
     x = test.pixels()
     rows = []
     for seed in range(seeds):
-        params = fit(network, train.images, train.labels, recipe, seed=spawn(seed, "evaluate"), mirror=test.mirror)
+        params = fit(
+            network,
+            train.images,
+            train.labels if train.soft is None else train.soft,
+            recipe,
+            seed=spawn(seed, "evaluate"),
+            mirror=test.mirror,
+            soft=train.soft is not None,
+        )
         scores = probabilities(predict(network, params, x), multilabel=test.multilabel)
         measured = score(test.labels, scores.numpy())
         rows.append({"seed": seed, **{metric: measured[metric] for metric in METRICS}})
@@ -81,10 +87,5 @@ def _read(path: Path) -> SyntheticSet:
         raise DataError(
             f"{path} holds several budgets.", expected="one", found=list(release.sets), mend="pass one SyntheticSet"
         )
-    [(ipc, packed)] = release.sets.items()
-    synthetic = unpack(packed, ipc)
-    if synthetic.draw is not None:
-        first = torch.nonzero(synthetic.draw == 0).flatten()
-        one = {"images": synthetic.images[first], "labels": synthetic.labels[first]}
-        synthetic = replace(synthetic, **one, draw=None)
-    return synthetic
+    [ipc] = release.sets
+    return unpack(release.only(ipc, draw=0).sets[ipc], ipc)

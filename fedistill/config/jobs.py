@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fedistill.config.scheme import CENTRAL, scheme_named
+from fedistill.config.scheme import is_variant, scheme_named
 from fedistill.config.simulation import Simulation
 from fedistill.core.seeds import spawn
 from fedistill.core.text import printable
@@ -144,7 +144,7 @@ def job(
         settings["ipc"] = {str(new): tables[str(old)] for old, new in asked.items() if str(old) in tables}
     return Job(
         site=site,
-        scheme=name if scheme.startswith(CENTRAL) else scheme,
+        scheme=scheme if is_variant(scheme) else name,
         seed=seed,
         partition=partition,
         ipcs=tuple(new for new in asked.values() if new is not None),

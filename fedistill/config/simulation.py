@@ -12,7 +12,7 @@ from fedistill.config.policy_preflight import require_equal_weights, require_per
 from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
 from fedistill.errors import SettingError, nearest
-from fedistill.methods import method_of
+from fedistill.methods import labels_for, method_of
 from fedistill.models import MODELS
 from fedistill.release.release import Encoding
 
@@ -224,4 +224,5 @@ class Simulation(Frozen):
             raise ValueError(str(error)) from error
         scheme.check_simulation(self, chosen)
         budgets, needed = self.budgets(name), self.sites_needed
-        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
+        soft = scheme.method is not None and labels_for(scheme.method, self.settings(name)).soft
+        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed, soft=soft)

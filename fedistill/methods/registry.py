@@ -9,6 +9,7 @@ from fedistill.errors import SettingError, nearest
 from fedistill.methods import experts
 from fedistill.methods.dc import DCSettings, dc, dsa
 from fedistill.methods.dm import DMSettings, dm
+from fedistill.methods.engine import soft_labels
 from fedistill.methods.engine.method import Method
 from fedistill.methods.engine.settings import read
 from fedistill.methods.mtt import mtt
@@ -70,7 +71,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-AXES = ("method",)
+AXES = ("method", *soft_labels.NAMES)
 """Keys of a scheme's table that are no settings of its method."""
 
 VARIANT = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
@@ -112,6 +113,23 @@ def is_private(name: str) -> bool:
     return issubclass(method_named(name).settings, PrivateSettings)
 
 
+def labels_for(name: str, values: Mapping[str, Any] | None = None) -> soft_labels.LabelSettings:
+    """Return the settings of the labels of a method's images, from a scheme's table.
+
+    Raises:
+        SettingError: a value that cannot be, or soft labels of a private method: networks trained on the images without
+            noise would break its bound.
+    """
+    settings = soft_labels.label_settings(values or {}, where=name)
+    if settings.soft and is_private(name):
+        raise SettingError(
+            f"{name}: soft labels come from networks that are trained on patients' images without noise: they would "
+            "break the privacy bound.",
+            mend='set labels = "hard"',
+        )
+    return settings
+
+
 def settings_for(
     name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
 ) -> Any:
@@ -132,13 +150,21 @@ def settings_for(
     >>> settings_for("dc", {"preset": "published"}, ipc=10).batch_real
     256
     """
+    labels_for(name, values)
     values = {key: value for key, value in (values or {}).items() if key not in AXES}
     under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
     return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
 
 
 def provenance(
-    name: str, settings: Mapping[str, Any], *, model: str, width: int, precision: str, images: ImageSet
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    model: str,
+    width: int,
+    precision: str,
+    images: ImageSet,
+    labels: soft_labels.LabelSettings | None = None,
 ) -> dict[str, Any]:
     """Return a Release's account of how it was made: what it takes to repeat it, and the data's source and licence."""
     return {
@@ -150,6 +176,7 @@ def provenance(
         "source": images.source,
         "licence": images.licence,
         "class_names": list(images.class_names),
+        **({} if labels is None else labels.detail()),
     }
 
 

@@ -58,7 +58,7 @@ def random(task: Task, settings: RandomSettings) -> SyntheticSet:
     draws = [_random_subset(task, pack, seeds.rng(task.seed, "random", task.budget, i)) for i in range(task.draws)]
     held = torch.tensor([len(d) // pack**2 for d in draws])
     which = torch.repeat_interleave(torch.arange(task.draws), held)
-    return _taken(task, np.concatenate(draws), pack, draw=which if task.draws > 1 else None)
+    return as_packed(task, np.concatenate(draws), pack, draw=which if task.draws > 1 else None)
 
 
 def herding(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
@@ -75,10 +75,10 @@ def _picked(task: Task, settings: EmbeddingSettings, pick: Callable[[Tensor, int
     features, pack = embedding(task, settings), settings.pack
     picked = []
     for at in classes_held(task.images):
-        wanted = _each(task, len(at), pack)
+        wanted = images_to_take(task, len(at), pack)
         first = at[pick(features[at], min(wanted, len(at)))]
         picked.append(first[torch.arange(wanted) % len(first)])
-    return _taken(task, torch.cat(picked).numpy(), pack)
+    return as_packed(task, torch.cat(picked).numpy(), pack)
 
 
 def herd(features: Tensor, n: int) -> Tensor:
@@ -141,14 +141,14 @@ def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
     return torch.nn.functional.normalize(features, dim=1)
 
 
-def _taken(task: Task, at: np.ndarray, pack: int, *, draw: Tensor | None = None) -> SyntheticSet:
+def as_packed(task: Task, at: np.ndarray, pack: int, *, draw: Tensor | None = None) -> SyntheticSet:
     """The images at these positions, packed in this order."""
     chosen = task.images.take(at)
     labels = chosen.targets()[:: pack * pack]
     return SyntheticSet(pack_images(chosen.pixels(), pack), labels, task.budget, draw=draw, pack=pack)
 
 
-def _each(task: Task, available: int, pack: int) -> int:
+def images_to_take(task: Task, available: int, pack: int) -> int:
     """Real images to take of a class: as many as were asked for, or as fill whole packed images; at least one full.
 
     Raises:
@@ -168,7 +168,7 @@ def _random_subset(task: Task, pack: int, rng: np.random.Generator) -> np.ndarra
     """Positions of one draw, class after class, as many as fill whole packed images."""
     picked = []
     for at in (group.numpy() for group in classes_held(task.images)):
-        wanted = _each(task, len(at), pack)
+        wanted = images_to_take(task, len(at), pack)
         first = rng.choice(at, min(wanted, len(at)), replace=False)
         picked.append(np.resize(first, wanted))  # repeats them where a class cannot fill one
     return np.concatenate(picked)

@@ -18,7 +18,7 @@ from fedistill.training.packing import MOST
 LARGEST_HEADER = 4 << 20
 """Bytes of a header; that of a set with ten thousand classes has less than one mebibyte."""
 
-_TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels|lr|draw)", re.ASCII)
+_TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels|lr|draw|soft)", re.ASCII)
 
 
 def read_header(data: bytes) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Release: synthetic sets as they leave a site, eight bits a pixel, with provenance and a privacy statement.
 
 A Release file is safetensors: for every budget K ``ipcK.images`` (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
-float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr`` and ``ipcK.draw``; schemes without a budget use
-``all.`` for ``ipcK.``. Its metadata is one JSON string; where images are packed (`fedistill.training.packing`),
-``pack`` in it says how many to a side, by budget. It holds no clock and no name of a machine: same seed, same bytes.
-Nothing in it is ever unpickled.
+float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr``, ``ipcK.draw`` and ``ipcK.soft``; schemes without a
+budget use ``all.`` for ``ipcK.``. Its metadata is one JSON string; where images are packed
+(`fedistill.training.packing`), ``pack`` in it says how many to a side, by budget. It holds no clock and no name of a
+machine: same seed, same bytes. Nothing in it is ever unpickled.
 
 Images are uint8 unless a simulation asks for another encoding, float16 or float32; real images, which came from eight
 bits, are uint8 always. One formula reads them all: a pixel's value is ``offset + scale * images`` of its channel, with
@@ -26,6 +26,7 @@ from fedistill.errors import ReleaseError, SettingError, nearest
 from fedistill.methods.engine.method import SyntheticSet
 from fedistill.methods.registry import method_of
 from fedistill.release.header import read_header, tensor_named
+from fedistill.training.packing import repeated
 
 FORMAT = 1
 Encoding = Literal["uint8", "float16", "float32"]
@@ -33,6 +34,10 @@ Encoding = Literal["uint8", "float16", "float32"]
 
 ENCODINGS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Encoding)}
 REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and standard deviation 0.5 taken out
+
+
+TENSORS = ("images", "scale", "offset", "labels", "lr", "draw", "soft")
+"""Tensors of a set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ class Packed:
         lr: float32 (1,), the learned step size; or None.
         draw: int64 (N,), which independent draw an image belongs to; or None.
         pack: smaller images along each side of one.
+        soft: float32 (N * pack * pack, classes), soft labels of the images unpacked; or None.
     """
 
     images: Tensor
@@ -55,13 +61,14 @@ class Packed:
     lr: Tensor | None = None
     draw: Tensor | None = None
     pack: int = 1
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, without those that are None."""
-        named = {name: getattr(self, name) for name in ("images", "scale", "offset", "labels", "lr", "draw")}
+        named = {name: getattr(self, name) for name in TENSORS}
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -108,7 +115,9 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
         images = x.to(ENCODINGS[encoding]).contiguous()
         scale, offset = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
     lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
-    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw, synthetic.pack)
+    labels, soft = (None if each is None else each.contiguous() for each in (synthetic.labels, synthetic.soft))
+    assert labels is not None
+    return Packed(images, scale, offset, labels, lr, synthetic.draw, synthetic.pack, soft)
 
 
 def _levels(x: Tensor, *, real: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,7 +149,7 @@ def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
     """Decode the SyntheticSet whose `shown` a server trains on."""
     images = packed.images.float() * packed.scale[:, None, None] + packed.offset[:, None, None]
     lr = None if packed.lr is None else float(packed.lr[0])
-    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw, pack=packed.pack)
+    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw, pack=packed.pack, soft=packed.soft)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +187,8 @@ class Release:
         packed = self.sets[ipc]
         if draw is not None and packed.draw is not None:
             at = packed.draw == draw
-            packed = replace(packed, images=packed.images[at], labels=packed.labels[at], draw=None)
+            soft = None if packed.soft is None else packed.soft[repeated(at, packed.pack)]
+            packed = replace(packed, images=packed.images[at], labels=packed.labels[at], draw=None, soft=soft)
         return replace(self, sets={ipc: packed})
 
     def to_bytes(self) -> bytes:

@@ -10,16 +10,17 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, SyntheticSet, Task, method_of, settings_for
+from fedistill.methods import METHODS, SyntheticSet, Task, labels_for, method_of, settings_for
 from fedistill.methods.engine import loop
 from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.models import Network, Params
@@ -102,6 +103,13 @@ class ImageScheme(StudyScheme):
         if several and not METHODS[self.method].multilabel:
             raise SettingError(
                 f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
+            )
+        if several and labels_for(self.method, values).soft:
+            raise SettingError(
+                f"{self.name}: soft labels are probabilities of classes.",
+                expected="one label an image",
+                found=several[0],
+                mend='set labels = "hard"',
             )
         chosen = [
             settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets
@@ -215,7 +223,7 @@ class ImageScheme(StudyScheme):
                 examples=examples if ctx.holdings[partition].shares else cap_counts(examples),
             )
             keep = ctx.coordinator.kept_once
-            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
+            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw", "soft")}
             pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
             sizes = [release_sizes(reply.job, release, budget) for reply, release in zip(used, releases, strict=True)]
             # With all data in one place, nothing is shared.
@@ -310,17 +318,27 @@ class ImageScheme(StudyScheme):
         sizes = {name: len(share.train) for name, share in zip(ctx.sites, ctx.holdings[0].shares, strict=True)}
         sizes[site] = int(data.design.membership.sum(1).max())
         examples, seeds = [sizes[name] for name in (*before, site, *after)], network_seeds(simulation)
-        mirror = data.attacked.images.mirror
+        mirror, labels = data.attacked.images.mirror, labels_for(self.method, values)
         maker = ImageShadow(
-            self.method, settings, simulation.encoding, simulation.pooling, examples, network, recipe, seeds, mirror
+            self.method,
+            settings,
+            simulation.encoding,
+            simulation.pooling,
+            examples,
+            network,
+            recipe,
+            seeds,
+            mirror,
+            labels,
         )
         others = OtherReleases(
-            [_images(releases[name], target.ipc) for name in before],
-            [_images(releases[name], target.ipc) for name in after],
+            [_set(releases[name], target.ipc) for name in before],
+            [_set(releases[name], target.ipc) for name in after],
         )
         about = {
             **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
             "settings": detail(settings),
+            **labels.detail(),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
             "place": len(before),
@@ -410,10 +428,10 @@ class _Reply:
 
 @dataclass(frozen=True, eq=False)
 class OtherReleases:
-    """The other sites' Releases, before and after the attacked site in the federation's order."""
+    """The other sites' images as networks train on them, before and after the attacked site in the file's order."""
 
-    before: Sequence[Images]
-    after: Sequence[Images]
+    before: Sequence[SyntheticSet]
+    after: Sequence[SyntheticSet]
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,6 +445,7 @@ class ImageShadow:
         examples: number of real images of every site in the pool.
         network, recipe, seeds: of the server's training.
         mirror: whether a flip keeps the labels true.
+        labels: settings of the labels.
     """
 
     method: str
@@ -438,14 +457,15 @@ class ImageShadow:
     recipe: Recipe
     seeds: tuple[int, ...]
     mirror: bool
+    labels: LabelSettings = HARD
 
     def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         trained_on = release.shown()
-        images, labels = self.join(trained_on.images, trained_on.labels, others)
+        images, labels = self.join(trained_on, others)
         networks = train_shadow_networks(
-            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
+            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
         return trained_on, networks  # attacks compare records with the images in a packed one, not with the whole
 
@@ -453,16 +473,17 @@ class ImageShadow:
         """Return the synthetic set that the site would send, as decoded from its encoding."""
         method = METHODS[self.method]
         exact = method.run(task, self.settings)
-        return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        sent = unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        return replace(sent, soft=soft_labels(task, sent, self.labels)) if self.labels.soft else sent
 
-    def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
-        """Return images and labels of the pool, with this Release at the site's position."""
-        sets = [*others.before, (images, labels), *others.after]
-        x, y, _ = join(sets, by=self.pooling, examples=self.examples)
-        return x, y
+    def join(self, own: SyntheticSet, others: OtherReleases) -> Images:
+        """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""
+        sets = [*others.before, own, *others.after]
+        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=self.examples)
+        soft = [each.soft for each in sets if each.soft is not None]
+        return x, torch.cat(soft)[at] if self.labels.soft else y
 
 
-def _images(data: bytes, ipc: int | None) -> Images:
-    """Return the images and labels that the server trains on, from a Release file."""
-    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc).shown()
-    return synthetic.images, synthetic.labels
+def _set(data: bytes, ipc: int | None) -> SyntheticSet:
+    """Return what the server trains on, from a Release file."""
+    return unpack(Release.from_bytes(data).sets[ipc], ipc).shown()

@@ -28,6 +28,7 @@ def fit(
     start: Params | None = None,
     proximal: float = 0.0,
     precision: str = "float32",
+    soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Params:
     """Train one network.
@@ -41,6 +42,7 @@ def fit(
         start: parameters to begin with; fresh ones unless given.
         proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
         precision: what a GPU computes in: ``float32``, ``tf32`` or ``bfloat16``. A processor computes in full.
+        soft: whether labels are probabilities of classes, float32 (N, C), and not several labels an image.
         on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
@@ -51,7 +53,7 @@ def fit(
     planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
     if graphs.used_on(device):
         rule = Rule(recipe.momentum, recipe.weight_decay, proximal)
-        with borrowed(network, [tuple(begun)], rule=rule, precision=precision) as descent:
+        with borrowed(network, [tuple(begun)], rule=rule, precision=precision, soft=soft) as descent:
             follow(descent, planned, images[None], labels[None], recipe, on_step)
             return descent.current()[0]
     weights = [p.clone().requires_grad_() for p in begun]
@@ -62,7 +64,7 @@ def fit(
             x = images[at]
             if step.draws is not None:
                 x = augment.apply(x, step.draws[0])
-            loss = objective(network(tuple(weights), x), labels[at])
+            loss = objective(network(tuple(weights), x), labels[at], soft=soft)
             gradients = torch.autograd.grad(loss, weights)
             if proximal:
                 gradients = tuple(

@@ -29,7 +29,7 @@ QUICK = {
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
 DISTILLED = [name for name, method in METHODS.items() if not method.real]
 PRIVATE = [name for name, method in METHODS.items() if issubclass(method.settings, PrivateSettings)]
-PUBLIC = [name for name in METHODS if name not in PRIVATE]
+PUBLIC = [name for name, method in METHODS.items() if method.multilabel]
 
 
 def make(images, name, *, ipc=2, seed=0, **more):

@@ -99,6 +99,8 @@ class SyntheticSet:
         draw: int64 (N,), which independent draw an image belongs to, where there are several; one draw is one
             complete set, trained on by one network.
         pack: smaller images along each side of one; see `fedistill.training.packing`.
+        soft: float32 (N * pack * pack, C), probabilities to train towards in place of the labels, for each image as it
+            is shown; None: the labels themselves. See `fedistill.methods.engine.soft_labels`.
     """
 
     images: Tensor
@@ -108,6 +110,7 @@ class SyntheticSet:
     draw: Tensor | None = None
     seconds_before: float = 0.0
     pack: int = 1
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -48,6 +48,7 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
                 starts=_starts(release.provenance),
                 per_class=None if ipc is None else max(ipc, _most(packed, counted)) * _patients(release, packed),
                 private=private,
+                soft=packed.soft is not None,
             ),
         )
         if not private and any(counted[c] for c in small if c < len(counted)):

@@ -10,9 +10,10 @@ from fedistill.core.events import Event, OnEvent
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import PolicyError
-from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for
+from fedistill.methods import METHODS, Method, Task, in_memory, labels_for, privacy_statement, provenance, settings_for
 from fedistill.methods.engine import loop
 from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.soft_labels import STATED, require_one_label, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.privacy.policy.disclosure import disclosed_count, unit
@@ -54,6 +55,9 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     )
     if method.real and policy.share_counts != "exact":
         _require_filled(train, list(chosen.values()))
+    labels = labels_for(job.method, job.settings)
+    if labels.soft:
+        require_one_label(train)
     account = open_job_account(job, site, train)
     task = Task(
         train,
@@ -82,6 +86,8 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     statement = privacy_statement(
         job.method, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
     )
+    if labels.soft:
+        statement += STATED
     if site.secret is not None and not method.real and not private:
         statement += " Its random numbers follow from a secret of the site."
     answer = Release(
@@ -98,6 +104,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             width=job.width,
             precision=job.precision,
             images=train,
+            labels=labels,
         ),
         privacy=statement + rules_kept(policy, unit=unit(train), private=private, real=method.real),
     )
@@ -154,6 +161,7 @@ def _requested(job: Job, site: SiteContext, chosen: Sequence[Any] = (), *, held_
         costs=costs_of(chosen) if private and site.policy.limit is not None else (),
         held_out=held_out,
         settings=method_settings(chosen, model=job.model, width=job.width, encoding=job.encoding),
+        soft=labels_for(job.method, job.settings).soft,
     )
 
 
@@ -164,7 +172,18 @@ def _answers(job: Job, task: Task, chosen: Sequence[PrivateSettings]) -> list[An
 
 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
-    """Return one budget of a job: images, seconds of the distillation, and whether the store had it.
+    """Return one budget of a job with its labels: images, seconds it took, and whether the store had the images."""
+    packed, seconds, found = _images(job, task, store)
+    labels = labels_for(job.method, job.settings)
+    if labels.soft:
+        start = time.perf_counter()
+        packed = replace(packed, soft=soft_labels(task, unpack(packed, task.ipc), labels))
+        seconds += time.perf_counter() - start
+    return packed, seconds, found
+
+
+def _images(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
+    """Return one budget's images, the seconds of the distillation, and whether the store had them.
 
     The store keeps images in full precision, so that another encoding needs no distillation. It keeps no real images:
     drawing them again takes no time.

@@ -7,7 +7,7 @@ from fedistill.config import Holdings, Job, Share, Simulation, everything
 from fedistill.config.scheme import EVERYONE
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
-from fedistill.methods import settings_for
+from fedistill.methods import labels_for, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.models import Network, build
 from fedistill.schemes.server.work import Training, iteration_images
@@ -51,6 +51,10 @@ class StepTimer:
             # All budgets of a job share the experts.
             once = 0.0 if ipc != job.budgets[0] else parts.get("experts", 0.0) + parts.get("early networks", 0.0)
             total += once + scale * parts["iterations"] + parts.get("looks", 0.0)
+        labels = labels_for(job.method, job.settings)
+        if labels.soft:  # of networks that all budgets share
+            steps = float(labels.label_networks * labels.label_steps)
+            total += self.training(Training(job.model, len(images), steps, 1, 0.0), images)[0]
         return total
 
     def training(self, each: Training, test: ImageSet) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from fedistill.config import Job
 from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, privacy_statement, settings_for
+from fedistill.methods import METHODS, labels_for, privacy_statement, settings_for
 from fedistill.methods.engine.settings import detail, pack_of, read
 from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings
@@ -62,6 +62,9 @@ def require_as_asked(release: Release, job: Job) -> None:
     reported = {name: said.get(name) for name in expected}
     if expected != reported or type(reported["width"]) is not int:
         raise ReleaseError("The Release was made for another network.", expected=expected, found=printable(reported))
+    labels = labels_for(job.method, job.settings).detail().get("labels")
+    if said.get("labels") != labels:
+        raise ReleaseError("The labels were made otherwise.", expected=labels, found=printable(said.get("labels")))
     settings = said.get("settings")
     if not isinstance(settings, dict) or set(settings) != {str(ipc) for ipc in job.budgets}:
         names = list(settings) if isinstance(settings, dict) else settings
