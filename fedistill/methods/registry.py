@@ -14,6 +14,7 @@ from fedistill.methods.engine.method import Method
 from fedistill.methods.engine.settings import read
 from fedistill.methods.mtt import mtt
 from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.methods.patches import PatchSettings, patches
 from fedistill.methods.presets import DEFAULT, preset
 from fedistill.methods.private.dp_dc import DPDCSettings, dp_dc
 from fedistill.methods.private.dp_dm import DPDMSettings, dp_dm
@@ -28,6 +29,13 @@ METHODS: dict[str, Method] = {
     "random": Method(random, RandomSettings, "real images drawn at random", real=True, drawn=True),
     "herding": Method(herding, EmbeddingSettings, "real images nearest to their class's mean embedding", real=True),
     "kcenter": Method(kcenter, EmbeddingSettings, "real images that leave no other far away", real=True),
+    "patches": Method(
+        patches,
+        PatchSettings,
+        "crops of real images that a network is surest of, packed (after arXiv 2312.03526)",
+        real=True,
+        multilabel=False,
+    ),
     "dc": Method(
         dc,
         DCSettings,

@@ -18,6 +18,7 @@ QUICK = {
     "random": {},
     "herding": {"epochs": 1},
     "kcenter": {"epochs": 1},
+    "patches": {"pack": 1, "steps": 3, "crops": 2},
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
     "dsa": {"iterations": 2, "outer": 2, "inner": 1},
     "dm": {"iterations": 2},
