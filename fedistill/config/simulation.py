@@ -10,14 +10,27 @@ from fedistill.config.base import Frozen
 from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
 from fedistill.config.recipes import CommonRecipe, StrongRecipe
-from fedistill.config.scheme import scheme_named, scheme_names
+from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
 from fedistill.errors import SettingError, nearest
+from fedistill.methods import labels_for, method_of
 from fedistill.models import MODELS
 from fedistill.release.release import Encoding
 
 MOST_ROWS = 1_000_000
 """Of results.csv; beyond that a setting is mistyped."""
+
+
+def require_variant(name: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a scheme's name that is no scheme's, and no variant whose table says its method."""
+    if not is_variant(name):
+        raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+    method = method_of(name)
+    if values.get("method") != method:
+        raise ValueError(
+            f"there is no scheme {name!r}: {nearest(name, scheme_names())}. For {method!r} under another name write "
+            f'`method = "{method}"` into its table'
+        )
 
 
 class Simulation(Frozen):
@@ -179,7 +192,7 @@ class Simulation(Frozen):
     def _check_scheme(self, name: str) -> None:
         """Raise ValueError for a scheme that could not be carried out."""
         if name not in scheme_names():
-            raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+            require_variant(name, self.scheme[name])
         try:
             scheme = scheme_named(name)
             datasets = self.federation.datasets()
@@ -188,4 +201,5 @@ class Simulation(Frozen):
             raise ValueError(str(error)) from error
         scheme.check_simulation(self, chosen)
         budgets, needed = self.budgets(name), self.sites_needed
-        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
+        soft = scheme.method is not None and labels_for(scheme.method, self.settings(name)).soft
+        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed, soft=soft)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from fedistill.errors import SettingError
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS
+from fedistill.methods.engine.start import STARTS, PackSettings
 
 
 @dataclass(frozen=True)
-class MTTSettings(SteadySettings):
-    """Settings of MTT, named as in its paper; beside them those of `SteadySettings`.
+class MTTSettings(PackSettings, SteadySettings):
+    """Settings of MTT, named as in its paper; beside them those of `SteadySettings` and `PackSettings`.
 
     Args:
         iterations: steps on the images.

@@ -18,7 +18,8 @@ from fedistill.methods.engine.method import (
     in_memory,
     unkept,
 )
-from fedistill.methods.registry import method_named, settings_for
+from fedistill.methods.engine.soft_labels import require_one_label, soft_labels
+from fedistill.methods.registry import labels_for, method_named, settings_for
 
 
 def distill_budgets(
@@ -39,7 +40,12 @@ def distill_budgets(
     task = replace(task, remember=in_memory(task.remember))
     budgets: list[int | None] = list(ipcs) if entry.budget else [None]
     jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc)) for ipc in budgets]
-    return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
+    labels = labels_for(method, settings)
+    if not labels.soft:
+        return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
+    require_one_label(task.images)
+    made = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
+    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in made.items()}
 
 
 @overload

@@ -27,11 +27,12 @@ from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, Start, sample, start
+from fedistill.methods.engine.start import STARTS, PackSettings, Start, sample, start
 from fedistill.methods.engine.trained import TrainedNetwork, TrainedSettings, trained_networks
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment
 from fedistill.training.augment import Draw
+from fedistill.training.packing import shown
 
 VERSION = 1
 
@@ -43,8 +44,8 @@ BETAS, EPS = (0.9, 0.99), 1e-8  # of Adam on the images
 
 
 @dataclass(frozen=True)
-class TDMSettings(ClusterSettings, TrainedSettings, SteadySettings):
-    """Settings of TDM; beside them those of `SteadySettings`, `TrainedSettings` and `ClusterSettings`.
+class TDMSettings(PackSettings, ClusterSettings, TrainedSettings, SteadySettings):
+    """Settings of TDM; beside them those of `SteadySettings`, `TrainedSettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: steps on the images, one view each.
@@ -115,8 +116,11 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
         seeds.generator(task.seed, "tdm", task.budget, "start"),
         settings,
         lambda: embeddings(net, trained[0].last, real),
+        pack=settings.pack,
     )
-    images, labels, groups = first.images.to(task.device), first.labels.to(task.device), merged(first)
+    images, labels = first.images.to(task.device), first.labels.to(task.device)
+    matched = first.shown(settings.pack)
+    groups, matched_labels = merged(matched), matched.labels.to(task.device)
     if settings.start == "noise":
         images = images * settings.noise
     seen: dict[int, View] = {}
@@ -141,11 +145,13 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
         at = view(int(torch.randint(settings.views, (1,), generator=generator)))
         judge = trained[int(torch.randint(len(trained), (1,), generator=generator))]
         x = state.images.detach().requires_grad_()
-        away = distance(net, at, x, groups, settings.deviations)
+        made = shown(x, settings.pack)
+        away = distance(net, at, made, groups, settings.deviations)
         total = away
         if settings.calibration:
-            draw = augment.draw(generator, len(x), size=size, mirror=mirror)
-            total = away + settings.calibration * _cross_entropy(net, judge, augment.apply(x, draw), labels, task)
+            draw = augment.draw(generator, len(made), size=size, mirror=mirror)
+            wrong = _cross_entropy(net, judge, augment.apply(made, draw), matched_labels, task)
+            total = away + settings.calibration * wrong
         [gradient] = torch.autograd.grad(total, x)
         done = state.numbers["done"]
         lr = pace * settings.lr_img * (1 + math.cos(math.pi * done / settings.iterations)) / 2
@@ -154,7 +160,7 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
         return Advance(moved, float(total.detach()), f"distance {float(away.detach()):.3g}")
 
     begun = State(images, torch.zeros_like(images).expand(2, *images.shape).clone(), {"done": 0})
-    return steadily(task, "tdm", settings, labels, begun, advance)
+    return steadily(task, "tdm", settings, labels, begun, advance, pack=settings.pack)
 
 
 def merged(first: Start) -> list[Group]:

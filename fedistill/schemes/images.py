@@ -7,23 +7,26 @@ as many synthetic images as the sites would have made together: it measures the 
 import asyncio
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
+from fedistill.methods import METHODS, SyntheticSet, Task, labels_for, method_of, settings_for
 from fedistill.methods.engine import loop
+from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.floors import patients_per_image
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
@@ -100,17 +103,33 @@ class ImageScheme(StudyScheme):
             raise SettingError(
                 f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
             )
-        return [settings_for(self.method, values, ipc=ipc) for ipc in budgets]
+        if several and labels_for(self.method, values).soft:
+            raise SettingError(
+                f"{self.name}: soft labels are probabilities of classes.",
+                expected="one label an image",
+                found=several[0],
+                mend='set labels = "hard"',
+            )
+        chosen = [settings_for(self.method, values, ipc=ipc) for ipc in budgets]
+        if several and self.real and any(pack_of(each) > 1 for each in chosen):
+            raise SettingError(
+                f"{self.name}: real images with several labels each are not packed.",
+                expected="one label an image",
+                found=several[0],
+                mend="set pack = 1",
+            )
+        return chosen
 
     def disclosure(
         self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
     ) -> PolicyRequest:
         """Return what each site would send: of a simulation's draws, one."""
+        times = max((patients_per_image(each, real=self.real) for each in settings), default=1)
         return PolicyRequest(
             self.name,
             real=self.real,
             starts=frozenset(str(each.start) for each in settings if hasattr(each, "start")),
-            per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
+            per_class=None if None in ipcs else times * max(ipc for ipc in ipcs if ipc is not None),
             private=self.private,
             costs=costs_of(settings) if self.private and costed else (),
             held_out=held_out,
@@ -130,7 +149,7 @@ class ImageScheme(StudyScheme):
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
         """Yield the condition if it has such a recipe, and for ``leave_out`` one without each site."""
-        if condition.recipe == "native" and METHODS[self.name].native is None:
+        if condition.recipe == "native" and METHODS[self.method].native is None:
             return
         yield condition
         if self.name in simulation.leave_out and condition.recipe == "common":
@@ -204,7 +223,7 @@ class ImageScheme(StudyScheme):
                 examples=examples if ctx.holdings[partition].shares else cap_counts(examples),
             )
             keep = ctx.coordinator.kept_once
-            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
+            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw", "soft")}
             pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
             sizes = [release_sizes(reply.job, release, budget) for reply, release in zip(used, releases, strict=True)]
             # With all data in one place, nothing is shared.
@@ -226,7 +245,7 @@ class ImageScheme(StudyScheme):
         }
 
     def _native(self, pool: Pool) -> Recipe:
-        recipe = METHODS[self.name].native
+        recipe = METHODS[self.method].native
         assert recipe is not None
         return recipe if pool.lr is None else recipe.with_lr(pool.lr)
 
@@ -301,17 +320,27 @@ class ImageScheme(StudyScheme):
         sizes = {name: len(share.train) for name, share in zip(ctx.sites, ctx.holdings[0].shares, strict=True)}
         sizes[site] = int(data.design.membership.sum(1).max())
         examples, seeds = [sizes[name] for name in (*before, site, *after)], network_seeds(simulation)
-        mirror = data.attacked.images.mirror
+        mirror, labels = data.attacked.images.mirror, labels_for(self.method, simulation.settings(self.name))
         maker = ImageShadow(
-            self.method, settings, simulation.encoding, simulation.pooling, examples, network, recipe, seeds, mirror
+            self.method,
+            settings,
+            simulation.encoding,
+            simulation.pooling,
+            examples,
+            network,
+            recipe,
+            seeds,
+            mirror,
+            labels,
         )
         others = OtherReleases(
-            [_images(releases[name], target.ipc) for name in before],
-            [_images(releases[name], target.ipc) for name in after],
+            [_set(releases[name], target.ipc) for name in before],
+            [_set(releases[name], target.ipc) for name in after],
         )
         about = {
             **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
-            "settings": asdict(settings),
+            "settings": detail(settings),
+            **labels.detail(),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
             "place": len(before),
@@ -328,6 +357,15 @@ class ImageScheme(StudyScheme):
         steps = steps if audit.steps is None else min(steps, audit.steps)
         images = forecast.pool_size(target.ipc)
         yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
+
+
+class VariantScheme(ImageScheme):
+    """A method's scheme under another name, with other settings or labels: ``random-soft`` beside ``random``."""
+
+    @property
+    def settings_under(self) -> str:
+        """Name of the settings' table: the method's own, where the simulation has one."""
+        return self.method
 
 
 class CentralScheme(ImageScheme):
@@ -360,6 +398,12 @@ def image_scheme(method: str) -> ImageScheme:
     return ImageScheme(method, method, METHODS[method].summary)
 
 
+def variant_scheme(name: str) -> VariantScheme:
+    """Return the scheme ``METHOD-WORD``."""
+    method = method_of(name)
+    return VariantScheme(name, method, METHODS[method].summary)
+
+
 def central_scheme(name: str) -> CentralScheme:
     """Return the scheme ``central-METHOD``."""
     method = name.removeprefix(CENTRAL)
@@ -386,10 +430,10 @@ class _Reply:
 
 @dataclass(frozen=True, eq=False)
 class OtherReleases:
-    """The other sites' Releases, before and after the attacked site in the federation's order."""
+    """The other sites' images as networks train on them, before and after the attacked site in the file's order."""
 
-    before: Sequence[Images]
-    after: Sequence[Images]
+    before: Sequence[SyntheticSet]
+    after: Sequence[SyntheticSet]
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,6 +447,7 @@ class ImageShadow:
         examples: number of real images of every site in the pool.
         network, recipe, seeds: of the server's training.
         mirror: whether a flip keeps the labels true.
+        labels: settings of the labels.
     """
 
     method: str
@@ -414,30 +459,33 @@ class ImageShadow:
     recipe: Recipe
     seeds: tuple[int, ...]
     mirror: bool
+    labels: LabelSettings = HARD
 
     def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
-        images, labels = self.join(release.images, release.labels, others)
+        trained_on = release.shown()
+        images, labels = self.join(trained_on, others)
         networks = train_shadow_networks(
-            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
+            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
-        return release, networks
+        return trained_on, networks  # attacks compare records with the images in a packed one, not with the whole
 
     def released(self, task: Task) -> SyntheticSet:
         """Return the synthetic set that the site would send, as decoded from its encoding."""
         method = METHODS[self.method]
         exact = method.run(task, self.settings)
-        return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        sent = unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        return replace(sent, soft=soft_labels(task, sent, self.labels)) if self.labels.soft else sent
 
-    def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
-        """Return images and labels of the pool, with this Release at the site's position."""
-        sets = [*others.before, (images, labels), *others.after]
-        x, y, _ = join(sets, by=self.pooling, examples=self.examples)
-        return x, y
+    def join(self, own: SyntheticSet, others: OtherReleases) -> Images:
+        """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""
+        sets = [*others.before, own, *others.after]
+        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=self.examples)
+        soft = [each.soft for each in sets if each.soft is not None]
+        return x, torch.cat(soft)[at] if self.labels.soft else y
 
 
-def _images(data: bytes, ipc: int | None) -> Images:
-    """Return the images and labels that the server trains on, from a Release file."""
-    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc)
-    return synthetic.images, synthetic.labels
+def _set(data: bytes, ipc: int | None) -> SyntheticSet:
+    """Return what the server trains on, from a Release file."""
+    return unpack(Release.from_bytes(data).sets[ipc], ipc).shown()

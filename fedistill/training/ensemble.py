@@ -38,6 +38,7 @@ def fit_ensemble(
     seeds: Sequence[int],
     mirror: bool,
     precision: str = "float32",
+    soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Params]:
     """Train a network for each seed.
@@ -50,6 +51,7 @@ def fit_ensemble(
         seeds: initial parameters, order of images and augmentation of a network come from its own.
         mirror: whether a flip keeps the labels true.
         precision: what a GPU computes in, as for `fit`.
+        soft: whether labels are probabilities of classes, as for `fit`.
         on_step: told (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
 
     Returns:
@@ -70,13 +72,13 @@ def fit_ensemble(
         if together == 1:
             [seed] = seeds[members]
             trained.append(
-                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, on_step=told)
+                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=told)
             )
             continue
         begun = [tuple(p.to(x) for p in network.init(generator(seed, "init"))) for seed in seeds[members]]
         rule = Rule(recipe.momentum, recipe.weight_decay)
         planned = schedule(recipe, x.shape[1], seeds=seeds[members], size=x.shape[-1], mirror=mirror, device=x.device)
-        with borrowed(network, begun, rule=rule, precision=precision) as descent:
+        with borrowed(network, begun, rule=rule, precision=precision, soft=soft) as descent:
             follow(descent, planned, x, y, recipe, told)
             trained += descent.current()
     return trained

@@ -29,6 +29,7 @@ def fit(
     start: Params | None = None,
     proximal: float = 0.0,
     precision: str = "float32",
+    soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Params:
     """Train one network.
@@ -43,6 +44,7 @@ def fit(
         start: parameters to begin with; fresh ones unless given.
         proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
         precision: what a GPU computes in: ``float32``, ``tf32`` or ``bfloat16``. A processor computes in full.
+        soft: whether labels are probabilities of classes, float32 (N, C), and not several labels an image.
         on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
@@ -53,7 +55,7 @@ def fit(
     planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
     if graphs.used_on(device) and recipe.plain:
         rule = Rule(recipe.momentum, recipe.weight_decay, proximal)
-        with borrowed(network, [tuple(begun)], rule=rule, precision=precision) as descent:
+        with borrowed(network, [tuple(begun)], rule=rule, precision=precision, soft=soft) as descent:
             follow(descent, planned, images[None], labels[None], recipe, on_step)
             return descent.current()[0]
     weights = [p.clone().requires_grad_() for p in begun]
@@ -67,10 +69,10 @@ def fit(
             if step.draws is not None:
                 x = augment.apply(x, step.draws[0])
             if step.mixes is None:
-                loss = objective(forward(tuple(weights), x), labels[at])
+                loss = objective(forward(tuple(weights), x), labels[at], soft=soft)
             else:
                 mixed = mix.apply(x, step.mixes[0])
-                loss = mix.mixed_objective(forward(tuple(weights), mixed), labels[at], step.mixes[0])
+                loss = mix.mixed_objective(forward(tuple(weights), mixed), labels[at], step.mixes[0], soft=soft)
             gradients = torch.autograd.grad(loss, weights)
             if proximal:
                 gradients = tuple(

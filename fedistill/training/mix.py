@@ -66,7 +66,8 @@ def apply(x: Tensor, mix: Mix) -> Tensor:
     return mixed
 
 
-def mixed_objective(logits: Tensor, labels: Tensor, mix: Mix) -> Tensor:
-    """Return the loss of a mixture, with labels int64 (N,) or float32 (N, L) of the images before it."""
+def mixed_objective(logits: Tensor, labels: Tensor, mix: Mix, *, soft: bool = False) -> Tensor:
+    """Return the loss of a mixture; the labels are those of the images before it, as `objective` takes them."""
     others = labels[mix.partner.to(labels.device)]
-    return mix.share * objective(logits, labels) + (1 - mix.share) * objective(logits, others)
+    own, partner = (objective(logits, each, soft=soft) for each in (labels, others))
+    return mix.share * own + (1 - mix.share) * partner

@@ -19,6 +19,7 @@ QUICK = {
     "random": {},
     "herding": {"epochs": 1},
     "kcenter": {"epochs": 1},
+    "patches": {"pack": 1, "steps": 3, "crops": 2},
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
     "dsa": {"iterations": 2, "outer": 2, "inner": 1},
     "dm": {"iterations": 2},
@@ -31,7 +32,7 @@ QUICK = {
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
 DISTILLED = [name for name, method in METHODS.items() if not method.real]
 PRIVATE = [name for name, method in METHODS.items() if issubclass(method.settings, PrivateSettings)]
-PUBLIC = [name for name in METHODS if name not in PRIVATE]
+PUBLIC = [name for name, method in METHODS.items() if method.multilabel]
 
 
 def make(images, name, *, ipc=2, seed=0, **more):
@@ -153,7 +154,7 @@ def test_mistakes_teach(blobs):
     with pytest.raises(SettingError, match="dc, ipc 50: there is no setting 'iteration'"):
         settings_for("dc", {"ipc": {"50": {"iteration": 1}}}, ipc=10)
     with pytest.raises(SettingError, match="nothing to set"):
-        settings_for("random", {"iterations": 1})
+        settings_for("full", {"iterations": 1})
     with pytest.raises(DataError, match="no images"):
         distill(x.take([]), method="random")
 

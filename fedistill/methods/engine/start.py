@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from fedistill.data.imageset import ImageSet
-from fedistill.errors import PolicyError
+from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.clusters import ClusterSettings, clusters_held
 from fedistill.methods.engine.method import Task, classes_held
+from fedistill.methods.engine.settings import setting
+from fedistill.training.packing import MOST, pack_images, repeated, require_pack, shown
 
 WHOLE = ClusterSettings()  # classes as they are
 
@@ -22,6 +24,17 @@ apart; draws from a Gaussian of low rank fitted to their class; or images drawn 
 RANK = 16  # axes of the Gaussian, at most
 FEWEST_AN_AXIS = 4  # images of a class for each axis: with as many axes as images, a draw mixes patients' own images
 BESIDE = 0.1  # standard deviation of the noise beside a mean
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """Settings of methods whose images can be packed.
+
+    Args:
+        pack: smaller images along each side of one; networks are shown each at full size (IDC, arXiv 2205.14959).
+    """
+
+    pack: int = setting(1, at_least=1, at_most=MOST, quiet=True)
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -50,6 +63,12 @@ class Start:
     held: list[Tensor]
     groups: list[slice]
 
+    def shown(self, pack: int) -> "Start":
+        """Return what networks are shown of packed images, which is what they are matched by."""
+        each = pack * pack
+        groups = [slice(group.start * each, group.stop * each) for group in self.groups]
+        return Start(shown(self.images, pack), repeated(self.labels, pack), self.held, groups)
+
 
 def start(
     task: Task,
@@ -57,6 +76,8 @@ def start(
     generator: torch.Generator,
     clusters: ClusterSettings = WHOLE,
     features: Callable[[], Tensor] | None = None,
+    *,
+    pack: int = 1,
 ) -> Start:
     """Where a task begins.
 
@@ -70,8 +91,19 @@ def start(
         generator: of the draw.
         clusters: what each class is split into.
         features: what images are told apart by, as for `clusters_held`.
+        pack: smaller images along each side of one; real ones to start from are then packed as well.
+
+    Raises:
+        SettingError: images of this size, or with several labels each, cannot be packed so.
     """
     real = task.images
+    require_pack(pack, real.size)
+    if pack > 1 and kind == "real" and real.multilabel:
+        raise SettingError(
+            "Real images with several labels each are not packed: the images in one would share its labels.",
+            mend='set start = "noise", or pack = 1',
+        )
+    cells = pack * pack if kind == "real" else 1
     budget = task.budget * (real.n_classes if real.multilabel else 1)
     held = clusters_held(real, budget, clusters, features)
     shared = shared_vectors(real, task.smallest) if real.multilabel and task.smallest > 1 else None
@@ -82,14 +114,14 @@ def start(
         at = copies[0]
         if shared is not None and kind == "real":  # an image keeps its own labels
             at = _some(at[shared[at]], task.smallest)
-        picked.append(sample(at, len(copies) * each, generator))
+        picked.append(sample(at, len(copies) * each * cells, generator))
     positions = torch.cat(picked)
-    labels = real.targets()[positions]
+    labels = real.targets()[positions[::cells]]
     if shared is not None:
         labels = torch.where(shared[positions, None], labels, _drawn_anew(real, len(positions), generator))
     groups = [slice(i * each, (i + 1) * each) for i in range(len(held))]
     if kind == "real":
-        images = real.take(positions.numpy()).pixels()
+        images = pack_images(real.take(positions.numpy()).pixels(), pack)
     else:
         images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
     if kind in ("mean", "gaussian"):

@@ -33,6 +33,8 @@ class Policy(BaseModel):
             Refused unless allowed, for a network tells of what it was trained on.
         start: where synthetic images may start from: ``noise`` alone; ``mean``, means of a cluster's images and draws
             from a Gaussian fitted to them too; or ``real`` ones as well, which few steps leave recognisable.
+        allow_soft_labels: whether images may travel with the probabilities that networks trained on patients' images
+            give them, which tell of these networks as their weights would. Refused unless allowed.
         min_class_size: a class of fewer training patients (images, where they do not say whose they are) takes part in
             nothing: no image, network or score is made of it, and nothing says that it is there. 0 or 1: off.
         max_ipc: images of a class that may leave. At a deployed site that is the sum over all budgets and draws of all
@@ -62,6 +64,7 @@ class Policy(BaseModel):
     allow_real_images: bool = False
     allow_weights: bool = False
     start: Literal["noise", "mean", "real"] = "noise"
+    allow_soft_labels: bool = False
     min_class_size: Annotated[int, Field(ge=0)] = 1
     max_ipc: Annotated[int, Field(ge=1)] | None = None
     max_releases: Annotated[int, Field(ge=0)] | None = None
@@ -157,6 +160,7 @@ class PolicyRequest:
         scheme: its name; sends: what the site would send.
         real: whether the images are patients' own.
         starts: where the budgets' synthetic images would start from.
+        soft: whether the images have soft labels.
         per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
         private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
         held_out: whether the site has set images aside.
@@ -172,6 +176,7 @@ class PolicyRequest:
     costs: tuple[PrivacyCost, ...] = ()
     held_out: bool = True
     settings: MethodSettings | None = None
+    soft: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,12 @@ def objection(policy: Policy, request: PolicyRequest) -> Objection | None:
     if told:
         start = max(told, key=lambda each: TELLS.index(_as_rule(each)))
         mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written(f'start = "{_as_rule(start)}"')
-        does = {"real": "starts from real images", "mean": "starts from means of real images"}
-        return Objection("start", does.get(start, "starts from draws that are fitted to real images"), mend)
+        words = {"real": "starts from real images", "mean": "starts from means of real images"}
+        return Objection("start", words.get(start, "starts from draws that are fitted to real images"), mend)
+    if request.soft and not policy.allow_soft_labels:
+        does = "sends soft labels, which come from networks trained on patients' images and tell of them"
+        mend = f'set scheme.{request.scheme}.labels = "hard", or ' + _written("allow_soft_labels = true")
+        return Objection("allow_soft_labels", does, mend)
     if policy.private_only and not request.private:
         rule = "epsilon_max" if policy.non_private is None else "non_private"
         does = "has no differential-privacy bound"

@@ -45,12 +45,14 @@ class Pilot:
         labels: int64 (N,) or float32 (N, L).
         folds: of these images.
         seed: of the network, in every fold.
+        soft: float32 (N, classes), what it trains towards in place of the labels; or None. Folds are scored by labels.
     """
 
     images: Tensor
     labels: Tensor
     folds: Sequence[Fold]
     seed: int
+    soft: Tensor | None = None
 
 
 def split_folds(labels: Tensor, *, seed: int) -> list[Fold]:

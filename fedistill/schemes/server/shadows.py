@@ -225,8 +225,9 @@ def train_shadow_networks(
     labels: Tensor,
     *,
     mirror: bool,
+    soft: bool = False,
 ) -> list[Params]:
-    """Train networks on a shadow's images; return their parameters on the CPU."""
+    """Train networks on a shadow's images; return their parameters on the CPU. ``soft``: whether labels are soft."""
 
     def on_step(step: int, steps: int) -> None:
         task.on_event(Event("training", step=step, steps=steps))
@@ -239,6 +240,7 @@ def train_shadow_networks(
         seeds=seeds,
         mirror=mirror,
         precision=of_training(task.device),
+        soft=soft,
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in trained]

@@ -88,8 +88,8 @@ def attack_seconds(shadows: Shadows) -> float:
     return (time.process_time() - begun) * len(seen)
 
 
-def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int) -> int:
-    """Return the bytes of one Release with this budget, at ``pixel`` bytes a pixel."""
+def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int, *, soft: int = 0) -> int:
+    """Return the bytes of one Release with this budget: ``pixel`` a pixel, and ``soft`` probabilities an image."""
     count = len(images) if ipc is None else iteration_images(images, ipc, None) * draws
-    label = 4 * images.n_classes if images.multilabel else 8
+    label = (4 * images.n_classes if images.multilabel else 8) + 4 * soft
     return count * (pixel * images.channels * images.size**2 + label + 8 * (draws > 1)) + OVERHEAD_BYTES
