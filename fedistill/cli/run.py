@@ -94,7 +94,7 @@ def _ran(
 def distill(
     data: Annotated[str, typer.Argument(metavar="DATASET|FILE.npz")],
     out: Annotated[Path, typer.Option(help="Where the Release file goes.")],
-    method: Annotated[str, typer.Option(help="dc, mtt, herding, random, ...")] = "dc",
+    method: Annotated[str, typer.Option(help="tdm, dc, mtt, herding, random, ...")] = "tdm",
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
     seed: Annotated[int, typer.Option()] = 0,
     width: Annotated[int, typer.Option(help="Of the network that is matched on.", min=1)] = 128,

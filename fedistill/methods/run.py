@@ -87,7 +87,7 @@ def distill(
 def distill(
     images: ImageSet,
     *,
-    method: str = "dc",
+    method: str = "tdm",
     ipc: int | Sequence[int] = 10,
     seed: int = 0,
     model: str = "convnet",
