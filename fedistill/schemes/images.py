@@ -10,10 +10,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
@@ -21,7 +23,7 @@ from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
 from fedistill.methods.engine import loop
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.models import Network, Params
+from fedistill.models import Network
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.rules import PolicyRequest
@@ -36,6 +38,7 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     Images,
+    Sent,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -299,7 +302,16 @@ class ImageScheme(StudyScheme):
         examples, seeds = [sizes[name] for name in (*before, site, *after)], network_seeds(simulation)
         mirror = data.attacked.images.mirror
         maker = ImageShadow(
-            self.method, settings, simulation.encoding, simulation.pooling, examples, network, recipe, seeds, mirror
+            self.method,
+            settings,
+            simulation.encoding,
+            simulation.pooling,
+            examples,
+            network,
+            recipe,
+            seeds,
+            mirror,
+            releases=target.releases or 1,
         )
         others = OtherReleases(
             [_images(releases[name], target.ipc) for name in before],
@@ -313,6 +325,7 @@ class ImageScheme(StudyScheme):
             "place": len(before),
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
+            **({"releases": maker.releases} if maker.releases > 1 else {}),
         }
         return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
@@ -399,6 +412,7 @@ class ImageShadow:
         examples: number of real images of every site in the pool.
         network, recipe, seeds: of the server's training.
         mirror: whether a flip keeps the labels true.
+        releases: of the site that the server holds, each from its own seed, and pools.
     """
 
     method: str
@@ -410,21 +424,27 @@ class ImageShadow:
     recipe: Recipe
     seeds: tuple[int, ...]
     mirror: bool
+    releases: int = 1
 
-    def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
+    def make(self, task: Task, others: OtherReleases) -> Sent:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         images, labels = self.join(release.images, release.labels, others)
         networks = train_shadow_networks(
             task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
         )
-        return release, networks
+        return Sent(release, networks, real=METHODS[self.method].real)
 
     def released(self, task: Task) -> SyntheticSet:
-        """Return the synthetic set that the site would send, as decoded from its encoding."""
+        """Return the synthetic sets that the site would send, as decoded from their encoding, in one."""
         method = METHODS[self.method]
-        exact = method.run(task, self.settings)
-        return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        seeds = [task.seed, *(spawn(task.seed, "release", number) for number in range(1, self.releases))]
+        exact = [method.run(replace(task, seed=seed), self.settings) for seed in seeds]
+        sets = [unpack(pack(each, real=method.real, encoding=self.encoding), task.ipc) for each in exact]
+        if len(sets) == 1:
+            return sets[0]
+        joined = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
+        return replace(sets[0], images=joined[0], labels=joined[1])
 
     def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
         """Return images and labels of the pool, with this Release at the site's position."""
