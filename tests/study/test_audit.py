@@ -210,6 +210,26 @@ def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
     assert run(done.plan, out=tmp_path / "out", engine="inline").computed == 0
 
 
+def test_an_attacker_who_knows_the_seed_and_two_releases_stands_beside_one_who_does_not(tmp_path, monkeypatch):
+    made, shadow = [], shadowing.shadow
+    monkeypatch.setattr(shadowing, "shadow", lambda task, *rest: made.append((task, rest[0])) or shadow(task, *rest))
+    changes = [*FEW, "federation.images=180", "ipc=[2]", "audit.shadows=8", "audit.schemes=['dc']", "audit.steps=2"]
+    changes += ["audit.seed=['unknown', 'known']", "audit.canaries='outliers'", "audit.releases=2"]
+    changes += ["audit.population='unknown'", "audit.members='half'"]
+    done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
+    found = pd.read_csv(done.root / "privacy.csv")
+    lines = found[["records", "seed_known"]].drop_duplicates().to_numpy().tolist()
+    assert lines == [["halves", "no"], ["halves", "yes"], ["outliers", "no"], ["outliers", "yes"]]
+    of_each = ["nearest-pixels", "nearest-features", "tracing-pixels", "tracing-features"]
+    of_each += ["lira", "lira-offline", "lira-own", "lira-queries", "learned"]  # no population: no rmia
+    assert list(found["attack"]) == of_each * 4
+    assert (found["releases"] == 2).all() and (found["population_known"] == "no").all()
+    assert (found["members_known"] == "half").all() and {maker.releases for _, maker in made} == {2}
+    seeds = {sum(task.seed == other.seed for other, _ in made) for task, _ in made}
+    assert seeds == {1, 8}  # one seed for all eight shadows where it is known, and fresh ones where it is not
+    assert done.rows is not None and len(pd.read_csv(done.root / "roc.csv")["seed_known"].unique()) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

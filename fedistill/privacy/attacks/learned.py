@@ -41,7 +41,8 @@ def learned(scores: Scores, design: Design) -> np.ndarray:
         fitted_on, members = scores(refs), replace(design, membership=design.membership[refs]).membership
         centres = {name: _centre(values) for name, values in fitted_on.items()}
         features = np.stack([_scaled(fitted_on[name], *centres[name]) for name in fitted_on], -1)
-        model = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(features.reshape(-1, features.shape[-1]), members.ravel())
+        model = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000)
+        model.fit(features.reshape(-1, features.shape[-1]), members.ravel())
         for target in (first, first + 1):
             seen = np.stack([_scaled(of_all[name][target], *centres[name]) for name in fitted_on], -1)
             result[target] = seen @ model.coef_[0]
