@@ -71,10 +71,16 @@ def test_a_mean_that_leans_is_found(kind):
 
 @pytest.mark.parametrize("kind", module.KINDS)
 def test_a_mean_that_does_not_lean_tells_nothing(kind):
-    design, records = halves(60, SHADOWS, seed=0), images(60, 0)
-    traces = Tracer(records, None, seed=0).traces(releases(records, design, lean=0.0))
+    design, records = halves(60, SHADOWS, seed=0), images(60, 0, mirror=True)
+    traces = Tracer(records, images(30, 1), seed=0).traces(releases(records, design, lean=0.0))
     found = measure(tracing(traces, kind, design), design, seed=0, replicates=200)
     assert found.auc.low < 0.5 < found.auc.high < 0.6
+
+
+def test_what_there_is_nothing_for_is_no_attack():
+    design, records = halves(20, 8, seed=0), images(20, 0)
+    traces = Tracer(records, None, seed=0).traces(releases(records, design, lean=1.0))
+    assert {name.partition("-")[0] for name in traces} == {"pixels", "features"}  # no population, and no flips
 
 
 def test_who_knows_half_of_the_members_finds_more_of_the_others():

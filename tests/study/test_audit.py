@@ -52,12 +52,12 @@ def test_a_line_for_every_scheme_and_attack(table):
     assert list(zip(table["scheme"], table["ipc"].fillna(0), strict=True)) == [
         *[("full", 0)] * len(ATTACKS),
         *[("random", 2)] * len(ATTACKS),
-        *[("dc", 2)] * (len(ATTACKS) + 2),
+        *[("dc", 2)] * (len(ATTACKS) + 4),
     ]
     assert list(table["attack"][: len(ATTACKS)]) == ATTACKS
     # Real images are found by their distance; they are not kept for tracing.
     traced = table[table["attack"].str.startswith("tracing")]
-    assert list(traced["scheme"]) == ["dc", "dc"]
+    assert list(traced["scheme"]) == ["dc"] * 4
     images = table["attack"].str.startswith(("nearest", "tracing"))
     assert (table["seen"] == np.where(images, "images", "network")).all()
     assert (table["seed_known"] == "no").all() and (table["population_known"] == "yes").all()
@@ -149,7 +149,7 @@ def test_points_of_a_sweep_share_shadows(tmp_path, monkeypatch):
     done = run(load_plan(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
     assert made.count("random") == 6 and made.count("dc") == 12
     found = pd.read_csv(done.root / "privacy.csv")
-    assert found.columns[0] == "scheme.dc.start" and len(found) == 2 * (2 * len(ATTACKS) + 2)
+    assert found.columns[0] == "scheme.dc.start" and len(found) == 2 * (2 * len(ATTACKS) + 4)
     assert set(found["start"].dropna()) == {"noise", "real"}
     area = found[found["attack"] == "nearest-pixels"].set_index(["scheme.dc.start", "scheme"])["auc"]
     assert area["noise", "random"] == area["real", "random"]
@@ -220,7 +220,7 @@ def test_an_attacker_who_knows_the_seed_and_two_releases_stands_beside_one_who_d
     found = pd.read_csv(done.root / "privacy.csv")
     lines = found[["records", "seed_known"]].drop_duplicates().to_numpy().tolist()
     assert lines == [["halves", "no"], ["halves", "yes"], ["outliers", "no"], ["outliers", "yes"]]
-    of_each = ["nearest-pixels", "nearest-features", "tracing-pixels", "tracing-features"]
+    of_each = ["nearest-pixels", "nearest-features", "tracing-pixels", "tracing-features", "tracing-mirrored"]
     of_each += ["lira", "lira-offline", "lira-own", "lira-queries", "learned"]  # no population: no rmia
     assert list(found["attack"]) == of_each * 4
     assert (found["releases"] == 2).all() and (found["population_known"] == "no").all()

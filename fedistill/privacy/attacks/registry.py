@@ -25,13 +25,15 @@ from fedistill.privacy.attacks.nn_attack import closeness
 from fedistill.privacy.attacks.rmia import rmia
 from fedistill.privacy.attacks.shadow_design import FEWEST, Design
 from fedistill.privacy.attacks.shadows import Signals
-from fedistill.privacy.attacks.tracing import Tracer, Traces, chosen_shadows, tracing
+from fedistill.privacy.attacks.tracing import KINDS, Tracer, Traces, chosen_shadows, tracing
 
 SEEN = {
     "nearest-pixels": "images",
     "nearest-features": "images",
     "tracing-pixels": "images",
     "tracing-features": "images",
+    "tracing-trained": "images",
+    "tracing-mirrored": "images",
     "lira": "network",
     "lira-offline": "network",
     "lira-own": "network",
@@ -96,17 +98,17 @@ class Evidence:
 
     def attacks(self) -> list[str]:
         """Return the attacks that there is something for, in the order of `SEEN`."""
-        first = self.signals[0]
+        first, traced = self.signals[0], {name.partition("-")[0] for name in self.traces}
         here = {
             "nearest": bool(first.distance),
-            "tracing": bool(self.traces),
+            **{f"tracing-{kind}": kind in traced for kind in KINDS},
             "lira": len(first.confidence) > 0,
             "rmia": self.knows.population and len(first.probability) > 0,
             "lira-queries": first.queries is not None and len(first.queries) > 0,
             "lira-rounds": first.received is not None,
             "learned": self.design.shadows >= FEWEST_LEARNED,
         }
-        return [attack for attack in SEEN if here.get(attack, here[attack.partition("-")[0]])]
+        return [attack for attack in SEEN if here[attack if attack in here else attack.partition("-")[0]]]
 
 
 def scores(attack: str, evidence: Evidence) -> np.ndarray:

@@ -27,8 +27,9 @@ from fedistill.privacy.attacks.shadow_design import Design
 from fedistill.training.fit import fit
 from fedistill.training.recipe import Recipe
 
-KINDS = ("pixels", "features")
-"""Kinds of spaces; the spaces of one kind make one attack."""
+KINDS = ("pixels", "features", "trained", "mirrored")
+"""Kinds of spaces; the spaces of one kind make one attack. ``trained`` takes a population, ``mirrored`` a set whose
+images may be flipped."""
 
 RANDOM = {32: 4, 64: 4}
 """Random networks by width, and how many of each."""
@@ -36,6 +37,9 @@ RANDOM = {32: 4, 64: 4}
 TRAINED = 2
 TRAINING = Recipe("embedding", lr=0.01, steps=60, batch=64)
 TRAINED_WIDTH = 32
+
+MIRRORED = 2
+"""Networks of a kind whose embeddings are also averaged over an image and its flip."""
 
 AXES = 512
 """Most principal axes of a class; the rest hold next to nothing."""
@@ -224,27 +228,35 @@ def _basis(label: int, points: Sequence[Tensor], labels: Sequence[Tensor]) -> _B
 
 
 def _spaces(records: ImageSet, population: ImageSet | None, seed: int) -> list[tuple[str, Embed]]:
-    """Return the spaces by name. Where a flip keeps labels true, methods flip: both ways are averaged."""
+    """Return the spaces by name.
+
+    Images as they are tell most: a method's steps keep an image's side, even where it flips on the way. Averages of an
+    image and its flip tell the rest, where a flip keeps labels true.
+    """
     shape = {"channels": records.channels, "classes": records.n_classes, "size": records.size}
-
-    def both(embed: Embed) -> Embed:
-        return (lambda x: (embed(x) + embed(x.flip(-1))) / 2) if records.mirror else embed
-
-    spaces = [("pixels", both(_flat))]
-    if records.mirror:
-        spaces.append(("pixels-as-they-are", _flat))
+    spaces = [("pixels", _flat)]
+    mirrored = [_flat]
     for width, count in RANDOM.items():
         network = build("convnet", width=width, **shape)
-        for number in range(count):
-            params = network.init(generator(seed, "tracing", width, number))
-            spaces.append((f"features-{width}-{number}", both(_embedding(network, params))))
+        embeds = [
+            _embedding(network, network.init(generator(seed, "tracing", width, number))) for number in range(count)
+        ]
+        spaces += [(f"features-{width}-{number}", embed) for number, embed in enumerate(embeds)]
+        mirrored += embeds[:MIRRORED]
     if population is not None and len(population):
         network, x, y = build("convnet", width=TRAINED_WIDTH, **shape), population.pixels(), population.targets()
         for number in range(TRAINED):
             named = spawn(seed, "tracing", "trained", number)
             params = fit(network, x, y, TRAINING, seed=named, mirror=records.mirror)
-            spaces.append((f"features-trained-{number}", both(_embedding(network, params))))
+            spaces.append((f"trained-{number}", _embedding(network, params)))
+        mirrored += [embed for name, embed in spaces if name.startswith("trained")][:MIRRORED]
+    if records.mirror:
+        spaces += [(f"mirrored-{number}", _both_ways(embed)) for number, embed in enumerate(mirrored)]
     return spaces
+
+
+def _both_ways(embed: Embed) -> Embed:
+    return lambda x: (embed(x) + embed(x.flip(-1))) / 2
 
 
 def _flat(x: Tensor) -> Tensor:
