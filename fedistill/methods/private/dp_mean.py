@@ -4,8 +4,9 @@ What `dp-dm` asks of random networks has hundreds of coordinates, of which noise
 hospital's size. Here one question is asked: the mean of each class in a space of a few dozen coordinates that public
 images span (`fedistill.methods.private.public_space`). Means in a fixed space, released once, are DP-MERF's idea
 (Harder et al., AISTATS 2021, arXiv 2002.11603); the low-dimensional public subspace is that of Zhou, Wu & Banerjee
-(*Bypassing the Ambient Dimension*, ICLR 2021, arXiv 2007.03813). Then images are fitted to the noisy means, as near as
-the noise leaves the true ones and no nearer, by as many steps as one likes (as Dosser, ICCV 2025).
+(*Bypassing the Ambient Dimension*, ICLR 2021, arXiv 2007.03813). How much noise there is in the answer is known, so the
+noisy means are first drawn towards the public mean by as much (James & Stein, 1961). Then images are fitted to them, as
+near as the true means are likely to be and no nearer, by as many steps as one likes (as Dosser, ICCV 2025).
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from fedistill.core import seeds
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.private.dp_dm import adam, grown, targets
+from fedistill.methods.private.dp_dm import adam, grown
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
@@ -87,7 +88,7 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
     answers = ask(task, settings, NAME, rows, net=net, each=1.0)
     fitting, images, labels = begin(task, NAME, answers, side=-(-x.size // settings.grain))
     classes = answers.classes()
-    means, explained = targets(answers.sums[:, classes], answers.counts[classes], answers.noise)
+    means, explained = shrunk_means(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
@@ -108,3 +109,19 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
     first = State(images, torch.zeros((2, *images.shape), device=images.device))
     made = steadily(fitting, NAME, settings, labels, first, advance)
     return replace(made, images=grown(made.images, x.size))
+
+
+def shrunk_means(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
+    """Class means out of noisy sums (Q, K, D) and counts (K,), shrunk: (Q, K, D), and their expected squared error.
+
+    A mean of which the noise alone explains the whole length becomes 0, the public mean: nothing was learned of it.
+
+    >>> means, error = shrunk_means(torch.tensor([[[30.0, 40.0], [1.0, 0.0]]]), torch.tensor([100.0, 10.0]), 1.0)
+    >>> [[round(value, 4) for value in mean] for mean in means[0].tolist()], round(error, 6)
+    ([[0.2998, 0.3997], [0.0, 0.0]], 0.0001)
+    """
+    held = counts.clamp_min(1.0)
+    means = sums / held[:, None]
+    error = sums.shape[2] * (noise / held).square()
+    certain = (1 - error / means.square().sum(2).clamp_min(1e-12)).clamp_min(0.0)
+    return means * certain[:, :, None], float((error * certain).mean())
