@@ -67,6 +67,8 @@ def _beside(attacks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Where only a known seed was tried, its attacks stand for themselves.
     """
     known = attacks["seed_known"] == "yes"
+    if not known.any():
+        return attacks.assign(known_auc=np.nan)
     best = attacks[known].groupby(by, dropna=False)["attack_auc"].max().rename("known_auc").reset_index()
     deployed = attacks.assign(_known=known).groupby(by, dropna=False)["_known"].transform("all")
     return attacks[~known | deployed].merge(best, on=by, how="left")

@@ -21,6 +21,7 @@ from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.shadows import AuditData, AuditTarget, ShadowSpec, deal
 from fedistill.study.audit.shadow_task import run_shadow
+from fedistill.transport.backend.job import torch_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +96,10 @@ class Auditing:
 
         async def attack() -> Mapping[str, Leak]:
             kept, left = whole_pairs(signals, data.design, what=f"{target.name} at {self.site}")
-            tracer = data.tracer(population=knows.population) if kept[0].images is not None else None
-            return verdicts(Evidence.of(kept, left, tracer=tracer, knows=knows), seed=self.ctx.simulation.seed)
+            with torch_threads(self.ctx.simulation.threads):
+                tracer = data.tracer(population=knows.population) if kept[0].images is not None else None
+                evidence = Evidence.of(kept, left, tracer=tracer, knows=knows)
+            return verdicts(evidence, seed=self.ctx.simulation.seed)
 
         leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys, "knows": asdict(knows)}), attack)
         return Verdict(target, spec.settings, leaks)
