@@ -305,10 +305,11 @@ def privacy(attacks: pd.DataFrame, *, grouped: bool = False) -> Table | None:
             _share("tpr_at_1", "tpr"),
         ),
     ]
-    if any(not words.is_blank(line.get("tpr_at_01")) for line in lines):
+    # A terminal has no room for these.
+    if not grouped and any(not words.is_blank(line.get("tpr_at_01")) for line in lines):
         rare = Head("At 0.1 %", "share of members recognised where one in a thousand is accused", short="at 0.1 %")
         results.append(Column(rare, _share("tpr_at_01", "tpr_at_01")))
-    if any(not words.is_blank(line.get("exposed")) for line in lines):
+    if not grouped and any(not words.is_blank(line.get("exposed")) for line in lines):
         means = "of two shadows, how often the one with the most exposed record is told; 50 % is a coin"
         most = Head("Most exposed", means, short="most exposed")
         results.append(Column(most, _share("exposed", "exposed")))

@@ -7,6 +7,9 @@ images span (`fedistill.methods.private.public_space`). Means in a fixed space, 
 (*Bypassing the Ambient Dimension*, ICLR 2021, arXiv 2007.03813). How much noise there is in the answer is known, so the
 noisy means are first drawn towards the public mean by as much (James & Stein, 1961). Then images are fitted to them, as
 near as the true means are likely to be and no nearer, by as many steps as one likes (as Dosser, ICCV 2025).
+
+The parts of the space and how far they are whitened were compared on three sets by calling validation images after the
+nearest noisy mean: the table is in fedistill/privacy/README.md.
 """
 
 from collections.abc import Callable
