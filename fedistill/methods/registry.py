@@ -18,6 +18,7 @@ from fedistill.methods.patches import PatchSettings, patches
 from fedistill.methods.presets import DEFAULT, preset
 from fedistill.methods.private.dp_dc import DPDCSettings, dp_dc
 from fedistill.methods.private.dp_dm import DPDMSettings, dp_dm
+from fedistill.methods.private.dp_mean import DPMeanSettings, dp_mean
 from fedistill.methods.private.queries import VERSION as DP_VERSION
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.private.statement import statement
@@ -81,6 +82,13 @@ METHODS: dict[str, Method] = {
         dp_dm,
         DPDMSettings,
         "distribution matching, differentially private: few questions, used many times",
+        multilabel=False,
+        version=DP_VERSION,
+    ),
+    "dp-mean": Method(
+        dp_mean,
+        DPMeanSettings,
+        "class means in a public space of few coordinates, differentially private: one question",
         multilabel=False,
         version=DP_VERSION,
     ),

@@ -14,6 +14,7 @@ import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
@@ -23,7 +24,7 @@ from fedistill.methods.engine.settings import detail, pack_of
 from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.models import Network, Params
+from fedistill.models import Network
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.floors import patients_per_image
@@ -39,6 +40,7 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     Images,
+    Sent,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -332,6 +334,7 @@ class ImageScheme(StudyScheme):
             seeds,
             mirror,
             labels,
+            releases=target.releases or 1,
         )
         others = OtherReleases(
             [_set(releases[name], target.ipc) for name in before],
@@ -346,6 +349,7 @@ class ImageScheme(StudyScheme):
             "place": len(before),
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
+            **({"releases": maker.releases} if maker.releases > 1 else {}),
         }
         return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
@@ -448,6 +452,7 @@ class ImageShadow:
         network, recipe, seeds: of the server's training.
         mirror: whether a flip keeps the labels true.
         labels: settings of the labels.
+        releases: of the site that the server holds, each from its own seed, and pools.
     """
 
     method: str
@@ -460,8 +465,9 @@ class ImageShadow:
     seeds: tuple[int, ...]
     mirror: bool
     labels: LabelSettings = HARD
+    releases: int = 1
 
-    def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
+    def make(self, task: Task, others: OtherReleases) -> Sent:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         trained_on = release.shown()
@@ -469,14 +475,19 @@ class ImageShadow:
         networks = train_shadow_networks(
             task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
-        return trained_on, networks  # attacks compare records with the images in a packed one, not with the whole
+        # Attacks compare records with the images in a packed one, not with the whole.
+        return Sent(trained_on, networks, real=METHODS[self.method].real)
 
     def released(self, task: Task) -> SyntheticSet:
-        """Return the synthetic set that the site would send, as decoded from its encoding."""
+        """Return the synthetic sets that the site would send, as decoded from their encoding, in one."""
         method = METHODS[self.method]
-        exact = method.run(task, self.settings)
-        sent = unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
-        return replace(sent, soft=soft_labels(task, sent, self.labels)) if self.labels.soft else sent
+        seeds = [task.seed, *(spawn(task.seed, "release", number) for number in range(1, self.releases))]
+        exact = [method.run(replace(task, seed=seed), self.settings) for seed in seeds]
+        sets = [unpack(pack(each, real=method.real, encoding=self.encoding), task.ipc) for each in exact]
+        if len(sets) > 1:
+            joined = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
+            sets = [replace(sets[0], images=joined[0], labels=joined[1])]
+        return replace(sets[0], soft=soft_labels(task, sets[0], self.labels)) if self.labels.soft else sets[0]
 
     def join(self, own: SyntheticSet, others: OtherReleases) -> Images:
         """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""

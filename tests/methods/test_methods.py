@@ -28,6 +28,7 @@ QUICK = {
     # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.
     "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000, "rate": 1},
     "dp-dm": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000},
+    "dp-mean": {"iterations": 2, "axes": 4, "width": 4, "epsilon": 1000},
 }
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
 DISTILLED = [name for name, method in METHODS.items() if not method.real]

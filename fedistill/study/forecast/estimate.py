@@ -125,7 +125,8 @@ def cost(
                 up += int(crossing * parameters) if each.at_sites else 0
         for shadows in shadows_of(Forecast(simulation, first_holdings, len(data.test))):
             if _is_new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
-                seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
+                distilled = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
+                seconds = distilled * (shadows.target.releases or 1)
                 seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
                 what = f"shadows of {shadows.target.scheme}"
                 _add(works, what, False, shadows.count, shadows.count * seconds, shadows.count)

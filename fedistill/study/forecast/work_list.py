@@ -13,6 +13,7 @@ from fedistill.data import ImageSet
 from fedistill.privacy.attacks.attack_metrics import measure
 from fedistill.privacy.attacks.registry import SEEN
 from fedistill.privacy.attacks.shadow_design import halves
+from fedistill.privacy.attacks.shadows import MOVES
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.shadows import POPULATION, AuditTarget
@@ -73,7 +74,7 @@ def shadows_of(forecast: Forecast) -> Iterator[Shadows]:
         if scheme_named(target.scheme).pools_releases:
             ipcs = () if target.ipc is None else (target.ipc,)
             distilled = replace(job(simulation, site, target.scheme, 0, 0), ipcs=ipcs)
-        scored = len(train) + min(POPULATION, forecast.test)
+        scored = len(train) * (1 + len(MOVES)) + min(POPULATION, forecast.test)
         work = study_scheme(target.scheme).shadow_work(target, site, scored, forecast)
         yield Shadows(target, audit.shadows, half, distilled, tuple(work), len(train))
 
