@@ -42,7 +42,7 @@ release
 methods
 methods.private
 methods.engine
-training
+training importing
 models data
 core
 errors
