@@ -86,7 +86,7 @@ def import_(
         salt=salt,
         threads=threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1,
     )
-    with _bar() as on_progress:
+    with progress_bar() as on_progress:
         cards = import_images(source, out, settings, on_progress=on_progress)
     if as_json:
         print_json([card.to_json() for card in cards])
@@ -120,7 +120,7 @@ def print_json(value: Any) -> None:
     options.console.print(json.dumps(value, indent=2, default=str), markup=False, soft_wrap=True)
 
 
-class _bar:
+class progress_bar:
     """A progress bar while images are read; where there is no terminal, nothing."""
 
     def __enter__(self) -> Any:

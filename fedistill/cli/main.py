@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from fedistill import __version__
-from fedistill.cli import data, deploy, options, run, show
+from fedistill.cli import data, deliver, deploy, options, run, show
 from fedistill.cli.screen import show_what_can_be
 
 cli = typer.Typer(
@@ -35,7 +35,7 @@ def _main(
         raise typer.Exit
 
 
-for commands in (run, data, show, deploy):
+for commands in (run, data, deliver, show, deploy):
     commands.add_to(cli)
 
 

@@ -16,7 +16,7 @@ ROWS = """
 cli
 app
 report
-api
+api export
 study.feasibility
 study
 study.forecast study.tables

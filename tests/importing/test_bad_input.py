@@ -89,6 +89,12 @@ def test_patients_in_two_splits_of_a_given_split(typed, tmp_path):
     assert typed("import", table, "--out", "x.npz", "--new-splits")[0] == 0
 
 
+def test_a_comma_without_quotes_does_not_shift_the_columns(typed, tmp_path):
+    table = by_table(tmp_path)
+    table.write_text(table.read_text().replace("benign", "normal, benign"))
+    assert "cannot be read as a table" in refused(typed, tmp_path, table)
+
+
 def test_a_word_that_is_no_split(typed, tmp_path):
     table = by_table(tmp_path)
     lines = table.read_text().splitlines()

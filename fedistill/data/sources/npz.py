@@ -38,7 +38,7 @@ LARGEST_RATIO = 1100  # deflate cannot do better than 1032 : 1; a member that cl
 
 LARGE = 2**30  # bytes; an array beyond it that packs better than LARGE_RATIO holds hardly anything
 LARGE_RATIO = 200
-LARGEST_TEXT = 40_000  # bytes, four a letter
+LARGEST_TEXT = 400_000  # bytes, four a letter
 LARGEST_HEADER = 10_000  # bytes, numpy's own limit; numpy compares only after it has read as many as the file claims
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other
 

@@ -1,5 +1,6 @@
 """A table of paths and labels: CSV, TSV, Excel or Parquet, a row an image (or a file of several frames)."""
 
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,7 +132,12 @@ def read_frame(path: Path) -> "pd.DataFrame":
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = file.readline()
         separator = max(",;\t", key=first.count)
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            # A cell too many, such as of a comma without quotes, would otherwise shift all columns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except DataError:
         raise
     except Exception as error:  # each format's parser has its own errors

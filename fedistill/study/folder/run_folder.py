@@ -47,6 +47,7 @@ RESULTS = (
     "prediction.csv",
     "events.jsonl",
     "plan.json",
+    "networks.json",
     "environment.json",
     "timing.json",
     "releases",
