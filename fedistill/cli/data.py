@@ -1,6 +1,5 @@
 """Commands for a hospital's own data: import a folder or table into a data set, and check one."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fedistill.cli import options
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+from fedistill.cli.as_json import Json, print_json
 
 
 def import_(
@@ -113,11 +111,6 @@ def check(
         print_check(found, options.console)
     if found.problems:
         raise typer.Exit(2)
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON, whole lines, for programs to read."""
-    options.console.print(json.dumps(value, indent=2, default=str), markup=False, soft_wrap=True)
 
 
 class progress_bar:

@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from fedistill.cli import options
-from fedistill.cli.data import Json, print_json, progress_bar
+from fedistill.cli.as_json import Json, print_json
+from fedistill.cli.data import progress_bar
 
 Point = Annotated[int, typer.Option(help="Of a sweep, the number of the point.", min=0)]
 Partition = Annotated[int, typer.Option(help="The redraw of who holds what.", min=0)]

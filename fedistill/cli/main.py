@@ -16,7 +16,6 @@ cli = typer.Typer(
     name="fedistill",
     help="What would hospitals lose, and leak, if each shared a few synthetic images per class instead of its data?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

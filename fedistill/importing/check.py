@@ -62,7 +62,8 @@ def check_file(path: Path) -> Check:
         for s in SPLITS
         if f"{s}_images" in headers
     }  # fmt: skip
-    check = Check(str(path), shapes, {}, {}, "")
+    unread: list[str] = []
+    check = Check(str(path), shapes, {}, {}, _preprocessing(path, unread))
     problems, warnings = check.problems, check.warnings
     try:
         check_images(path, headers)
@@ -82,15 +83,20 @@ def check_file(path: Path) -> Check:
         problems.append(_told(error))
     if "val" not in raw:
         warnings.append("no validation images: sites choose nothing on images of their own")
-    try:
-        text = read_text(path, ARRAY)
-        if text is not None:
-            object.__setattr__(check, "preprocessing", Preprocessing.from_json(text).words())
-    except DataError as error:
-        warnings.append(_told(error))
+    warnings += unread
     if labels is not None and not problems:
         _copies(path, labels, check)
     return check
+
+
+def _preprocessing(path: Path, unread: list[str]) -> str:
+    """Return how the images were made, in words; note a record that cannot be read."""
+    try:
+        text = read_text(path, ARRAY)
+        return "" if text is None else Preprocessing.from_json(text).words()
+    except DataError as error:
+        unread.append(_told(error))
+        return ""
 
 
 def _labels(

@@ -27,6 +27,14 @@ class DicomReader:
     def facts(self, path: Path) -> Facts:
         """Return what the header says, and notes on text that may be burned in."""
         header = self._header(path)
+        try:
+            return self._facts(header)
+        except Unreadable:
+            raise
+        except Exception as error:  # a tag whose value is of no kind that it may be
+            raise Unreadable(f"a header that cannot be read ({_first_line(error)})") from error
+
+    def _facts(self, header: Any) -> Facts:
         rows, columns = int(header.get("Rows", 0) or 0), int(header.get("Columns", 0) or 0)
         frames = int(header.get("NumberOfFrames", 1) or 1)
         require_sane(columns, rows, frames)
@@ -79,8 +87,6 @@ class DicomReader:
 
     def _picture(self, header: Any, values: np.ndarray) -> Picture:
         if values.ndim == 3 and values.shape[-1] == 3:
-            if values.dtype != np.uint8:
-                return Picture(values)
             return Picture(values)
         if values.ndim != 2 or values.size > LARGEST:
             raise Unreadable(f"pixels of shape {values.shape}")
