@@ -1,6 +1,7 @@
 """Commands that compute: run, distill, audit, predict."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from fedistill.cli.as_json import Json, print_json, records
 
 if TYPE_CHECKING:
     from fedistill.config import Plan
+    from fedistill.core.events import Event
     from fedistill.study import Finished
 
 
@@ -32,6 +34,10 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROGRAM=DIR", help="Copy curves and tables for tensorboard, mlflow or wandb, offline."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a simulation, or all points of its sweep; run it again to resume."""
@@ -52,10 +58,12 @@ def run(
     if engine is not None and engine.startswith("superlink:"):
         from fedistill.cli.deploy import run_deployed
 
-        not_here = {"workers": workers, "cache": cache, "fresh": fresh, "json": as_json}
+        not_here = {"workers": workers, "cache": cache, "fresh": fresh, "json": as_json, "track": track}
         run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
         return
-    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json)
+    finished, report = _ran(
+        plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json, track=track or ()
+    )
     if as_json:
         print_json({"report": report, "comparison": records(finished.comparison)})
         return
@@ -77,14 +85,22 @@ def _ran(
     workers: int | None,
     *,
     as_json: bool,
+    track: Sequence[str] = (),
 ) -> tuple["Finished", Path]:
     """Run a plan with its progress shown; what it left in memory, and its report."""
     from fedistill.report.html.page import write_report
     from fedistill.report.terminal.progress import Progress
     from fedistill.study import run as run_study
+    from fedistill.study.tracking import tracking
 
     sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
-    with Progress(list(sites), options.errors if as_json else options.console) as progress:
+    console = options.errors if as_json else options.console
+    with tracking(track, plan.name) as trackers, Progress(list(sites), console) as progress:
+
+        def listen(event: "Event") -> None:
+            for each in (progress, *trackers):
+                each(event)
+
         finished = run_study(
             plan,
             out=out or Path("runs") / plan.name,
@@ -93,9 +109,11 @@ def _ran(
             cache=cache,
             fresh=fresh,
             workers=workers,
-            on_event=progress,
+            on_event=listen,
             began=began,
         )
+        for tracker in trackers:
+            tracker.finish(finished)
     return finished, write_report(finished)
 
 
