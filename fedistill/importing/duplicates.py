@@ -43,11 +43,11 @@ def near(
     Returns:
         The most alike pairs, and the number of all.
     """
-    values = thumbs.astype(np.float32)
-    values -= values.mean(1, keepdims=True)
-    spread = values.std(1)
+    grey = thumbs.astype(np.float32)
+    grey -= grey.mean(1, keepdims=True)
+    spread = grey.std(1)
     at = np.flatnonzero((spread >= FLAT) & (split >= 0))
-    unit = values[at] / np.linalg.norm(values[at], axis=1, keepdims=True)
+    unit = grey[at] / np.linalg.norm(grey[at], axis=1, keepdims=True)
     pairs: list[tuple[float, int, int]] = []
     count = 0
     order = np.argsort(split[at], kind="stable")  # splits lie together, so blocks within one are passed over
@@ -62,6 +62,10 @@ def near(
             a, b = one[rows], other[columns]
             counted = (split[a] != split[b]) & (same[a] != same[b]) & ((i != j) | (rows < columns))
             count += int(counted.sum())
-            best = zip(alike[rows, columns][counted].tolist(), a[counted].tolist(), b[counted].tolist(), strict=True)
+            a, b, values = a[counted], b[counted], alike[rows, columns][counted]
+            if len(values) > most:  # of pictures that show hardly anything there may be millions
+                top = np.argpartition(-values, most)[:most]
+                a, b, values = a[top], b[top], values[top]
+            best = zip(values.tolist(), a.tolist(), b.tolist(), strict=True)
             pairs = sorted([*pairs, *best], key=lambda pair: -pair[0])[:most]
     return [(a, b) for _, a, b in pairs], count

@@ -11,8 +11,12 @@ from PIL import Image
 from tiny import same
 
 import fedistill as fd
+from fedistill.core.seeds import generator
 from fedistill.errors import DataError, RunFolderError
 from fedistill.export.network.collect import Line, collect_networks
+from fedistill.export.network.model_file import Architecture, ModelFile
+from fedistill.export.network.onnx_file import to_onnx
+from fedistill.models import MODELS
 from fedistill.training.metrics import METRICS, score
 
 LINES = [
@@ -93,7 +97,7 @@ def test_images_of_another_size_or_depth_are_prepared_as_the_import_prepares_the
     assert np.allclose(model.predict(np.dstack([image] * 3)[None]), once, atol=1e-6), "grey as RGB"
     with pytest.raises(DataError, match="image 0 cannot be used"):
         model.predict(np.zeros((1, 28, 56), np.uint8))
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(DataError, match="There are no images"):
         model.predict([])
 
 
@@ -118,6 +122,17 @@ def test_onnx_gives_what_pytorch_gives(typed, home, tmp_path):  # noqa: F811
     test = fd.load_dataset(home / "thorax.npz", "test")
     [found] = session.run(None, {"pixels": test.images.transpose(0, 3, 1, 2).astype(np.float32)})
     assert np.abs(found - fd.Model.load("m.safetensors").predict(test)).max() < 1e-4
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_every_architecture_can_be_written_as_onnx(model, multilabel):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    built = Architecture(model, 8, 1, 28, 3)
+    groups = tuple((built.build().init(generator(k, "network")),) for k in range(2))
+    _, apart = to_onnx(ModelFile(built, groups, ("a", "b", "c"), multilabel, None, {}))
+    assert apart is not None and apart < 1e-6
 
 
 @pytest.mark.parametrize(

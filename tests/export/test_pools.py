@@ -87,7 +87,7 @@ def test_the_card_says_what_it_is_who_made_it_and_what_protects_whom(pool, tmp_p
     for words in (
         "made by: north, south",
         "by: `dc`, 2 images per class",
-        "iterations 2",
+        "iterations 2,",
         "not attacked",
         "eight bits",
     ):

@@ -162,6 +162,13 @@ def _budget(release: Release, ipc: int | None) -> int | None:
     return ipc
 
 
+def _settings(release: Release, ipc: int | None) -> dict[str, Any]:
+    """Return the method's settings for a budget: a site's Release has them for each, `fedistill distill` has one."""
+    settings = release.provenance.get("settings", {})
+    own = settings.get(str(ipc), settings) if isinstance(settings, dict) else {}
+    return dict(own) if isinstance(own, dict) else {}
+
+
 def _joined(
     releases: Sequence[Release], ipc: int | None, attackers: Sequence[str], about: dict[str, Any]
 ) -> SyntheticPool:
@@ -183,7 +190,7 @@ def _joined(
         "ipc": chosen,
         "seed": first.seed,
         "partition": first.partition,
-        "settings": dict(first.provenance.get("settings", {})),
+        "settings": _settings(first, chosen),
         "source": first.provenance.get("source", ""),
         "licence": first.provenance.get("licence", ""),
         "guarantee": first.privacy,
