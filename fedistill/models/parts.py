@@ -112,9 +112,9 @@ def instance_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
 
     It takes nothing from other images, unlike batch norm. A map of one pixel would become 0, whatever is in it.
     """
-    return F.group_norm(x, x.shape[1], gain, shift)  # one group a channel
+    return F.group_norm(x, int(x.shape[1]), gain, shift)  # one group a channel; int, for tracing makes shapes tensors
 
 
 def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """Each token at mean 0 and variance 1 over its features, then gain and shift: (..., D), (D,), (D,)."""
-    return F.layer_norm(x, gain.shape, gain, shift)
+    return F.layer_norm(x, [int(n) for n in gain.shape], gain, shift)

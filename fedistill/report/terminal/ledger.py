@@ -1,8 +1,10 @@
 """A site's ledger for people: its lines as a table, with its total and what is left."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,6 +37,16 @@ def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> N
         console.print(_table(entries))
         for line in _totals([entry.charge for entry in entries if entry.charge is not None]):
             console.print(line, markup=False, highlight=False)
+
+
+def ledger_entries(path: Path, *, site: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Return the lines of the ledgers that `print_ledgers` would print, by site, as plain values.
+
+    Raises:
+        RunFolderError: there is none.
+        LedgerError: one cannot be read or is damaged.
+    """
+    return {book.stem: [asdict(entry) for entry in Ledger(book).entries()] for book in _books(path, site)}
 
 
 def _books(path: Path, site: str | None) -> list[Path]:

@@ -48,6 +48,7 @@ RESULTS = (
     "left_out.csv",
     "events.jsonl",
     "plan.json",
+    "networks.json",
     "environment.json",
     "timing.json",
     "releases",
