@@ -98,8 +98,9 @@ def _ran(
     with tracking(track, plan.name) as trackers, Progress(list(sites), console) as progress:
 
         def listen(event: "Event") -> None:
-            for each in (progress, *trackers):
-                each(event)
+            progress(event)
+            for tracker in trackers:
+                tracker(event)
 
         finished = run_study(
             plan,

@@ -332,7 +332,7 @@ def privacy(attacks: pd.DataFrame, *, grouped: bool = False) -> Table | None:
 def _attack(line: Line) -> Cell:
     on = f" on {line['records']}" if line.get("records") in ("canaries", "outliers") else ""
     several = line.get("releases")
-    more = "" if words.is_blank(several) or several <= 1 else f", {words.word(several)} Releases"
+    more = "" if several is None or words.is_blank(several) or several <= 1 else f", {words.word(several)} Releases"
     return Cell(words.word(line["attack"]) + on + more + (", seed known" if line.get("seed_known") == "yes" else ""))
 
 

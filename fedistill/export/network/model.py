@@ -94,13 +94,10 @@ class Model:
                 return whole
             plain = whole[..., 0] if whole.shape[-1] == 1 else whole
             return self._stacked(
-                (f"image {k}", lambda each=each: apply(Picture(each), self.preprocessing))  # type: ignore[misc]
+                (f"image {k}", lambda each=each: apply(Picture(each), self.preprocessing))
                 for k, each in enumerate(plain)
             )
-        return self._stacked(
-            (str(path), lambda path=path: self.picture(Path(path)))
-            for path in images  # type: ignore[misc]
-        )
+        return self._stacked((str(path), lambda path=path: self.picture(Path(path))) for path in images)
 
     @property
     def preprocessing(self) -> Preprocessing:

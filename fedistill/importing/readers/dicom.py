@@ -103,7 +103,7 @@ class DicomReader:
         true = self._pixels.apply_modality_lut(values, header)
         slope, intercept = float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0)
         depth_range = tuple(sorted((lowest * slope + intercept, highest * slope + intercept)))
-        return Picture(true, _window(header), inverted, None if "ModalityLUTSequence" in header else depth_range)  # type: ignore[arg-type]
+        return Picture(true, _window(header), inverted, None if "ModalityLUTSequence" in header else depth_range)
 
 
 def _window(header: Any) -> tuple[float, float, str] | None:

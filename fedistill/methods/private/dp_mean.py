@@ -75,10 +75,20 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
     x = task.images
     net = build(task.model, channels=x.channels, classes=x.n_classes, size=x.size, width=settings.width)
     # The spaces are public: they are made before anything is asked, and say nothing of the images.
-    shape = {"channels": x.channels, "size": x.size, "coarse": settings.coarse, "axes": settings.axes}
-    weights = {"share": settings.share, "whiten": settings.whiten}
     fresh = [net.init(seeds.generator(task.seed, NAME, "network", q)) for q in range(settings.queries)]
-    spaces = [public_space(net, tuple(p.to(task.device) for p in params), **shape, **weights) for params in fresh]
+    spaces = [
+        public_space(
+            net,
+            tuple(p.to(task.device) for p in params),
+            channels=x.channels,
+            size=x.size,
+            coarse=settings.coarse,
+            axes=settings.axes,
+            share=settings.share,
+            whiten=settings.whiten,
+        )
+        for params in fresh
+    ]
     real = x.pixels()
 
     def rows(query: int) -> Callable[[Tensor], Tensor]:

@@ -234,8 +234,8 @@ def _spaces(records: ImageSet, population: ImageSet | None, seed: int) -> list[t
     image and its flip tell the rest, where a flip keeps labels true.
     """
     shape = {"channels": records.channels, "classes": records.n_classes, "size": records.size}
-    spaces = [("pixels", _flat)]
-    mirrored = [_flat]
+    spaces: list[tuple[str, Embed]] = [("pixels", _flat)]
+    mirrored: list[Embed] = [_flat]
     for width, count in RANDOM.items():
         network = build("convnet", width=width, **shape)
         embeds = [
