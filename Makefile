@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
+# A process a core, a file each: every process computes with one thread, so that they do not wait for each other.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not deployment"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not deployment"
 
 # What takes more than ten seconds each: Ray, Flower's own runtime, a wheel, audits.
 test-slow: $(VENV)/.installed-test
