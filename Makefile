@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow deployment bench bench-gpu scale faults attacks lint clean
+.PHONY: quickstart test test-slow deployment bench bench-gpu scale worth faults attacks lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
+# A process a core, a file each: every process computes with one thread, so that they do not wait for each other.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not deployment"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not deployment"
 
 # What takes more than ten seconds each: Ray, Flower's own runtime, a wheel, audits.
 test-slow: $(VENV)/.installed-test
@@ -29,6 +30,10 @@ bench-gpu:
 
 scale: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.scale runs/scale $(ARGS)
+
+# What a method's images are worth on the sets of simulations/worth.toml: ARGS="--methods dm --sets tuned --jobs 2".
+worth: $(VENV)/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.worth $(ARGS)
 
 faults: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m faults runs/faults $(ARGS)

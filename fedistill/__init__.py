@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fedistill.api.evaluate import evaluate
     from fedistill.data import ImageSet, load_dataset
+    from fedistill.export.network.model import Model
+    from fedistill.export.pool.load import load_release
     from fedistill.methods import distill
 
 _HOME = {
@@ -18,10 +20,21 @@ _HOME = {
     "load_dataset": "fedistill.data",
     "distill": "fedistill.methods",
     "evaluate": "fedistill.api.evaluate",
+    "Model": "fedistill.export.network.model",
+    "load_release": "fedistill.export.pool.load",
     "run_simulation": "fedistill.app",
 }
 
-__all__ = ["ImageSet", "__version__", "distill", "evaluate", "load_dataset", "run_simulation"]
+__all__ = [
+    "ImageSet",
+    "Model",
+    "__version__",
+    "distill",
+    "evaluate",
+    "load_dataset",
+    "load_release",
+    "run_simulation",
+]
 
 
 def __getattr__(name: str) -> Any:

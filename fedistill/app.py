@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedistill.config import Simulation, load_plan
+from fedistill.config.dataset_names import require_no_variable
 from fedistill.consent.study import load_study
 from fedistill.core.events import OnEvent, ignore
 from fedistill.errors import PlanError
@@ -28,6 +29,7 @@ __all__ = ["client", "run_simulation", "server"]
 
 def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
     changes = json.loads(str(config.get("changes") or "[]"))
+    require_no_variable(map(str, changes))
     plan = load_plan(str(config["simulation"]), changes=changes, phantom=bool(config.get("phantom", False)))
     deployed = bool(config.get("deployed"))
     if deployed:

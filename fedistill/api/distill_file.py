@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from fedistill.core.precision import resolve
 from fedistill.core.store import KeptCheckpoints, Store
 from fedistill.data import load_dataset, to_phantom
 from fedistill.errors import SettingError
-from fedistill.methods import METHODS, distill, privacy_statement, provenance, settings_for
+from fedistill.methods import METHODS, distill, labels_for, privacy_statement, provenance, settings_for
+from fedistill.methods.engine.settings import detail
+from fedistill.methods.engine.soft_labels import STATED
 from fedistill.release.release import Release, pack, require_encoding
 from fedistill.training.device import device_for
 
@@ -55,7 +56,8 @@ def distill_to_file(
     require_folder(work, "The folder beside --out,")
     name = to_phantom(data) if phantom else data
     images, val = (load_dataset(name, split, size=size, data_root=data_root) for split in ("train", "val"))
-    chosen = asdict(settings_for(method, settings, ipc=ipc, dataset=images.name))
+    labels = labels_for(method, settings)
+    chosen = detail(settings_for(method, settings, ipc=ipc))
     store = Store(work)
     synthetic = distill(
         images,
@@ -79,13 +81,22 @@ def distill_to_file(
         seed=seed,
         real=real,
         sets={synthetic.ipc: pack(synthetic, real=real, encoding=encoding)},
-        provenance=provenance(method, chosen, model="convnet", width=width, precision=precision, images=images),
+        provenance=provenance(
+            method,
+            chosen,
+            model="convnet",
+            width=width,
+            precision=precision,
+            images=images,
+            labels=labels,
+        ),
         privacy=privacy_statement(
             method,
-            [settings_for(method, settings, ipc=ipc, dataset=images.name)],
+            [settings_for(method, settings, ipc=ipc)],
             groups=images.groups is not None,
             entropy="system",
-        ),
+        )
+        + (STATED if labels.soft else ""),
     )
     content = release.to_bytes()
     write_atomic(out, content)

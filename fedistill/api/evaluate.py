@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from fedistill.core.seeds import spawn
 from fedistill.data import ImageSet
@@ -49,7 +48,7 @@ def evaluate(
     >>> list(rows.columns), len(rows)
     (['seed', 'accuracy', 'auc', 'balanced_accuracy', 'f1_macro'], 2)
     """
-    train = synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))
+    train = (synthetic if isinstance(synthetic, SyntheticSet) else _read(Path(synthetic))).shown()
     if train.images.shape[1:] != (test.channels, test.size, test.size):
         raise DataError(
             "The synthetic images and the test images have different shapes.",
@@ -63,7 +62,15 @@ def evaluate(
     x = test.pixels()
     rows = []
     for seed in range(seeds):
-        params = fit(network, train.images, train.labels, recipe, seed=spawn(seed, "evaluate"), mirror=test.mirror)
+        params = fit(
+            network,
+            train.images,
+            train.labels if train.soft is None else train.soft,
+            recipe,
+            seed=spawn(seed, "evaluate"),
+            mirror=test.mirror,
+            soft=train.soft is not None,
+        )
         scores = probabilities(predict(network, params, x), multilabel=test.multilabel)
         measured = score(test.labels, scores.numpy())
         rows.append({"seed": seed, **{metric: measured[metric] for metric in METRICS}})
@@ -80,9 +87,5 @@ def _read(path: Path) -> SyntheticSet:
         raise DataError(
             f"{path} holds several budgets.", expected="one", found=list(release.sets), mend="pass one SyntheticSet"
         )
-    [(ipc, packed)] = release.sets.items()
-    synthetic = unpack(packed, ipc)
-    if synthetic.draw is not None:
-        first = torch.nonzero(synthetic.draw == 0).flatten()
-        synthetic = SyntheticSet(synthetic.images[first], synthetic.labels[first], ipc, synthetic.lr)
-    return synthetic
+    [ipc] = release.sets
+    return unpack(release.only(ipc, draw=0).sets[ipc], ipc)

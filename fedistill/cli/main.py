@@ -9,14 +9,13 @@ import typer
 from rich.markup import escape
 
 from fedistill import __version__
-from fedistill.cli import consent, deploy, options, run, show
+from fedistill.cli import consent, data, deliver, deploy, options, run, show
 from fedistill.cli.screen import show_what_can_be
 
 cli = typer.Typer(
     name="fedistill",
     help="What would hospitals lose, and leak, if each shared a few synthetic images per class instead of its data?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -35,7 +34,7 @@ def _main(
         raise typer.Exit
 
 
-for commands in (run, show, deploy, consent):
+for commands in (run, data, deliver, show, deploy, consent):
     commands.add_to(cli)
 
 

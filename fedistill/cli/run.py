@@ -1,6 +1,7 @@
 """Commands that compute: run, distill, audit, predict."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,9 +10,11 @@ import typer
 from rich.markup import escape
 
 from fedistill.cli import options
+from fedistill.cli.as_json import Json, print_json, records
 
 if TYPE_CHECKING:
     from fedistill.config import Plan
+    from fedistill.core.events import Event
     from fedistill.study import Finished
 
 
@@ -31,6 +34,11 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROGRAM=DIR", help="Copy curves and tables for tensorboard, mlflow or wandb, offline."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Run a simulation, or all points of its sweep; run it again to resume."""
     began = time.perf_counter()
@@ -43,16 +51,22 @@ def run(
     sites = list(dict.fromkeys(site for each in points for site in each.federation.sites))
     data = ", ".join(dict.fromkeys(Path(name).name for each in points for name in each.federation.datasets()))
     schemes = ", ".join(dict.fromkeys(scheme for each in points for scheme in each.scheme))
-    options.console.print(f"[bold]{escape(plan.name)}[/]: {len(sites)} sites, {escape(data)}, {escape(schemes)}")
+    console = options.errors if as_json else options.console
+    console.print(f"[bold]{escape(plan.name)}[/]: {len(sites)} sites, {escape(data)}, {escape(schemes)}")
     if plan.sweep:
-        options.console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
+        console.print(f"{len(points)} points of a sweep over {escape(', '.join(plan.sweep))}")
     if engine is not None and engine.startswith("superlink:"):
         from fedistill.cli.deploy import run_deployed
 
-        not_here = {"workers": workers, "cache": cache, "fresh": fresh}
+        not_here = {"workers": workers, "cache": cache, "fresh": fresh, "json": as_json, "track": track}
         run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
         return
-    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
+    finished, report = _ran(
+        plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json, track=track or ()
+    )
+    if as_json:
+        print_json({"report": report, "comparison": records(finished.comparison)})
+        return
     print_comparison(read_run(finished.root), options.console)
     if finished.timing is not None:
         options.console.print(finished.timing.until_now().line(), markup=False)
@@ -69,14 +83,25 @@ def _ran(
     cache: Path | None,
     fresh: bool,
     workers: int | None,
+    *,
+    as_json: bool,
+    track: Sequence[str] = (),
 ) -> tuple["Finished", Path]:
     """Run a plan with its progress shown; what it left in memory, and its report."""
     from fedistill.report.html.page import write_report
     from fedistill.report.terminal.progress import Progress
     from fedistill.study import run as run_study
+    from fedistill.study.tracking import tracking
 
     sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
-    with Progress(list(sites), options.console) as progress:
+    console = options.errors if as_json else options.console
+    with tracking(track, plan.name) as trackers, Progress(list(sites), console) as progress:
+
+        def listen(event: "Event") -> None:
+            progress(event)
+            for tracker in trackers:
+                tracker(event)
+
         finished = run_study(
             plan,
             out=out or Path("runs") / plan.name,
@@ -85,16 +110,18 @@ def _ran(
             cache=cache,
             fresh=fresh,
             workers=workers,
-            on_event=progress,
+            on_event=listen,
             began=began,
         )
+        for tracker in trackers:
+            tracker.finish(finished)
     return finished, write_report(finished)
 
 
 def distill(
     data: Annotated[str, typer.Argument(metavar="DATASET|FILE.npz")],
     out: Annotated[Path, typer.Option(help="Where the Release file goes.")],
-    method: Annotated[str, typer.Option(help="dc, mtt, herding, random, ...")] = "dc",
+    method: Annotated[str, typer.Option(help="tdm, dc, mtt, herding, random, ...")] = "tdm",
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
     seed: Annotated[int, typer.Option()] = 0,
     width: Annotated[int, typer.Option(help="Of the network that is matched on.", min=1)] = 128,
@@ -155,6 +182,7 @@ def audit(
     workers: Annotated[int | None, typer.Option(min=1, help="CPUs of a local Ray. Default: all.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A store to share between runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an earlier run aside instead of resuming it.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Attack what one site sends: is an image in its data? Run it again to resume."""
     began = time.perf_counter()
@@ -173,7 +201,12 @@ def audit(
         changes=changes or (),
         phantom=phantom,
     )
-    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers)
+    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json)
+    if as_json:
+        from fedistill.study.folder.tables_on_disk import read_typed_table
+
+        print_json({"report": report, "privacy": records(read_typed_table(finished.root / "privacy.csv"))})
+        return
     print_leaks(read_run(finished.root), options.console)
     options.console.print(f"{finished.computed} distillations, networks and shadows computed, {finished.found} found.")
     options.console.print(f"report: {options.short(report)}", soft_wrap=True)
@@ -187,6 +220,9 @@ def predict(
         typer.Option("--from", metavar="RUN", help="A run folder to rest on; several times. Default: all of runs/."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="dc, mtt, ... Default: all that enough runs have.")] = None,
+    federation: Annotated[
+        str | None, typer.Option(help="Of which federation's runs, where a study has several: alone, four-unlike, ...")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/predict-DATASET-ipcK.")] = None,
     data_root: options.DataRoot = None,
     phantom: options.Phantom = False,
@@ -199,7 +235,7 @@ def predict(
     from fedistill.study.feasibility.predict import predict as foretell
     from fedistill.study.feasibility.reference_runs import find_basis
 
-    basis = find_basis(data, ipc=ipc, sources=sources, method=method, phantom=phantom)
+    basis = find_basis(data, ipc=ipc, sources=sources, method=method, federation=federation, phantom=phantom)
     with Progress(list(basis.simulation.federation.sites), options.console) as progress:
         prediction = foretell(
             basis,

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from fedistill.cli import options
+from fedistill.cli.as_json import Json, print_json, records
 
 
 def plan(
@@ -15,6 +16,7 @@ def plan(
     phantom: options.Phantom = False,
     changes: options.Set = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Also say it of a cluster of so many.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Say what a run would take: time, memory and bytes, from a few steps of its work measured here."""
     from fedistill.config import load_plan
@@ -22,17 +24,31 @@ def plan(
     from fedistill.study.forecast.estimate import cost, cpus
 
     plan_to_run = load_plan(name, changes=changes or (), phantom=phantom)
-    with options.console.status("measuring") as status:
+    with options.errors.status("measuring") as status:
         estimate = cost(
             plan_to_run,
             options.text(data_root),
             on_measure=lambda what: status.update(f"measuring {escape(what)}"),
         )
+    if as_json:
+        counts = {"here": cpus(), **({} if workers is None else {"on a cluster": workers})}
+        walls = {
+            where: {"workers": n, "seconds": estimate.wall(n), "memory_bytes": estimate.memory(n)}
+            for where, n in counts.items()
+        }
+        work = [vars(each) for each in estimate.work]
+        print_json({"work": work, **walls, "bytes_up": estimate.up, "bytes_down": estimate.down})
+        return
     print_cost(estimate, options.console, here=cpus(), workers=workers)
 
 
-def datasets(data_root: options.DataRoot = None) -> None:
+def datasets(data_root: options.DataRoot = None, as_json: Json = False) -> None:
     """List the data sets."""
+    if as_json:
+        from fedistill.data import catalogue
+
+        print_json([vars(card) for card in catalogue(data_root=data_root)])
+        return
     from rich import box
     from rich.table import Table
 
@@ -55,17 +71,23 @@ def sites(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A federation.")] = None,
     data_root: options.DataRoot = None,
     phantom: options.Phantom = False,
+    as_json: Json = False,
 ) -> None:
     """List the federations, or show who holds what in one."""
     from fedistill.config import holdings, load_federation
 
     if name is None:
-        _listed("sites")
+        _listed("sites", as_json)
         return
     from fedistill.report.terminal.plan import print_holdings
 
     federation = load_federation(name, phantom=phantom)
     held = holdings(federation, 0, options.text(data_root))
+    if as_json:
+        from fedistill.study.tables.holdings_table import holdings_table
+
+        print_json(records(holdings_table(federation, [held])))
+        return
     print_holdings(federation, held, options.console)
 
 
@@ -73,16 +95,20 @@ def simulations(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]", help="A simulation.")] = None,
     changes: options.Set = None,
     phantom: options.Phantom = False,
+    as_json: Json = False,
 ) -> None:
     """List the simulations, or show one with everything resolved."""
     from fedistill.config import load_plan
 
     if name is None:
-        _listed("simulations")
+        _listed("simulations", as_json)
         return
     from fedistill.study.folder.run_folder import described
 
     plan = load_plan(name, changes=changes or (), phantom=phantom)
+    if as_json:
+        print_json({**plan.first.model_dump(mode="json", exclude_none=True), "sweep": plan.sweep or {}})
+        return
     options.console.print(described(plan), markup=False, soft_wrap=True)
 
 
@@ -107,10 +133,13 @@ def report(
     options.console.print(f"report: {options.short(rebuild(folders[0]))}", soft_wrap=True)
 
 
-def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+def status(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")], as_json: Json = False) -> None:
     """Say how far a run is: what is done, running and left, and about how long it still takes."""
-    from fedistill.report.terminal.status import print_status
+    from fedistill.report.terminal.status import print_status, status_of
 
+    if as_json:
+        print_json(status_of(folder).to_json())
+        return
     print_status(folder, options.console)
 
 
@@ -122,17 +151,21 @@ def ledger(
     export: Annotated[
         Path | None, typer.Option(metavar="FILE.csv|FILE.json", help="Write a hospital's ledger for an auditor.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Say what a site has let out, to whom, and what of its privacy budget is spent and left.
 
     Of a hospital's file, its ledger is checked line by line, and against the counter that its store keeps.
     """
     from fedistill.errors import SettingError
-    from fedistill.report.terminal.ledger import print_entries, print_ledgers
+    from fedistill.report.terminal.ledger import ledger_entries, plain_entries, print_entries, print_ledgers
 
     if path.suffix != ".toml":
         if export is not None:
             raise SettingError("--export takes a hospital's file, so that the ledger is checked first.", found=path)
+        if as_json:
+            print_json(ledger_entries(path, site=site))
+            return
         print_ledgers(path, options.console, site=site)
         return
     from fedistill.api.consent import book_of
@@ -140,17 +173,25 @@ def ledger(
     from fedistill.privacy.accounting.export import write_export
 
     own = load_site(str(path))
+    if site is not None and site != own.file.name:
+        raise SettingError(f"{path} is the file of {own.file.name!r}.", found=f"--site {site}", mend="leave --site out")
     entries = book_of(own).entries()
     if export is not None:
         write_export(export, own.file.name, entries)
+    if as_json:
+        print_json({own.file.name: plain_entries(entries)})
+    elif export is not None:
         options.console.print(f"{len(entries)} lines: {options.short(export)}", soft_wrap=True)
-        return
-    print_entries(own.file.name, entries, options.console)
+    else:
+        print_entries(own.file.name, entries, options.console)
 
 
-def _listed(kind: str) -> None:
+def _listed(kind: str, as_json: bool) -> None:
     from fedistill.config.find import names
 
+    if as_json:
+        print_json([{"name": name, "path": path} for name, path in sorted(names(kind).items())])
+        return
     for name, path in sorted(names(kind).items()):
         first = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
         options.console.print(

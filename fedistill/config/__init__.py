@@ -6,7 +6,8 @@ from fedistill.config.federation import Federation, Site
 from fedistill.config.holdings import Holdings, Share, everything, holdings, holdings_here, test_sets, val_set
 from fedistill.config.jobs import Job, job
 from fedistill.config.load import load_federation, load_plan, load_simulation
-from fedistill.config.simulation import CommonRecipe, Simulation
+from fedistill.config.recipes import CommonRecipe
+from fedistill.config.simulation import Simulation
 from fedistill.config.sweep import Plan, Point
 
 __all__ = [

@@ -2,10 +2,13 @@
 
 An attack on one site's Releases is measured on shadows: Releases of random halves of the site's images, or of all but
 some of its canaries (see `fedistill.privacy.attacks.shadow_design`, `fedistill.privacy.attacks.canaries`).
+
+What the attacker knows is set here too. A deployed site mixes a secret into every seed, so its seed is unknown: that is
+what holds in a deployment. A simulation's seed is in its file: ``seed = "known"`` measures what the secret is worth.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -26,7 +29,17 @@ class Audit(Frozen):
         networks: global networks trained on each shadow's pool, or trajectories of rounds. A private training is made
             once, for each time spends its epsilon.
         ipc: budgets that are attacked; the largest unless given.
-        canaries: whether mislabelled canaries are attacked as well, each of them in half of as many shadows again.
+        canaries: kinds of canaries that are attacked as well, each kind in as many shadows again, every canary in half
+            of them: ``mislabelled`` (also ``true``), and ``outliers``: blank images, noise, another modality, and
+            those farthest from their class's mean.
+        seed: whether the attacker knows the seed of the site: ``unknown``, ``known``, or both, each with shadows of its
+            own.
+        population: whether the attacker has images of the same kind that the site does not hold (the official test
+            split): ``known`` or ``unknown``.
+        members: whether the attacker knows of half of the other records whether they are members: ``unknown`` or
+            ``half``.
+        releases: Releases of the site that the server holds, each from a seed of its own. Private schemes are attacked
+            on one: a second costs its epsilon again.
         steps: of training a shadow's network at most, so that an audit fits the time; those of the scheme's own arm
             unless given. Rounds and private training always go to their end: of the largest number of rounds.
     """
@@ -36,7 +49,11 @@ class Audit(Frozen):
     schemes: tuple[str, ...] | None = None
     networks: Annotated[int, Field(ge=1)] = 1
     ipc: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    canaries: bool = False
+    canaries: tuple[Literal["mislabelled", "outliers"], ...] = ()
+    seed: tuple[Literal["unknown", "known"], ...] = ("unknown",)
+    population: Literal["known", "unknown"] = "known"
+    members: Literal["unknown", "half"] = "unknown"
+    releases: Annotated[int, Field(ge=1, le=100)] = 1
     steps: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("shadows")
@@ -46,12 +63,19 @@ class Audit(Frozen):
             raise ValueError(f"shadows come in pairs, a half and the other half: an even number, not {value}")
         return value
 
-    @field_validator("schemes", "ipc", mode="before")
+    @field_validator("schemes", "ipc", "canaries", "seed", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # of canaries alone: other fields refuse the words
+            return ("mislabelled",) if value else ()
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | str) else value
 
-    @field_validator("schemes", "ipc")
+    @field_validator("canaries")
+    @classmethod
+    def _no_kind_twice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("schemes", "ipc", "seed")
     @classmethod
     def _each_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if value is not None and (not value or len(set(value)) < len(value)):
@@ -72,6 +96,11 @@ class Audit(Frozen):
         if not scheme_named(scheme).has_budget:
             return (None,)
         return (max(ipc),) if self.ipc is None else self.ipc
+
+    def records(self) -> tuple[str, ...]:
+        """Return the sets of records that are attacked, each with shadows of its own."""
+        names = {"mislabelled": "canaries", "outliers": "outliers"}
+        return ("halves", *(names[kind] for kind in self.canaries))
 
     def check(self, sites: Sequence[str], schemes: Mapping[str, Any], ipc: Sequence[int]) -> None:
         """Raise ValueError for what a simulation of these sites, schemes and budgets does not have."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fedistill.config.scheme import scheme_named
+from fedistill.config.scheme import is_variant, scheme_named
 from fedistill.config.simulation import Simulation
 from fedistill.core.seeds import spawn
 from fedistill.core.text import printable
 from fedistill.errors import SettingError
-from fedistill.methods import METHODS
+from fedistill.methods import METHODS, method_of
 from fedistill.models import MODELS
 from fedistill.release.release import ENCODINGS
 
@@ -43,6 +43,11 @@ class Job:
     encoding: str = "uint8"
 
     @property
+    def method(self) -> str:
+        """The method that makes the images: ``random`` of the scheme ``random-soft``."""
+        return method_of(self.scheme)
+
+    @property
     def name(self) -> str:
         """For people and for progress: ``north dc seed 0``."""
         redraw = f" partition {self.partition}" if self.partition else ""
@@ -70,7 +75,7 @@ def read_job(values: Any) -> Job:
     ipcs = values["ipcs"]
     checks = {
         "site": _is_text(values["site"]),
-        "scheme": _is_text(values["scheme"]) and values["scheme"] in METHODS,
+        "scheme": _is_text(values["scheme"]) and _is_of_a_method(values["scheme"]),
         "seed": _is_whole(values["seed"], 0, 2**63 - 1),
         "partition": _is_whole(values["partition"], 0, 10**6),
         "ipcs": isinstance(ipcs, list | tuple)
@@ -85,15 +90,22 @@ def read_job(values: Any) -> Job:
         "encoding": _is_text(values["encoding"]) and values["encoding"] in ENCODINGS,
     }
     wrong = [name for name, right in checks.items() if not right]
-    if not wrong and METHODS[values["scheme"]].budget != bool(ipcs):
+    if not wrong and METHODS[method_of(values["scheme"])].budget != bool(ipcs):
         wrong = ["ipcs"]  # a method with a budget needs one, and another has none
-    if not wrong and values["draws"] > 1 and not METHODS[values["scheme"]].drawn:
+    if not wrong and values["draws"] > 1 and not METHODS[method_of(values["scheme"])].drawn:
         wrong = ["draws"]
     if wrong:
         raise SettingError(
             f"Invalid {wrong[0]} in a job of the request.", found=printable(repr(values[wrong[0]]), most=80)
         )
     return Job(**{**values, "ipcs": tuple(ipcs)})
+
+
+def _is_of_a_method(scheme: str) -> bool:
+    try:
+        return bool(method_of(scheme))
+    except SettingError:
+        return False
 
 
 def _is_text(value: Any) -> bool:
@@ -132,7 +144,7 @@ def job(
         settings["ipc"] = {str(new): tables[str(old)] for old, new in asked.items() if str(old) in tables}
     return Job(
         site=site,
-        scheme=name,
+        scheme=scheme if is_variant(scheme) else name,
         seed=seed,
         partition=partition,
         ipcs=tuple(new for new in asked.values() if new is not None),

@@ -86,6 +86,9 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
     rehearsal = content.pop("rehearsal", {})
     if not isinstance(rehearsal, dict):
         raise PlanError(f"{path}: rehearsal is no table.", expected="[rehearsal] with settings", found=repr(rehearsal))
+    if phantom and "sweep" in rehearsal:  # before the data sets of the file's own are sought
+        over = rehearsal.pop("sweep")
+        content["sweep"] = {**listed(content.get("sweep", {}), source=str(path)), **listed(over, source=str(path))}
     content["sweep"] = _settled_sweep(content.get("sweep", {}), path, folder=path.parent, phantom=phantom)
     federation = content.get("federation")
     if federation is None and "federation" in content["sweep"]:

@@ -5,6 +5,7 @@ A scheme is refused where so few sites would take part that no pool could be mad
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedistill.config.federation import Federation
@@ -13,7 +14,13 @@ from fedistill.privacy.policy.rules import objection
 
 
 def require_permitted(
-    federation: Federation, scheme: Scheme, chosen: Sequence[Any], *, ipcs: Sequence[int | None], needed: int
+    federation: Federation,
+    scheme: Scheme,
+    chosen: Sequence[Any],
+    *,
+    ipcs: Sequence[int | None],
+    needed: int,
+    soft: bool = False,
 ) -> None:
     """Raise ValueError where the policies leave too few sites.
 
@@ -23,11 +30,13 @@ def require_permitted(
         chosen: the scheme's settings, of every budget.
         ipcs: these budgets.
         needed: sites that must answer.
+        soft: whether the scheme's images have soft labels.
     """
     # What is made of all data in one place never leaves it: hardly a rule has a say in it.
     sites = scheme.sites(federation.sites)
     counted = any(federation.policy_of(site).limit is not None for site in sites)  # which takes seconds
     request = scheme.disclosure(chosen, ipcs=ipcs, held_out=federation.held_out > 0, costed=counted)
+    request = replace(request, soft=soft)
     answers = {site: objection(federation.policy_of(site), request) for site in sites}
     objections = {site: each for site, each in answers.items() if each is not None}
     if not objections or len(sites) - len(objections) >= min(needed, len(sites)):

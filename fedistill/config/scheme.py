@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fedistill.config.base import Frozen
 from fedistill.errors import SettingError, nearest
-from fedistill.methods import METHODS
+from fedistill.methods import METHODS, method_of
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.policy.rules import PolicyRequest
 
@@ -144,13 +144,12 @@ class Scheme(ABC):
         """
         return [self.read(values)]
 
-    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None], dataset: str) -> dict[str, Any]:
+    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None]) -> dict[str, Any]:
         """Return the settings with every value written out, as plain values that `check` takes.
 
         Args:
             values: as a file gives them.
             budgets: the scheme's.
-            dataset: name of the data set, which a preset may know.
         """
         plain: dict[str, Any] = self.read(values).model_dump(mode="json", exclude_none=True)
         return plain
@@ -190,7 +189,7 @@ class Scheme(ABC):
 
 
 def scheme_names() -> list[str]:
-    """Return every name that a simulation's ``[scheme.NAME]`` may have."""
+    """Return every name that a simulation's ``[scheme.NAME]`` may have, but for variants of methods (`method_of`)."""
     distilling = [name for name, method in METHODS.items() if not method.real]
     return [*METHODS, *BUILT_IN, *_installed(), *[f"{CENTRAL}{name}" for name in distilling]]
 
@@ -212,7 +211,23 @@ def scheme_named(name: str) -> Scheme:
         return _loaded("fedistill.schemes.images:central_scheme")(name)
     if name in _installed():
         return _offered(name)
+    if is_variant(name):
+        return _loaded("fedistill.schemes.images:variant_scheme")(name)
     raise SettingError(f"there is no scheme {name!r}", mend=nearest(name, scheme_names()))
+
+
+def is_variant(name: str) -> bool:
+    """Return whether a name is that of a method with a word after it, and no other scheme's.
+
+    >>> is_variant("random-soft"), is_variant("random"), is_variant("central-dc")
+    (True, False, False)
+    """
+    if name in scheme_names():
+        return False
+    try:
+        return bool(method_of(name))
+    except SettingError:
+        return False
 
 
 @cache

@@ -9,10 +9,14 @@ from fedistill.config.audit import Audit
 from fedistill.config.base import Frozen
 from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
-from fedistill.config.scheme import scheme_named, scheme_names
+from fedistill.config.recipes import CommonRecipe, StrongRecipe
+from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
 from fedistill.core.text import printable
 from fedistill.errors import SettingError, nearest
+from fedistill.methods import labels_for, method_of
+from fedistill.methods.engine.soft_labels import HARD
+from fedistill.methods.engine.soft_labels import NAMES as LABELS
 from fedistill.models import MODELS
 from fedistill.release.release import Encoding
 
@@ -20,43 +24,16 @@ MOST_ROWS = 1_000_000
 """Of results.csv; beyond that a setting is mistyped."""
 
 
-class CommonRecipe(Frozen):
-    """How every scheme's networks are trained: one recipe, so that schemes and not recipes are compared.
-
-    Args:
-        steps: SGD steps of schemes with an image budget. ``full`` starts there and doubles while validation gains.
-        max_steps: where that doubling ends at the latest.
-        batch: images a step.
-        lr: the grid of step sizes; the one with the best validation AUC at the sites is used.
-        augment: whether each batch takes a drawn augmentation.
-        pilots: networks trained for each point of the grid.
-        chosen_on: what the step size of networks trained on a pool is chosen on. ``pool``: the pool itself, by repeated
-            cross-validation, with no part for any patient's image that was not shared; ``coordinator``: the official
-            validation split as a whole, where the coordinator has one of its own; ``sites``: the sites' own validation
-            images, each telling counts, which deployed sites refuse to.
-    """
-
-    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
-    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 4800
-    batch: Annotated[int, Field(ge=1, le=100_000)] = 64
-    lr: tuple[Annotated[float, Field(gt=0)], ...] = (0.003, 0.01, 0.03)
-    augment: bool = True
-    pilots: Annotated[int, Field(ge=1, le=1000)] = 2
-    chosen_on: Literal["pool", "coordinator", "sites"] = "pool"
-
-    @field_validator("lr", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        values = value if isinstance(value, list | tuple) else (value,)
-        if not values:
-            raise ValueError("the grid needs at least one step size")
-        return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values)
-
-    @model_validator(mode="after")
-    def _room_to_grow(self) -> "CommonRecipe":
-        if self.max_steps < self.steps:
-            raise ValueError(f"max_steps ({self.max_steps}) must be at least steps ({self.steps})")
-        return self
+def require_variant(name: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a scheme's name that is no scheme's, and no variant whose table says its method."""
+    if not is_variant(name):
+        raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+    method = method_of(name)
+    if values.get("method") != method:
+        raise ValueError(
+            f"there is no scheme {name!r}: {nearest(name, scheme_names())}. For {method!r} under another name write "
+            f'`method = "{method}"` into its table'
+        )
 
 
 class Simulation(Frozen):
@@ -72,8 +49,9 @@ class Simulation(Frozen):
         models, width: global networks and their width; distillation matches on the first one.
         ipc: budgets in images per class.
         min_sites: the run goes on while so many sites answered for a pool; default all of them.
-        recipes: ``common``, and ``native`` for each method's own published one beside it.
-        recipe: the common recipe.
+        recipes: ``common``; beside it ``native`` for each method's own published one, and ``strong`` for the best of a
+            larger grid, where the server trains on a pool.
+        recipe: the common recipe, and the larger grid.
         scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
         precision: what distillation computes in, ``float32``, ``tf32`` (on a GPU; a processor takes float32) or
             ``bfloat16``; ``auto`` takes tf32 where every site has a GPU, else the one that pays on the machine that
@@ -105,7 +83,7 @@ class Simulation(Frozen):
     width: Annotated[int, Field(ge=1, le=4096)] = 128
     ipc: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 10)
     min_sites: Annotated[int, Field(ge=1)] | None = None
-    recipes: tuple[Literal["common", "native"], ...] = ("common",)
+    recipes: tuple[Literal["common", "native", "strong"], ...] = ("common",)
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(default="auto", validate_default=True)
@@ -186,6 +164,20 @@ class Simulation(Frozen):
             self.audit.check(self.federation.sites, self.scheme, self.ipc)
         return self
 
+    @model_validator(mode="after")
+    def _strong(self) -> "Simulation":
+        if self.recipe.strong is not None and "strong" not in self.recipes:
+            raise ValueError(
+                "[recipe.strong] has no effect: recipes does not name it. Write "
+                f"recipes = {[*self.recipes, 'strong']}, or leave the table out"
+            )
+        return self
+
+    @property
+    def strong(self) -> StrongRecipe:
+        """Return the grid of ``recipe = strong``: the file's, or the default one."""
+        return self.recipe.strong or StrongRecipe()
+
     @property
     def sites_needed(self) -> int:
         """Sites that must answer for a pool."""
@@ -194,12 +186,15 @@ class Simulation(Frozen):
     def settings(self, scheme: str) -> Mapping[str, Any]:
         """Return a scheme's settings as the file gives them; ``central-dc`` has ``dc``'s unless it gives its own.
 
-        Private ones have the simulation's epsilon, unless they give their own.
+        Private ones have the simulation's epsilon, unless they give their own. One with hard labels has no settings of
+        the other's soft ones.
         """
-        known = scheme_named(scheme)
+        known, own = scheme_named(scheme), self.scheme[scheme]
         under = self.scheme.get(known.settings_under or "", {})
+        if own.get("labels") == HARD.labels:
+            under = {name: value for name, value in under.items() if name not in LABELS}
         common = {"epsilon": self.epsilon} if known.private and self.epsilon is not None else {}
-        return {**common, **under, **self.scheme[scheme]}
+        return {**common, **under, **own}
 
     def budgets(self, scheme: str) -> tuple[int | None, ...]:
         """Return the scheme's budgets: those of the simulation, or None alone for a scheme without one."""
@@ -216,7 +211,7 @@ class Simulation(Frozen):
     def _check_scheme(self, name: str) -> None:
         """Raise ValueError for a scheme that could not be carried out."""
         if name not in scheme_names():
-            raise ValueError(f"there is no scheme {name!r}: {nearest(name, scheme_names())}")
+            require_variant(name, self.scheme[name])
         try:
             scheme = scheme_named(name)
             datasets = self.federation.datasets()
@@ -225,4 +220,5 @@ class Simulation(Frozen):
             raise ValueError(str(error)) from error
         scheme.check_simulation(self, chosen)
         budgets, needed = self.budgets(name), self.sites_needed
-        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed)
+        soft = scheme.method is not None and labels_for(scheme.method, self.settings(name)).soft
+        require_permitted(self.federation, scheme, chosen, ipcs=budgets, needed=needed, soft=soft)

@@ -14,6 +14,7 @@ from math import prod
 from typing import Any
 
 from fedistill.config.simulation import Simulation
+from fedistill.data import parse_source
 from fedistill.errors import PlanError
 
 MOST = 200
@@ -173,11 +174,15 @@ def label_of(values: Mapping[str, Any]) -> str:
 
     >>> label_of({"federation.partition": {"by": "dirichlet", "alpha": 0.1}, "scheme.dc.lr_img": 10.0})
     'dirichlet alpha=0.1, lr_img=10'
+    >>> label_of({"federation.dataset": "/data/ours.npz", "width": 32})
+    'dataset=ours, width=32'
     """
     tails = [key.rpartition(".")[2] for key in values]
     named = []
     for tail, (key, value) in zip(tails, values.items(), strict=True):
         name = tail if tails.count(tail) == 1 else key
+        if tail == "dataset" and isinstance(value, str):
+            value = _without_folder(value)
         named.append(word(value) if _speaks_for_itself(value) else f"{name}={word(value)}")
     return ", ".join(named)
 
@@ -204,3 +209,9 @@ def word(value: Any) -> str:
 
 def _speaks_for_itself(value: Any) -> bool:
     return isinstance(value, Mapping) and ("by" in value or "name" in value)
+
+
+def _without_folder(dataset: str) -> str:
+    """Return a file's name alone: its whole path would leave no room in a point's name. Other sets' as they are."""
+    source = parse_source(dataset)
+    return dataset if source.path is None else source.short

@@ -29,7 +29,7 @@ LONGEST = 1 << 20
 """Characters of a canonical text that are read."""
 NOT_OF_THE_STUDY = frozenset({"federation", "deadline_s", "silence_s", "threads", "gpus", "audit", "epsilon"})
 """Settings that decide nothing that a site is asked for; an epsilon is written into each scheme that takes it."""
-ANYTHING = Policy(allow_real_images=True, allow_weights=True, start="real")
+ANYTHING = Policy(allow_real_images=True, allow_weights=True, start="real", allow_soft_labels=True)
 """Rules of a study read from its text: a site's own rules are looked at where it agrees, and where it answers."""
 
 
@@ -58,23 +58,11 @@ def load_study(name: str, *, changes: Iterable[str] = (), phantom: bool = False)
 
 
 def written_out(simulation: Simulation) -> Simulation:
-    """Return a simulation whose schemes have every setting written out, presets and epsilon included.
-
-    Raises:
-        PlanError: its data sets take unlike settings from a preset.
-    """
-    labels = data_names(simulation.federation)
-    scheme = {}
-    for name in simulation.scheme:
-        values, known = simulation.settings(name), scheme_named(name)
-        budgets = simulation.budgets(name)
-        each = [known.written_out(values, budgets=budgets, dataset=label) for label in labels]
-        if any(one != each[0] for one in each):
-            raise PlanError(
-                f"The preset of {name!r} has other settings for {labels[0]} than for another data set of the study.",
-                mend=f'write the settings out, or take [scheme.{name}] preset = "published"',
-            )
-        scheme[name] = each[0]
+    """Return a simulation whose schemes have every setting written out, presets, labels and epsilon included."""
+    scheme = {
+        name: scheme_named(name).written_out(simulation.settings(name), budgets=simulation.budgets(name))
+        for name in simulation.scheme
+    }
     return simulation.model_copy(update={"scheme": scheme, "epsilon": None})
 
 

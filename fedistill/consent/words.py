@@ -9,12 +9,21 @@ from fedistill.config.simulation import Simulation
 from fedistill.consent.items import Item, schemes_of
 from fedistill.consent.terms import Totals
 from fedistill.errors import SettingError
+from fedistill.methods import labels_for, settings_for
+from fedistill.methods.engine.settings import pack_of
 from fedistill.privacy.policy.rules import Policy
 
 ROUNDS = (
     "In every round but the first, the server sends the weights to start from. Weights made for it can read images out "
     "of the network that goes back; no rule here finds such weights. Privacy bounds (dp-...) do bound what they tell."
 )
+
+STARTS = {
+    "real": "real images of patients",
+    "mean": "means of patients' images",
+    "gaussian": "draws fitted to patients' images",
+}
+"""What a synthetic image may start from, but for noise, in words."""
 
 
 def described(
@@ -73,6 +82,7 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
         budgets = ", ".join(str(ipc) for ipc in study.budgets(scheme) if ipc is not None)
         each = f" (ipc {budgets})" if budgets else ""
         lines = [f"{scheme}: {_count(len(items), 'Release')} of {real}, each with {many}{each}."]
+        lines += _of_images(study, scheme, items)
     else:
         networks = sum(item.networks for item in items)
         what = f"{_count(networks, 'network')} trained on patients' images"
@@ -88,6 +98,28 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
                 lines.append(f"  Private{at}: epsilon {guarantee.epsilon:.4g} at delta {guarantee.delta:g}.")
     if not known.private:
         lines.append("  No privacy bound: attacks find traces of patients in everything of this kind.")
+    return lines
+
+
+def _of_images(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str]:
+    """Return the lines on what else the images of a scheme tell: where they start, what is in one, their labels."""
+    starts = frozenset[str]().union(*(item.sends.starts for item in items))
+    lines = [f"  The synthetic images start from {words}." for start, words in STARTS.items() if start in starts]
+    known, values, packs = scheme_named(scheme), study.settings(scheme), set[int]()
+    assert known.method is not None
+    for ipc in study.budgets(scheme):
+        packs.add(pack_of(settings_for(known.method, values, ipc=ipc)))
+    for pack in sorted(packs - {1}):
+        counts = ", and each of these counts as one" if known.real or "real" in starts else ""
+        of = "patients' images" if known.real else "smaller images"
+        lines.append(f"  One image may hold {pack} x {pack} {of}{counts}.")
+    labels = labels_for(known.method, values)
+    if labels.soft:
+        networks = _count(labels.label_networks, "network")
+        lines.append(
+            f"  Soft labels: with each image leave the probabilities that {networks} trained on patients' images here "
+            "gave to its classes. They tell of these networks, and so of the patients."
+        )
     return lines
 
 

@@ -45,19 +45,32 @@ def hold_out(images: ImageSet, fraction: float, *, seed: int) -> tuple[np.ndarra
 
 
 def _deal(images: ImageSet, shares: np.ndarray, seed: int, purpose: str) -> list[np.ndarray]:
+    """Deal an image set's positions out; see `deal_out`. K = 1 for multi-label sets."""
+    kinds = np.zeros(len(images), np.int64) if images.multilabel else images.labels
+    return deal_out(kinds, images.groups, shares, rng(seed, purpose))
+
+
+def deal_out(
+    kinds: np.ndarray, groups: np.ndarray | None, shares: np.ndarray, random: np.random.Generator
+) -> list[np.ndarray]:
     """Deal positions out; return a sorted int64 array per receiver.
 
-    ``shares`` (R, K) is the fraction of each class that a receiver gets; K = 1 for multi-label sets.
+    Args:
+        kinds: int64 (N,), the class of each image, 0..K-1.
+        groups: int64 (N,), images of one group go to one receiver; or None.
+        shares: float (R, K), the fraction of each class that a receiver gets.
+        random: draws the order.
+
+    >>> [at.tolist() for at in deal_out(np.zeros(4, int), None, np.array([[0.75], [0.25]]), rng(0, "x"))]
+    [[0, 1, 3], [2]]
     """
-    random = rng(seed, purpose)
-    kinds = np.zeros(len(images), np.int64) if images.multilabel else images.labels
-    hand_of = np.zeros(len(images), np.int64)
-    if images.groups is None:
+    hand_of = np.zeros(len(kinds), np.int64)
+    if groups is None:
         for kind in range(shares.shape[1]):
             at = random.permutation(np.flatnonzero(kinds == kind))
             hand_of[at] = np.repeat(np.arange(len(shares)), apportion(len(at), shares[:, kind]))
     else:
-        ids, group_of = np.unique(images.groups, return_inverse=True)
+        ids, group_of = np.unique(groups, return_inverse=True)
         holds = np.zeros((len(ids), shares.shape[1]))
         np.add.at(holds, (group_of, kinds), 1)
         lacking = shares * holds.sum(0)

@@ -211,7 +211,9 @@ def _require_few_gaps(path: Path, labels: Mapping[str, np.ndarray], classes: int
 
 
 def check_groups(path: Path, headers: Mapping[str, Header], groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return every split's patients as int64 (N,), numbered anew from 0 over all splits.
+    """Return every split's patients as int64 (N,), numbered from 0 over all splits in the order in which they appear.
+
+    So what is computed does not depend on what the patients are called.
 
     Raises:
         DataError: ids of another kind or length, or a patient in two splits.
@@ -227,7 +229,9 @@ def check_groups(path: Path, headers: Mapping[str, Header], groups: Mapping[str,
         return {}
     if len({array.dtype.kind in "iu" for array in groups.values()}) > 1:
         raise DataError(f"{path}: some groups are numbers and some are strings.", expected="one kind in all splits")
-    ids, number = np.unique(np.concatenate(list(groups.values())), return_inverse=True)
+    ids, first, number = np.unique(np.concatenate(list(groups.values())), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    ids, number = ids[order], np.argsort(order)[number]
     ends = np.cumsum([len(array) for array in groups.values()])
     numbered = dict(zip(groups, np.split(number.astype(np.int64), ends[:-1]), strict=True))
     seen: dict[int, str] = {}

@@ -10,7 +10,15 @@ from fedistill.methods.engine.method import (
     in_memory,
 )
 from fedistill.methods.installed import installed
-from fedistill.methods.registry import METHODS, method_named, privacy_statement, provenance, settings_for
+from fedistill.methods.registry import (
+    METHODS,
+    labels_for,
+    method_named,
+    method_of,
+    privacy_statement,
+    provenance,
+    settings_for,
+)
 from fedistill.methods.run import distill, distill_budgets
 
 __all__ = [
@@ -24,7 +32,9 @@ __all__ = [
     "distill_budgets",
     "forget",
     "in_memory",
+    "labels_for",
     "method_named",
+    "method_of",
     "privacy_statement",
     "provenance",
     "settings_for",

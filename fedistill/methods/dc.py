@@ -23,17 +23,18 @@ from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import start
+from fedistill.methods.engine.start import STARTS, PackSettings, start
 from fedistill.training import augment
+from fedistill.training.packing import pulled_back, shown
 
 # ipc: (outer, inner), as published; between two budgets both are interpolated linearly, outside they stay at the end.
 SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
 @dataclass(frozen=True)
-class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
+class DCSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
     """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`,
-    `EarlySettings` and `ClusterSettings`.
+    `EarlySettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched on, fresh ones unless ``early_networks`` says otherwise.
@@ -42,7 +43,7 @@ class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
         batch_real: real images of a class a gradient is taken over.
         lr_img, momentum_img: of the SGD on the images.
         lr_net: of the SGD on the networks.
-        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away).
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real`` gives patients' images away.
         batch_train: synthetic images in one step of training a network.
         micro_batch: real images in one piece of a real gradient on a processor: the mean's gradient is the mean of the
             pieces' gradients, and pieces bound the memory.
@@ -53,7 +54,7 @@ class DCSettings(ClusterSettings, EarlySettings, SteadySettings):
     batch_real: int = setting(256, at_least=1)
     lr_img: float = setting(0.1, above=0)
     lr_net: float = setting(0.01, above=0)
-    start: str = setting("noise", choices=("noise", "real"))
+    start: str = setting("noise", choices=STARTS)
     momentum_img: float = setting(0.5, at_least=0)
     batch_train: int = setting(256, at_least=1)
     micro_batch: int = setting(32, at_least=1)
@@ -93,11 +94,13 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     table_outer, table_inner = schedule(ipc)
     outer = table_outer if settings.outer is None else settings.outer
     inner = table_inner if settings.inner is None else settings.inner
-    size, mirror = task.images.size, task.images.mirror
-    first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings)
+    size, mirror, pack = task.images.size, task.images.mirror, settings.pack
+    first = start(task, settings.start, seeds.generator(task.seed, name, ipc, "start"), settings, pack=pack)
     images, labels, groups = first.images.to(task.device), first.labels.to(task.device), first.groups
+    matched = first.shown(pack)
+    matched_labels = matched.labels.to(task.device)
     network = networks(task, settings)
-    matching = matching_of(task, first, batch_real=settings.batch_real, micro_batch=settings.micro_batch)
+    matching = matching_of(task, matched, batch_real=settings.batch_real, micro_batch=settings.micro_batch)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         def augmented(x: Tensor) -> Tensor:
@@ -110,16 +113,17 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
             draws = [
                 augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
             ]
-            away, gradient = matching.gradient(images, labels, draws, generator)
+            away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, generator)
             total = total + away
-            velocity = settings.momentum_img * velocity + gradient  # kept across networks, as published
+            # The velocity is kept across networks, as published.
+            velocity = settings.momentum_img * velocity + pulled_back(gradient, pack)
             images = images - pace * settings.lr_img * velocity
             if j < outer - 1:
                 task.on_event(Event("distilling", method=name, ipc=ipc))  # a sign of life
                 sgd.epochs(
                     partial(matching.trained.step, lr=settings.lr_net),
-                    images,
-                    labels,
+                    shown(images, pack),
+                    matched_labels,
                     n=inner,
                     batch=settings.batch_train,
                     generator=generator,
@@ -128,4 +132,5 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
         loss = float(total) / (outer * len(groups))
         return Advance(State(images, velocity), loss, f"matching loss {loss:.2f}")
 
-    return steadily(task, name, settings, labels, State(images, torch.zeros_like(images)), advance)
+    begun = State(images, torch.zeros_like(images))
+    return steadily(task, name, settings, labels, begun, advance, pack=pack)

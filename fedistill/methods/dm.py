@@ -17,29 +17,30 @@ from fedistill.methods.engine.groups import RecordedGroups
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import Start, sample, start
+from fedistill.methods.engine.start import STARTS, PackSettings, Start, sample, start
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
+from fedistill.training.packing import pulled_back, shown
 
 
 @dataclass(frozen=True)
-class DMSettings(ClusterSettings, EarlySettings, SteadySettings):
-    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings` and
-    `ClusterSettings`.
+class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
+    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings`
+    and `PackSettings`.
 
     Args:
         iterations: networks matched under, one step on the images each.
         batch_real: real images of a class in a step.
         lr_img, momentum_img: of the SGD on the images.
-        start: ``noise``, or ``real`` for images drawn from the real ones (which gives these away; the paper's start).
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real``, the paper's, gives patients' images away.
         augment: whether both are seen through a drawn augmentation, as published.
     """
 
     iterations: int = setting(20_000, at_least=1)
     batch_real: int = setting(256, at_least=1)
     lr_img: float = setting(1.0, above=0)
-    start: str = setting("noise", choices=("noise", "real"))
+    start: str = setting("noise", choices=STARTS)
     momentum_img: float = setting(0.5, at_least=0)
     augment: bool = setting(True)
 
@@ -55,23 +56,27 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     Raises:
         RunError: the images do not stay finite numbers.
     """
-    ipc, size, mirror = task.budget, task.images.size, task.images.mirror
+    ipc, size, mirror, pack = task.budget, task.images.size, task.images.mirror, settings.pack
     net, real, network = task.network(), task.images.pixels().to(task.device), networks(task, settings)
-    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings)
+    first = start(task, settings.start, seeds.generator(task.seed, "dm", ipc, "start"), settings, pack=pack)
     images, labels = first.images.to(task.device), first.labels.to(task.device)
+    matched = first.shown(pack)
+    matched_labels = matched.labels.to(task.device)
 
-    recorded = _InOneGraph(task, settings, first) if graphs.used_on(task.device) else None
+    recorded = _InOneGraph(task, settings, matched) if graphs.used_on(task.device) else None
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         if recorded is not None:
-            total, gradient = recorded.gradient(network(generator), state.images, labels, generator)
-            return moved(state, pace, total, gradient)
+            seen = shown(state.images, pack)
+            total, gradient = recorded.gradient(network(generator), seen, matched_labels, generator)
+            return moved(state, pace, total, pulled_back(gradient, pack))
         params = tuple(p.to(task.dtype) for p in network(generator))
         x = state.images.detach().requires_grad_()
+        seen = shown(x, pack)
         total = torch.zeros((), device=x.device)
-        for at, mine in zip(first.held, first.groups, strict=True):
+        for at, mine in zip(matched.held, matched.groups, strict=True):
             batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
-            made = x[mine]
+            made = seen[mine]
             if settings.augment:
                 draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
                 batch, made = augment.apply(batch, draw), augment.apply(made, draw)
@@ -86,7 +91,8 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         loss = float(total.detach()) / len(first.groups)
         return Advance(State(state.images - pace * settings.lr_img * velocity, velocity), loss, f"distance {loss:.3g}")
 
-    return steadily(task, "dm", settings, labels, State(images, torch.zeros_like(images)), advance)
+    begun = State(images, torch.zeros_like(images))
+    return steadily(task, "dm", settings, labels, begun, advance, pack=pack)
 
 
 class _InOneGraph:

@@ -22,6 +22,7 @@ from fedistill.methods.engine.unroll_recorded import RecordedTrajectory
 from fedistill.methods.experts import experts
 from fedistill.methods.mtt_settings import MTTSettings
 from fedistill.training import augment, graphs
+from fedistill.training.packing import pulled_back, repeated, shown
 
 # One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
 FASTEST, FARTHEST = 1.5, 100.0
@@ -47,12 +48,13 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
     Raises:
         RunError: the images do not stay finite numbers.
     """
-    ipc, size, mirror = task.budget, task.images.size, task.images.mirror
+    ipc, size, mirror, pack = task.budget, task.images.size, task.images.mirror, settings.pack
     net = task.network()
     paths = experts(task, settings)
     shapes = net.init(torch.Generator())
-    begun = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"))
+    begun = start(task, settings.start, seeds.generator(task.seed, "mtt", ipc, "start"), pack=pack)
     images, labels = begun.images.to(task.device), begun.labels.to(task.device)
+    trained_labels = repeated(labels, pack)
     recorded = RecordedTrajectory(net, task.computes_in) if graphs.used_on(task.device) else None
     gradient = recorded or partial(trajectory_gradient, net)
 
@@ -60,19 +62,19 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
         path = paths[int(torch.randint(len(paths), (1,), generator=generator))]
         epochs = settings.start_epochs(state.numbers["done"] / settings.iterations)
         first = epochs[int(torch.randint(len(epochs), (1,), generator=generator))]
-        steps = batches(len(images), settings.batch_syn, settings.syn_steps, generator)
+        steps = batches(len(trained_labels), settings.batch_syn, settings.syn_steps, generator)
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
         lr = math.exp(state.numbers["log_lr"])
         found = gradient(
             sgd.unflatten(path[first].to(task.device), shapes),
             sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
-            state.images,
-            labels,
+            shown(state.images, pack),
+            trained_labels,
             lr,
             batches=[b.to(task.device) for b in steps],
             draws=draws,
         )
-        velocity = settings.momentum_img * state.velocity + found.images
+        velocity = settings.momentum_img * state.velocity + pulled_back(found.images, pack)
         slope = lr * float(found.lr)  # in the logarithm of the step size
         lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
         numbers = {
@@ -86,7 +88,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
     first = State(
         images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
     )
-    return steadily(task, "mtt", settings, labels, first, advance)
+    return steadily(task, "mtt", settings, labels, first, advance, pack=pack)
 
 
 def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from fedistill.errors import SettingError
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.settings import setting
+from fedistill.methods.engine.start import STARTS, PackSettings
 
 
 @dataclass(frozen=True)
-class MTTSettings(SteadySettings):
-    """Settings of MTT, named as in its paper; beside them those of `SteadySettings`.
+class MTTSettings(PackSettings, SteadySettings):
+    """Settings of MTT, named as in its paper; beside them those of `SteadySettings` and `PackSettings`.
 
     Args:
         iterations: steps on the images.
@@ -27,7 +28,7 @@ class MTTSettings(SteadySettings):
         lr_img, momentum_img: of the SGD on the images.
         lr_lr: of the SGD on the step size, as published; the step size's logarithm takes lr_lr / lr_teacher^2.
         lr_teacher: of the experts' SGD; the learned step size starts there.
-        start: ``real`` for images drawn from the real ones (as published; it gives these away), or ``noise``.
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real``, as published, gives patients' images away.
         batch_expert: real images in an expert's step; None fits it to the site's size (`experts.epoch_shape`).
         augment: whether experts and segments are trained with DSA augmentation.
     """
@@ -44,7 +45,7 @@ class MTTSettings(SteadySettings):
     lr_img: float = setting(1000.0, above=0)
     lr_lr: float = setting(1e-5, at_least=0)
     lr_teacher: float = setting(0.01, above=0)
-    start: str = setting("real", choices=("real", "noise"))
+    start: str = setting("real", choices=STARTS)
     momentum_img: float = setting(0.5, at_least=0)
     batch_expert: int | None = setting(None, at_least=1)
     augment: bool = setting(True)

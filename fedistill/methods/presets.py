@@ -32,23 +32,22 @@ def fingerprint() -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None) -> dict[str, Any]:
-    """The values a preset puts in place of a method's defaults.
+def preset(which: Any, kind: type, method: str, *, ipc: int | None) -> dict[str, Any]:
+    """Return the values a preset puts in place of a method's defaults.
 
-    A data set's own table goes before the general one, and in each the values of a budget before those for all. A
-    budget that is not listed takes those of the nearest one that is, in ratio; a data set's own where it is as near as
-    the general one.
+    Values of a budget go before those for all. A budget that is not listed takes those of the nearest one that is, in
+    ratio. No preset knows a data set by its name: what was chosen on one would not be shown by it.
 
     Args:
         which: ``measured`` or ``published``.
         kind: the method's settings, against which the values are checked.
-        method, dataset, ipc: what for.
+        method, ipc: what for.
 
     Raises:
         SettingError: no such preset.
 
     >>> from fedistill.methods.dc import DCSettings
-    >>> preset("published", DCSettings, "dc", dataset="breastmnist", ipc=10)
+    >>> preset("published", DCSettings, "dc", ipc=10)
     {}
     """
     if ipc is not None and ipc < 1:
@@ -57,21 +56,14 @@ def preset(which: Any, kind: type, method: str, *, dataset: str, ipc: int | None
         raise SettingError(f"{method}: there is no preset {which!r}.", expected=f"{DEFAULT} or {PUBLISHED}")
     if which == PUBLISHED:
         return {}
-    general = table().get(method, {})
-    own = general.get("dataset", {}).get(dataset, {})
-    found: dict[str, Any] = {}
-    for layer in (general, own):
-        found |= {name: value for name, value in layer.items() if name not in ("ipc", "dataset")}
+    listed = table().get(method, {})
+    found = {name: value for name, value in listed.items() if name != "ipc"}
     if ipc is not None:
-        nearest = [_nearest(layer.get("ipc", {}), ipc) for layer in (general, own)]
-        closest = min(away for away, _ in nearest)
-        for away, values in nearest:
-            found |= values if away == closest else {}
+        found |= _nearest(listed.get("ipc", {}), ipc)
     read(kind, found, where=f"presets.toml, {method}")
     return found
 
 
-def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> tuple[float, Mapping[str, Any]]:
-    """Return how far the nearest budget listed is, as a logarithm of the ratio, and its values."""
-    listed = [(abs(math.log(int(known) / ipc)), values) for known, values in budgets.items()]
-    return min(listed, key=lambda each: each[0], default=(math.inf, {}))
+def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> Mapping[str, Any]:
+    """Return the values of the nearest budget listed, by the logarithm of the ratio."""
+    return budgets[min(budgets, key=lambda known: abs(math.log(int(known) / ipc)))] if budgets else {}

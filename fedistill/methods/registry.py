@@ -1,5 +1,6 @@
 """Every method by the name that files, tables and the command line use. A new one is a line here and a file beside."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,24 +9,36 @@ from fedistill.errors import SettingError, nearest
 from fedistill.methods import experts
 from fedistill.methods.dc import DCSettings, dc, dsa
 from fedistill.methods.dm import DMSettings, dm
+from fedistill.methods.engine import soft_labels
 from fedistill.methods.engine.method import Method
 from fedistill.methods.engine.settings import read
 from fedistill.methods.mtt import mtt
 from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.methods.patches import PatchSettings, patches
 from fedistill.methods.presets import DEFAULT, preset
 from fedistill.methods.private.dp_dc import DPDCSettings, dp_dc
 from fedistill.methods.private.dp_dm import DPDMSettings, dp_dm
+from fedistill.methods.private.dp_mean import DPMeanSettings, dp_mean
 from fedistill.methods.private.queries import VERSION as DP_VERSION
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.private.statement import statement
-from fedistill.methods.subset import EmbeddingSettings, NoSettings, full, herding, kcenter, random
+from fedistill.methods.subset import EmbeddingSettings, NoSettings, RandomSettings, full, herding, kcenter, random
+from fedistill.methods.tdm import VERSION as TDM_VERSION
+from fedistill.methods.tdm import TDMSettings, tdm
 from fedistill.training.recipe import Recipe
 
 METHODS: dict[str, Method] = {
     "full": Method(full, NoSettings, "all real images", real=True, budget=False),
-    "random": Method(random, NoSettings, "real images drawn at random", real=True, drawn=True),
+    "random": Method(random, RandomSettings, "real images drawn at random", real=True, drawn=True),
     "herding": Method(herding, EmbeddingSettings, "real images nearest to their class's mean embedding", real=True),
     "kcenter": Method(kcenter, EmbeddingSettings, "real images that leave no other far away", real=True),
+    "patches": Method(
+        patches,
+        PatchSettings,
+        "crops of real images that a network is surest of, packed (after arXiv 2312.03526)",
+        real=True,
+        multilabel=False,
+    ),
     "dc": Method(
         dc,
         DCSettings,
@@ -43,6 +56,12 @@ METHODS: dict[str, Method] = {
         DMSettings,
         "distribution matching (arXiv 2110.04181)",
         native=Recipe("native", lr=0.01, steps=None, epochs=1000, batch=256, augment=True),
+    ),
+    "tdm": Method(
+        tdm,
+        TDMSettings,
+        "distribution matching under trained networks (after arXiv 2110.04181, 2406.01063)",
+        version=TDM_VERSION,
     ),
     "mtt": Method(
         mtt,
@@ -66,7 +85,40 @@ METHODS: dict[str, Method] = {
         multilabel=False,
         version=DP_VERSION,
     ),
+    "dp-mean": Method(
+        dp_mean,
+        DPMeanSettings,
+        "class means in a public space of few coordinates, differentially private: one question",
+        multilabel=False,
+        version=DP_VERSION,
+    ),
 }
+
+
+AXES = ("method", *soft_labels.NAMES)
+"""Keys of a scheme's table that are no settings of its method."""
+
+VARIANT = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+"""What follows a method's name and a hyphen in the name of a scheme of that method: ``soft`` in ``random-soft``."""
+
+
+def method_of(scheme: str) -> str:
+    """Return the method that a scheme's name says: the name itself, or for ``METHOD-WORD`` what it begins with.
+
+    One method can so stand in a study twice, with other settings or labels. Of several methods the longest is meant.
+
+    Raises:
+        SettingError: the name begins with no method's.
+
+    >>> method_of("random"), method_of("random-soft"), method_of("dp-dm-loose")
+    ('random', 'random', 'dp-dm')
+    """
+    if scheme in METHODS:
+        return scheme
+    known = [name for name in METHODS if scheme.startswith(f"{name}-") and VARIANT.fullmatch(scheme[len(name) + 1 :])]
+    if not known:
+        raise SettingError(f"There is no method {scheme!r}.", mend=nearest(scheme, METHODS))
+    return max(known, key=len)
 
 
 def method_named(name: str) -> Method:
@@ -85,9 +137,24 @@ def is_private(name: str) -> bool:
     return issubclass(method_named(name).settings, PrivateSettings)
 
 
-def settings_for(
-    name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None, dataset: str = ""
-) -> Any:
+def labels_for(name: str, values: Mapping[str, Any] | None = None) -> soft_labels.LabelSettings:
+    """Return the settings of the labels of a method's images, from a scheme's table.
+
+    Raises:
+        SettingError: a value that cannot be, or soft labels of a private method: networks trained on the images without
+            noise would break its bound.
+    """
+    settings = soft_labels.label_settings(values or {}, where=name)
+    if settings.soft and is_private(name):
+        raise SettingError(
+            f"{name}: soft labels come from networks that are trained on patients' images without noise: they would "
+            "break the privacy bound.",
+            mend='set labels = "hard"',
+        )
+    return settings
+
+
+def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None) -> Any:
     """A method's settings: those of a preset, these values over them, and over both those for this budget.
 
     Args:
@@ -95,7 +162,6 @@ def settings_for(
         values: as a simulation's file gives them; ``preset`` names the preset (``measured`` unless given, or
             ``published``), the sub-table ``ipc`` holds values for one budget, by its number.
         ipc: the budget.
-        dataset: the data set's name, which a preset may know.
 
     Raises:
         SettingError: no such method, preset or setting, or a value of the wrong type or out of range.
@@ -105,13 +171,21 @@ def settings_for(
     >>> settings_for("dc", {"preset": "published"}, ipc=10).batch_real
     256
     """
-    values = dict(values or {})
-    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, dataset=dataset, ipc=ipc)
+    labels_for(name, values)
+    values = {key: value for key, value in (values or {}).items() if key not in AXES}
+    under = preset(values.pop("preset", DEFAULT), method_named(name).settings, name, ipc=ipc)
     return read(method_named(name).settings, values, ipc=ipc, where=name, under=under)
 
 
 def provenance(
-    name: str, settings: Mapping[str, Any], *, model: str, width: int, precision: str, images: ImageSet
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    model: str,
+    width: int,
+    precision: str,
+    images: ImageSet,
+    labels: soft_labels.LabelSettings | None = None,
 ) -> dict[str, Any]:
     """Return a Release's account of how it was made: what it takes to repeat it, and the data's source and licence."""
     return {
@@ -123,6 +197,7 @@ def provenance(
         "source": images.source,
         "licence": images.licence,
         "class_names": list(images.class_names),
+        **({} if labels is None else labels.detail()),
     }
 
 

@@ -18,7 +18,8 @@ from fedistill.methods.engine.method import (
     in_memory,
     unkept,
 )
-from fedistill.methods.registry import method_named, settings_for
+from fedistill.methods.engine.soft_labels import require_one_label, soft_labels
+from fedistill.methods.registry import labels_for, method_named, settings_for
 
 
 def distill_budgets(
@@ -38,9 +39,13 @@ def distill_budgets(
     entry = method_named(method)
     task = replace(task, remember=in_memory(task.remember))
     budgets: list[int | None] = list(ipcs) if entry.budget else [None]
-    name = task.images.name
-    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc, dataset=name)) for ipc in budgets]
-    return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
+    jobs = [(replace(task, ipc=ipc), settings_for(method, settings, ipc=ipc)) for ipc in budgets]
+    labels = labels_for(method, settings)
+    if not labels.soft:
+        return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
+    require_one_label(task.images)
+    made = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
+    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in made.items()}
 
 
 @overload
@@ -82,7 +87,7 @@ def distill(
 def distill(
     images: ImageSet,
     *,
-    method: str = "dc",
+    method: str = "tdm",
     ipc: int | Sequence[int] = 10,
     seed: int = 0,
     model: str = "convnet",

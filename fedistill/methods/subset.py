@@ -4,6 +4,9 @@ Herding: Welling, *Herding dynamical weights to learn*, ICML 2009, as Rebuffi et
 1611.07725): image after image, the one that brings the mean embedding of those picked nearest to the class's mean.
 k-center: Sener & Savarese, *Active Learning for Convolutional Neural Networks: A Core-Set Approach*, ICLR 2018 (arXiv
 1708.00489), their greedy form: image after image, the one farthest from all picked, the first nearest to the mean.
+
+Packed, an image holds pack * pack patients' images of one class, made smaller. A class with fewer images than were
+asked for fills as many whole ones as it can; one that cannot fill a single one repeats its images in it.
 """
 
 from collections.abc import Callable
@@ -15,9 +18,12 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.errors import SettingError
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors, classes_held
 from fedistill.methods.engine.settings import setting
+from fedistill.methods.engine.start import PackSettings
+from fedistill.training.packing import pack_images, require_pack
 
 VERSION = 1
 
@@ -28,8 +34,13 @@ class NoSettings:
 
 
 @dataclass(frozen=True)
-class EmbeddingSettings:
-    """Args: ``epochs``, ``batch`` and ``lr`` of training the network whose embedding is used."""
+class RandomSettings(PackSettings):
+    """Settings of a random subset: those of `PackSettings`."""
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings(PackSettings):
+    """Args: ``epochs``, ``batch`` and ``lr`` of training the network whose embedding is used; ``pack``."""
 
     epochs: int = setting(10, at_least=0)
     batch: int = setting(32, at_least=1)
@@ -41,12 +52,13 @@ def full(task: Task, settings: NoSettings) -> SyntheticSet:
     return SyntheticSet(task.images.pixels(), task.images.targets(), None)
 
 
-def random(task: Task, settings: NoSettings) -> SyntheticSet:
+def random(task: Task, settings: RandomSettings) -> SyntheticSet:
     """`task.draws` independent subsets, each of min(ipc, count) images of every class held."""
-    draws = [_random_subset(task, seeds.rng(task.seed, "random", task.budget, i)) for i in range(task.draws)]
-    chosen = task.images.take(np.concatenate(draws))
-    which = torch.repeat_interleave(torch.arange(task.draws), torch.tensor([len(d) for d in draws]))
-    return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget, draw=which if task.draws > 1 else None)
+    pack = settings.pack
+    draws = [_random_subset(task, pack, seeds.rng(task.seed, "random", task.budget, i)) for i in range(task.draws)]
+    held = torch.tensor([len(d) // pack**2 for d in draws])
+    which = torch.repeat_interleave(torch.arange(task.draws), held)
+    return as_packed(task, np.concatenate(draws), pack, draw=which if task.draws > 1 else None)
 
 
 def herding(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
@@ -60,10 +72,13 @@ def kcenter(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
 
 
 def _picked(task: Task, settings: EmbeddingSettings, pick: Callable[[Tensor, int], Tensor]) -> SyntheticSet:
-    features = embedding(task, settings)
-    picked = [at[pick(features[at], _each(task, len(at)))] for at in classes_held(task.images)]
-    chosen = task.images.take(torch.cat(picked).numpy())
-    return SyntheticSet(chosen.pixels(), chosen.targets(), task.budget)
+    features, pack = embedding(task, settings), settings.pack
+    picked = []
+    for at in classes_held(task.images):
+        wanted = images_to_take(task, len(at), pack)
+        first = at[pick(features[at], min(wanted, len(at)))]
+        picked.append(first[torch.arange(wanted) % len(first)])
+    return as_packed(task, torch.cat(picked).numpy(), pack)
 
 
 def herd(features: Tensor, n: int) -> Tensor:
@@ -126,11 +141,34 @@ def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
     return torch.nn.functional.normalize(features, dim=1)
 
 
-def _each(task: Task, available: int) -> int:
+def as_packed(task: Task, at: np.ndarray, pack: int, *, draw: Tensor | None = None) -> SyntheticSet:
+    """The images at these positions, packed in this order."""
+    chosen = task.images.take(at)
+    labels = chosen.targets()[:: pack * pack]
+    return SyntheticSet(pack_images(chosen.pixels(), pack), labels, task.budget, draw=draw, pack=pack)
+
+
+def images_to_take(task: Task, available: int, pack: int) -> int:
+    """Real images to take of a class: as many as were asked for, or as fill whole packed images; at least one full.
+
+    Raises:
+        SettingError: images of this size, or with several labels each, cannot be packed so.
+    """
+    require_pack(pack, task.images.size)
+    if pack > 1 and task.images.multilabel:
+        raise SettingError(
+            "Real images with several labels each are not packed: the images in one would share its labels.",
+            mend="set pack = 1",
+        )
     wanted = task.budget * (task.images.n_classes if task.images.multilabel else 1)
-    return min(wanted, available)
+    return max(1, min(wanted, available // pack**2)) * pack**2
 
 
-def _random_subset(task: Task, rng: np.random.Generator) -> np.ndarray:
-    groups = [at.numpy() for at in classes_held(task.images)]
-    return np.concatenate([rng.choice(at, _each(task, len(at)), replace=False) for at in groups])
+def _random_subset(task: Task, pack: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of one draw, class after class, as many as fill whole packed images."""
+    picked = []
+    for at in (group.numpy() for group in classes_held(task.images)):
+        wanted = images_to_take(task, len(at), pack)
+        first = rng.choice(at, min(wanted, len(at)), replace=False)
+        picked.append(np.resize(first, wanted))  # repeats them where a class cannot fill one
+    return np.concatenate(picked)

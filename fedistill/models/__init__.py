@@ -35,8 +35,12 @@ def build(name: str, *, channels: int, classes: int, size: int, width: int = 128
     return MODELS[name](channels=channels, classes=classes, size=size, width=width)
 
 
-def objective(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss of a batch: cross-entropy for labels int64 (N,), binary cross-entropy for float (N, L)."""
-    if targets.ndim == 1:
-        return torch.nn.functional.cross_entropy(logits, targets)
+def objective(logits: Tensor, targets: Tensor, *, soft: bool = False) -> Tensor:
+    """Mean loss of a batch.
+
+    It is the cross-entropy for labels int64 (N,), the binary cross-entropy for several labels an image, float (N, L).
+    With ``soft`` the targets are probabilities of classes, float (N, C), and it is the cross-entropy against them.
+    """
+    if soft or targets.ndim == 1:
+        return torch.nn.functional.cross_entropy(logits, targets.to(logits.dtype) if soft else targets)
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))

@@ -74,10 +74,16 @@ class ConvNet(Listed):
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
-        return self._blocks(params, x).flatten(1)
+        return self._blocks(params, x)[-1].flatten(1)
 
-    def _blocks(self, params: Params, x: Tensor) -> Tensor:
-        padding = self.padding
+    def maps(self, params: Params, x: Tensor) -> list[Tensor]:
+        """The map (N, C, H, W) after each block, the last one flattened to (N, features)."""
+        *maps, last = self._blocks(params, x)
+        return [*maps, last.flatten(1)]
+
+    def _blocks(self, params: Params, x: Tensor) -> list[Tensor]:
+        """The map after each block."""
+        padding, maps = self.padding, []
         for i in range(self.depth):
             weight, bias, gain, shift = params[4 * i : 4 * i + 4]
             height, width = (side + 2 * (padding - 1) for side in x.shape[2:])
@@ -88,7 +94,8 @@ class ConvNet(Listed):
                 x = F.conv2d(x, weight, bias, padding=padding)
                 x = halve(F.relu(instance_norm(x, gain, shift)))
             padding = 1
-        return x
+            maps.append(x)
+        return maps
 
 
 def halve(x: Tensor) -> Tensor:

@@ -37,5 +37,8 @@ class Network(Protocol):
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the last layer: (N, C, H, W) -> (N, features)."""
 
+    def maps(self, params: Params, x: Tensor) -> list[Tensor]:
+        """Features at every depth: maps (N, C, H, W), and last the features (N, features) as `embed` gives them."""
+
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits: (N, C, H, W) -> (N, classes)."""

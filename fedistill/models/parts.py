@@ -43,6 +43,14 @@ class Listed(ABC):
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """Features before the linear layer: (N, C, H, W) -> (N, features)."""
 
+    def maps(self, params: Params, x: Tensor) -> list[Tensor]:
+        """Features at every depth that the network tells apart, the last one as `embed` gives it.
+
+        Returns:
+            maps (N, C, H, W) of blocks, where it has any to show, and the features (N, features).
+        """
+        return [self.embed(params, x)]
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(part.name for part in self.parts)
@@ -104,9 +112,9 @@ def instance_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
 
     It takes nothing from other images, unlike batch norm. A map of one pixel would become 0, whatever is in it.
     """
-    return F.group_norm(x, x.shape[1], gain, shift)  # one group a channel
+    return F.group_norm(x, int(x.shape[1]), gain, shift)  # one group a channel; int, for tracing makes shapes tensors
 
 
 def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """Each token at mean 0 and variance 1 over its features, then gain and shift: (..., D), (D,), (D,)."""
-    return F.layer_norm(x, gain.shape, gain, shift)
+    return F.layer_norm(x, [int(n) for n in gain.shape], gain, shift)

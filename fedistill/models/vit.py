@@ -87,8 +87,8 @@ class ViT(Listed):
         d, missing = self.features, -self.size % self.patch
         weight, bias, token, positions = params[:4]
         x = F.pad(x, (0, missing, 0, missing)) if missing else x
-        x = F.conv2d(x, weight, bias, stride=self.patch).flatten(2).mT
-        x = torch.cat([token.expand(len(x), 1, d), x], 1) + positions
+        x = F.conv2d(x, weight, bias, stride=self.patch).flatten(2).transpose(-2, -1)
+        x = torch.cat([token.expand(x.shape[0], 1, d), x], 1) + positions
         for i in range(self.depth):
             p = params[4 + EACH * i : 4 + EACH * (i + 1)]
             x = x + F.linear(attention(F.linear(layer_norm(x, *p[0:2]), *p[2:4])), *p[4:6])
@@ -103,7 +103,7 @@ def attention(x: Tensor) -> Tensor:
     """
     n, t, d = *x.shape[:2], x.shape[2] // 3
     q, k, v = x.view(n, t, 3, HEADS, d // HEADS).permute(2, 0, 3, 1, 4)  # each (N, heads, T, D / heads)
-    weights = F.softmax(q @ k.mT * (d // HEADS) ** -0.5, dim=-1)
+    weights = F.softmax(q @ k.transpose(-2, -1) * (d // HEADS) ** -0.5, dim=-1)
     return (weights @ v).transpose(1, 2).reshape(n, t, d)
 
 

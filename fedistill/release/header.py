@@ -13,11 +13,12 @@ from typing import Any
 
 from fedistill.core.limits import require_shallow
 from fedistill.errors import ReleaseError
+from fedistill.training.packing import MOST
 
 LARGEST_HEADER = 4 << 20
 """Bytes of a header; that of a set with ten thousand classes has less than one mebibyte."""
 
-_TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels|lr|draw)", re.ASCII)
+_TENSOR = re.compile(r"(?:all|ipc([1-9][0-9]{0,8}))\.(images|scale|offset|labels|lr|draw|soft)", re.ASCII)
 
 
 def read_header(data: bytes) -> dict[str, Any]:
@@ -76,6 +77,9 @@ def _require_kinds(described: dict[str, Any]) -> None:
     for name, kind in kinds.items():
         if type(described[name]) is not kind:  # exactly: True is an int as well
             raise TypeError(f"{name} is {type(described[name]).__name__}, not {kind.__name__}")
+    packs = described.setdefault("pack", {})  # Releases of old have none
+    if type(packs) is not dict or any(type(k) is not int or not 1 <= k <= MOST for k in packs.values()):
+        raise TypeError(f"pack is no table of whole numbers, 1 to {MOST}")
 
 
 def _parts(value: Any) -> Sequence[Any]:

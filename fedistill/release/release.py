@@ -1,9 +1,10 @@
 """Release: synthetic sets as they leave a site, eight bits a pixel, with provenance and a privacy statement.
 
 A Release file is safetensors: for every budget K ``ipcK.images`` (N, C, H, W), ``ipcK.scale`` and ``ipcK.offset``
-float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr`` and ``ipcK.draw``; schemes without a budget use
-``all.`` for ``ipcK.``. Its metadata is one JSON string. It holds no clock and no name of a machine: same seed, same
-bytes. Nothing in it is ever unpickled.
+float32 (C,), ``ipcK.labels``, and where there are any ``ipcK.lr``, ``ipcK.draw`` and ``ipcK.soft``; schemes without a
+budget use ``all.`` for ``ipcK.``. Its metadata is one JSON string; where images are packed
+(`fedistill.training.packing`), ``pack`` in it says how many to a side, by budget. It holds no clock and no name of a
+machine: same seed, same bytes. Nothing in it is ever unpickled.
 
 Images are uint8 unless a simulation asks for another encoding, float16 or float32; real images, which came from eight
 bits, are uint8 always. One formula reads them all: a pixel's value is ``offset + scale * images`` of its channel, with
@@ -23,7 +24,9 @@ from torch import Tensor
 
 from fedistill.errors import ReleaseError, SettingError, nearest
 from fedistill.methods.engine.method import SyntheticSet
+from fedistill.methods.registry import method_of
 from fedistill.release.header import read_header, tensor_named
+from fedistill.training.packing import repeated
 
 FORMAT = 1
 Encoding = Literal["uint8", "float16", "float32"]
@@ -31,6 +34,10 @@ Encoding = Literal["uint8", "float16", "float32"]
 
 ENCODINGS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Encoding)}
 REAL_SCALE, REAL_OFFSET = 2 / 255, -1.0  # real pixels are k / 255 with mean and standard deviation 0.5 taken out
+
+
+TENSORS = ("images", "scale", "offset", "labels", "lr", "draw", "soft")
+"""Tensors of a set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,8 @@ class Packed:
         labels: int64 (N,) or float32 (N, L).
         lr: float32 (1,), the learned step size; or None.
         draw: int64 (N,), which independent draw an image belongs to; or None.
+        pack: smaller images along each side of one.
+        soft: float32 (N * pack * pack, classes), soft labels of the images unpacked; or None.
     """
 
     images: Tensor
@@ -51,13 +60,15 @@ class Packed:
     labels: Tensor
     lr: Tensor | None = None
     draw: Tensor | None = None
+    pack: int = 1
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, without those that are None."""
-        named = {name: getattr(self, name) for name in ("images", "scale", "offset", "labels", "lr", "draw")}
+        named = {name: getattr(self, name) for name in TENSORS}
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -69,6 +80,8 @@ def require_encoding(name: str) -> None:
 
 def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Packed:
     """Encode images for the wire; real images, which came from eight bits, are uint8 and lose nothing.
+
+    Packed, real pixels are means, and lose half a level.
 
     Args:
         synthetic: the images.
@@ -102,7 +115,9 @@ def pack(synthetic: SyntheticSet, *, real: bool, encoding: str = "uint8") -> Pac
         images = x.to(ENCODINGS[encoding]).contiguous()
         scale, offset = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
     lr = None if synthetic.lr is None else torch.tensor([synthetic.lr], dtype=torch.float32)
-    return Packed(images, scale, offset, synthetic.labels.contiguous(), lr, synthetic.draw)
+    labels, soft = (None if each is None else each.contiguous() for each in (synthetic.labels, synthetic.soft))
+    assert labels is not None
+    return Packed(images, scale, offset, labels, lr, synthetic.draw, synthetic.pack, soft)
 
 
 def _levels(x: Tensor, *, real: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,10 +146,10 @@ def _require_room(x: Tensor, encoding: str) -> None:
 
 
 def unpack(packed: Packed, ipc: int | None) -> SyntheticSet:
-    """Decode the SyntheticSet that a server trains on."""
+    """Decode the SyntheticSet whose `shown` a server trains on."""
     images = packed.images.float() * packed.scale[:, None, None] + packed.offset[:, None, None]
     lr = None if packed.lr is None else float(packed.lr[0])
-    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw)
+    return SyntheticSet(images, packed.labels, ipc, lr, packed.draw, pack=packed.pack, soft=packed.soft)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +173,22 @@ class Release:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     privacy: str = ""
 
+    @property
+    def method(self) -> str:
+        """The method that made the images.
+
+        Raises:
+            SettingError: the scheme's name says none.
+        """
+        return method_of(self.scheme)
+
     def only(self, ipc: int | None, *, draw: int | None = None) -> "Release":
         """Return this Release reduced to one budget and one draw, as if nothing else had been shared."""
         packed = self.sets[ipc]
         if draw is not None and packed.draw is not None:
             at = packed.draw == draw
-            packed = replace(packed, images=packed.images[at], labels=packed.labels[at], draw=None)
+            soft = None if packed.soft is None else packed.soft[repeated(at, packed.pack)]
+            packed = replace(packed, images=packed.images[at], labels=packed.labels[at], draw=None, soft=soft)
         return replace(self, sets={ipc: packed})
 
     def to_bytes(self) -> bytes:
@@ -186,6 +211,9 @@ class Release:
             "provenance": dict(self.provenance),
             "privacy": self.privacy,
         }
+        packs = {_prefix(ipc): packed.pack for ipc, packed in self.sets.items() if packed.pack > 1}
+        if packs:
+            described["pack"] = packs
         return save(tensors, metadata={"fedistill": json.dumps(described, sort_keys=True)})
 
     @classmethod
@@ -205,6 +233,9 @@ class Release:
             for name, value in load(data).items():
                 ipc, part = tensor_named(name)
                 grouped.setdefault(ipc, {})[part] = value
+            packs = described["pack"]
+            if not set(packs) <= {_prefix(ipc) for ipc in grouped}:
+                raise ReleaseError("This Release says of images it does not have how they are packed.")
             order = sorted(grouped, key=lambda ipc: -1 if ipc is None else ipc)
             return cls(
                 site=described["site"],
@@ -212,7 +243,7 @@ class Release:
                 seed=described["seed"],
                 partition=described["partition"],
                 real=described["real"],
-                sets={ipc: Packed(**grouped[ipc]) for ipc in order},
+                sets={ipc: Packed(**grouped[ipc], pack=packs.get(_prefix(ipc), 1)) for ipc in order},
                 provenance=described["provenance"],
                 privacy=described["privacy"],
             )

@@ -174,6 +174,8 @@ def attacked(line: Mapping[Any, Any], *, with_ipc: bool = True) -> str:
     >>> line = {"scheme": "dc", "ipc": 10, "rounds": None, "epsilon": None, "start": "real", "records": "halves"}
     >>> attacked(line), attacked(line, with_ipc=False), attacked({**line, "epsilon": 1.0, "records": "canaries"})
     ('dc ipc 10 (real)', 'dc (real)', 'dc ipc 10 ε=1, canaries')
+    >>> attacked({**line, "seed_known": "yes", "releases": 2})
+    'dc ipc 10 (real), 2 Releases, seed known'
     """
     words = str(line["scheme"])
     if with_ipc and not is_blank(line["ipc"]):
@@ -184,7 +186,11 @@ def attacked(line: Mapping[Any, Any], *, with_ipc: bool = True) -> str:
         words += f" ε={line['epsilon']:g}"
     elif not is_blank(line["start"]):
         words += f" ({line['start']})"
-    return words + (", canaries" if line.get("records") == "canaries" else "")
+    if line.get("records") in ("canaries", "outliers"):
+        words += f", {line['records']}"
+    if not is_blank(line.get("releases")) and line["releases"] > 1:
+        words += f", {word(line['releases'])} Releases"
+    return words + (", seed known" if line.get("seed_known") == "yes" else "")
 
 
 def times(number: int) -> str:

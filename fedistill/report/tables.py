@@ -293,7 +293,8 @@ def privacy(attacks: pd.DataFrame, *, grouped: bool = False) -> Table | None:
     """
     if attacks.empty:
         return None
-    keys = [name for name in ("site", *ATTACKED, "seen", "attack", "records") if name in attacks]
+    knows = ("seed_known", "population_known", "members_known", "releases")
+    keys = [name for name in ("site", *ATTACKED, "seen", "attack", "records", *knows) if name in attacks]
     lines = lines_of(attacks.drop_duplicates([*keys, "auc"]))
     in_rounds = any(not words.is_blank(line.get("rounds")) for line in lines)
     title = "Found at 1 % false alarms"
@@ -304,6 +305,14 @@ def privacy(attacks: pd.DataFrame, *, grouped: bool = False) -> Table | None:
             _share("tpr_at_1", "tpr"),
         ),
     ]
+    # A terminal has no room for these.
+    if not grouped and any(not words.is_blank(line.get("tpr_at_01")) for line in lines):
+        rare = Head("At 0.1 %", "share of members recognised where one in a thousand is accused", short="at 0.1 %")
+        results.append(Column(rare, _share("tpr_at_01", "tpr_at_01")))
+    if not grouped and any(not words.is_blank(line.get("exposed")) for line in lines):
+        means = "of two shadows, how often the one with the most exposed record is told; 50 % is a coin"
+        most = Head("Most exposed", means, short="most exposed")
+        results.append(Column(most, _share("exposed", "exposed")))
     if grouped:
         columns = [text("Attack", "attack", short="attack", folds=True), *results]
         return build("privacy-table", "", columns, lines, group=lambda line: words.attacked({"rounds": None, **line}))
@@ -321,7 +330,10 @@ def privacy(attacks: pd.DataFrame, *, grouped: bool = False) -> Table | None:
 
 
 def _attack(line: Line) -> Cell:
-    return Cell(words.word(line["attack"]) + (" on canaries" if line.get("records") == "canaries" else ""))
+    on = f" on {line['records']}" if line.get("records") in ("canaries", "outliers") else ""
+    several = line.get("releases")
+    more = "" if several is None or words.is_blank(several) or several <= 1 else f", {words.word(several)} Releases"
+    return Cell(words.word(line["attack"]) + on + more + (", seed known" if line.get("seed_known") == "yes" else ""))
 
 
 def _share(key: str, stem: str) -> Callable[[Line], Cell]:

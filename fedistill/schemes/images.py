@@ -8,29 +8,34 @@ import asyncio
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings, scheme_named
 from fedistill.consent.items import SCORES, Item
+from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
+from fedistill.methods import METHODS, SyntheticSet, Task, labels_for, method_of, settings_for
 from fedistill.methods.engine import loop
+from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.models import Network, Params
+from fedistill.models import Network
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
+from fedistill.privacy.policy.floors import patients_per_image
 from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
-from fedistill.schemes.server.choice import choose, question_name
+from fedistill.schemes.server.choice import choose, choose_strong, compared, question_name
 from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.pool import Pool, build_pool, join
@@ -39,6 +44,7 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     Images,
+    Sent,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -97,38 +103,56 @@ class ImageScheme(StudyScheme):
     def check(
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
     ) -> Sequence[Any]:
-        """Return the method's settings for every budget and data set."""
-        datasets = list(datasets)
+        """Return the method's settings for every budget."""
         several = [name for name in datasets if name in MULTI_LABEL]
         if several and not METHODS[self.method].multilabel:
             raise SettingError(
                 f"{self.name} does not work on multi-label sets.", expected="one label an image", found=several[0]
             )
-        return [settings_for(self.method, values, ipc=ipc, dataset=dataset) for ipc in budgets for dataset in datasets]
+        if several and labels_for(self.method, values).soft:
+            raise SettingError(
+                f"{self.name}: soft labels are probabilities of classes.",
+                expected="one label an image",
+                found=several[0],
+                mend='set labels = "hard"',
+            )
+        chosen = [settings_for(self.method, values, ipc=ipc) for ipc in budgets]
+        if several and self.real and any(pack_of(each) > 1 for each in chosen):
+            raise SettingError(
+                f"{self.name}: real images with several labels each are not packed.",
+                expected="one label an image",
+                found=several[0],
+                mend="set pack = 1",
+            )
+        return chosen
 
     def disclosure(
         self, settings: Sequence[Any], *, ipcs: Sequence[int | None], held_out: bool, costed: bool
     ) -> PolicyRequest:
         """Return what each site would send: of a simulation's draws, one."""
+        times = max((patients_per_image(each, real=self.real) for each in settings), default=1)
         return PolicyRequest(
             self.name,
             real=self.real,
             starts=frozenset(str(each.start) for each in settings if hasattr(each, "start")),
-            per_class=None if None in ipcs else max(ipc for ipc in ipcs if ipc is not None),
+            per_class=None if None in ipcs else times * max(ipc for ipc in ipcs if ipc is not None),
             private=self.private,
             costs=costs_of(settings) if self.private and costed else (),
             held_out=held_out,
         )
 
-    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None], dataset: str) -> dict[str, Any]:
-        """Return the method's settings for each budget, every value of them."""
-        tables = {ipc: self._plain(values, ipc, dataset) for ipc in budgets}
+    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None]) -> dict[str, Any]:
+        """Return the settings of the labels, and the method's for each budget, every value of them."""
+        labels = labels_for(self.method, values)
+        # Hard labels have no other settings, and one that is given is refused.
+        common = {"preset": PUBLISHED, **(asdict(labels) if labels.soft else {"labels": labels.labels})}
+        tables = {ipc: self._plain(values, ipc) for ipc in budgets}
         if None in tables:
-            return {"preset": PUBLISHED, **tables[None]}
-        return {"preset": PUBLISHED, "ipc": {str(ipc): table for ipc, table in tables.items()}}
+            return {**common, **tables[None]}
+        return {**common, "ipc": {str(ipc): table for ipc, table in tables.items()}}
 
-    def _plain(self, values: Mapping[str, Any], ipc: int | None, dataset: str) -> dict[str, Any]:
-        chosen = settings_for(self.method, values, ipc=ipc, dataset=dataset)
+    def _plain(self, values: Mapping[str, Any], ipc: int | None) -> dict[str, Any]:
+        chosen = settings_for(self.method, values, ipc=ipc)
         plain = {name: value for name, value in asdict(chosen).items() if value is not None}  # TOML has no None
         if settings_for(self.method, {"preset": PUBLISHED, **plain}, ipc=ipc) != chosen:
             raise SettingError(f"The settings of {self.name!r} cannot be written out.", found=plain)
@@ -140,53 +164,55 @@ class ImageScheme(StudyScheme):
             return
         for seed in simulation.repeats(self.name):
             own = job(simulation, site, self.name, seed, 0)
+            chosen = self.check(own.settings, budgets=own.budgets, datasets=[""])
             yield Item(
                 own.name,
                 "release",
                 self.name,
-                requested(own, list(self.check(own.settings, budgets=own.budgets, datasets=[""])), deployed=True),
+                requested(own, chosen, deployed=True),
                 item_of(own),
                 lambda payload, own=own: own,
-                per_class=per_class(own, deployed=True),
+                per_class=per_class(own, chosen, deployed=True),
             )
         if simulation.recipe.chosen_on == "sites" and simulation.scores_epsilon is not None and self.has_budget:
             yield from self._score_items(simulation, site)
 
     def _score_items(self, simulation: Simulation, site: str) -> Iterator[Item]:
-        """Yield the questions by which the server chooses the step size of each pool, one an ipc and model."""
+        """Yield the questions by which the server chooses each pool's recipe, one an ipc, model and kind of recipe."""
         asking = [name for name in simulation.scheme if scheme_named(name).pools_releases]
-        questions = len(asking) * len(simulation.ipc) * len(simulation.models)
-        each = len(simulation.recipe.lr) * min(simulation.recipe.pilots, simulation.networks)
+        pilots, candidates = min(simulation.recipe.pilots, simulation.networks), compared(simulation)
+        pools = len(asking) * len(simulation.ipc) * len(simulation.models)
+        in_all = pools * pilots * sum(map(len, candidates.values()))
         assert simulation.scores_epsilon is not None
-        noise = ScoreNoise(simulation.scores_epsilon, questions, each)
-        sends = PolicyRequest(SCORES, sends="scores", private=True, costs=(noise.cost,), networks=questions * each)
-        for ipc in simulation.ipc:
-            for model in simulation.models:
-                condition = Condition(0, self.name, ipc, 0, model, "common")
-                name = f"{site} {question_name(condition, [simulation.recipe.steps])}"
+        for recipe, ipc, model in product(candidates, simulation.ipc, simulation.models):
+            each = pilots * len(candidates[recipe])
+            noise = ScoreNoise(simulation.scores_epsilon, pools * len(candidates), each, in_all)
+            sends = PolicyRequest(SCORES, sends="scores", private=True, costs=(noise.cost,), networks=in_all)
+            condition = Condition(0, self.name, ipc, 0, model, recipe)
+            name = f"{site} {question_name(condition, [one.steps for one in candidates[recipe]])}"
 
-                def build(arrays: Any, name: str = name, model: str = model) -> EvalRequest:
-                    params = {} if arrays is None else tensors_of(arrays)
-                    return EvalRequest(name, model, simulation.width, 0, params, noise=noise)
+            def build(arrays: Any, name: str = name, model: str = model, noise: ScoreNoise = noise) -> EvalRequest:
+                params = {} if arrays is None else tensors_of(arrays)
+                return EvalRequest(name, model, simulation.width, 0, params, noise=noise)
 
-                key = key_of({"scores": name, "networks": each, "width": simulation.width, "seed": simulation.seed})
-                yield Item(name, "scores", SCORES, sends, key, build, networks=each)
+            key = key_of({"scores": name, "networks": each, "width": simulation.width, "seed": simulation.seed})
+            yield Item(name, "scores", SCORES, sends, key, build, networks=each)
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
-        """Return the guarantee of a Release of this budget; over several data sets, the weakest."""
+        """Return the guarantee of a Release of this budget."""
         values = simulation.settings(self.name)
-        chosen = [settings_for(self.method, values, ipc=ipc, dataset=name) for name in simulation.federation.datasets()]
-        private = [each for each in chosen if isinstance(each, PrivateSettings)]
-        if not private:
+        chosen = settings_for(self.method, values, ipc=ipc)
+        if not isinstance(chosen, PrivateSettings):
             return None
-        most = max(private, key=lambda each: (each.epsilon, each.delta))
-        return PrivacyGuarantee(most.epsilon, most.delta, most.accountant, most.clip, most.mechanism(), OF_IMAGES)
+        return PrivacyGuarantee(
+            chosen.epsilon, chosen.delta, chosen.accountant, chosen.clip, chosen.mechanism(), OF_IMAGES
+        )
 
     # ------------------------------------------------------------------ the comparison
 
     def conditions(self, simulation: Simulation, condition: Condition) -> Iterator[Condition]:
         """Yield the condition if it has such a recipe, and for ``leave_out`` one without each site."""
-        if condition.recipe == "native" and METHODS[self.name].native is None:
+        if condition.recipe == "native" and METHODS[self.method].native is None:
             return
         yield condition
         if self.name in simulation.leave_out and condition.recipe == "common":
@@ -217,15 +243,18 @@ class ImageScheme(StudyScheme):
         return result, [[network] for network in networks]
 
     async def choice(self, ctx: StudyContext, condition: Condition) -> Choice:
-        """Choose the common recipe's step size, and its steps if they may grow, for a condition's pool.
+        """Choose a condition's recipe: the common one's step size and, if they may grow, steps; or the best strong one.
 
         The choice is made once, on the first repeat's pool: all repeats train by the same recipe.
         """
-        first = replace(condition, seed=0, left_out="")
+        first, grows = replace(condition, seed=0, left_out=""), not self.has_budget
 
         async def chosen() -> Choice:
             pool, _ = await self.pool(ctx, first.partition, first.ipc, first.seed)
-            return await choose(ctx, first, pool, grows=not self.has_budget)
+            if condition.recipe != "strong":
+                return await choose(ctx, first, pool, grows=grows)
+            common = (await self.choice(ctx, replace(first, recipe="common"))).recipe if grows else Recipe()
+            return await choose_strong(ctx, first, pool, common, grows=grows)
 
         return await ctx.once(("choice", first), chosen)
 
@@ -257,7 +286,7 @@ class ImageScheme(StudyScheme):
                 examples=examples if ctx.holdings[partition].shares else cap_counts(examples),
             )
             keep = ctx.coordinator.kept_once
-            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw")}
+            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw", "soft")}
             pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
             study = ctx.coordinator.study
             pairs = zip(used, releases, strict=True)
@@ -281,7 +310,7 @@ class ImageScheme(StudyScheme):
         }
 
     def _native(self, pool: Pool) -> Recipe:
-        recipe = METHODS[self.name].native
+        recipe = METHODS[self.method].native
         assert recipe is not None
         return recipe if pool.lr is None else recipe.with_lr(pool.lr)
 
@@ -333,6 +362,9 @@ class ImageScheme(StudyScheme):
         if condition.recipe == "common":
             yield condition, forecast.of_pool(condition)
             return
+        if condition.recipe == "strong":
+            yield condition, forecast.of_strong(condition)
+            return
         images, networks = forecast.pool_size(condition.ipc), forecast.simulation.networks
         native = Recipe("native", steps=None, epochs=1000, batch=256)
         steps = float(networks * native.steps_for(images))
@@ -345,8 +377,7 @@ class ImageScheme(StudyScheme):
         simulation, model = ctx.simulation, ctx.simulation.models[0]
         chosen = await self.choice(ctx, Condition(0, self.name, target.ipc, 0, model, "common"))
         recipe, network = cap_steps(simulation, chosen.recipe), ctx.trainer.network(model)
-        dataset, values = data.attacked.images.name, simulation.settings(self.name)
-        settings = settings_for(self.method, values, ipc=target.ipc, dataset=dataset)
+        settings = settings_for(self.method, simulation.settings(self.name), ipc=target.ipc)
         releases = await self.releases(ctx, 0, target.ipc, 0)
         place = ctx.sites.index(site)
         before = [name for name in ctx.sites[:place] if name in releases]
@@ -354,22 +385,34 @@ class ImageScheme(StudyScheme):
         sizes = {name: len(share.train) for name, share in zip(ctx.sites, ctx.holdings[0].shares, strict=True)}
         sizes[site] = int(data.design.membership.sum(1).max())
         examples, seeds = [sizes[name] for name in (*before, site, *after)], network_seeds(simulation)
-        mirror = data.attacked.images.mirror
+        mirror, labels = data.attacked.images.mirror, labels_for(self.method, simulation.settings(self.name))
         maker = ImageShadow(
-            self.method, settings, simulation.encoding, simulation.pooling, examples, network, recipe, seeds, mirror
+            self.method,
+            settings,
+            simulation.encoding,
+            simulation.pooling,
+            examples,
+            network,
+            recipe,
+            seeds,
+            mirror,
+            labels,
+            releases=target.releases or 1,
         )
         others = OtherReleases(
-            [_images(releases[name], target.ipc) for name in before],
-            [_images(releases[name], target.ipc) for name in after],
+            [_set(releases[name], target.ipc) for name in before],
+            [_set(releases[name], target.ipc) for name in after],
         )
         about = {
             **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
-            "settings": asdict(settings),
+            "settings": detail(settings),
+            **labels.detail(),
             "distilled": [target.ipc, model, simulation.width, simulation.precision, simulation.encoding],
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
             "place": len(before),
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
+            **({"releases": maker.releases} if maker.releases > 1 else {}),
         }
         return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
@@ -381,6 +424,19 @@ class ImageScheme(StudyScheme):
         steps = steps if audit.steps is None else min(steps, audit.steps)
         images = forecast.pool_size(target.ipc)
         yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
+
+
+class VariantScheme(ImageScheme):
+    """A method's scheme under another name, with other settings or labels: ``random-soft`` beside ``random``."""
+
+    @property
+    def settings_under(self) -> str:
+        """Name of the settings' table: the method's own, where the simulation has one."""
+        return self.method
+
+    def written_out(self, values: Mapping[str, Any], *, budgets: Sequence[int | None]) -> dict[str, Any]:
+        """Return the settings as of the method's own scheme, and which method it is."""
+        return {"method": self.method, **super().written_out(values, budgets=budgets)}
 
 
 class CentralScheme(ImageScheme):
@@ -413,6 +469,12 @@ def image_scheme(method: str) -> ImageScheme:
     return ImageScheme(method, method, METHODS[method].summary)
 
 
+def variant_scheme(name: str) -> VariantScheme:
+    """Return the scheme ``METHOD-WORD``."""
+    method = method_of(name)
+    return VariantScheme(name, method, METHODS[method].summary)
+
+
 def central_scheme(name: str) -> CentralScheme:
     """Return the scheme ``central-METHOD``."""
     method = name.removeprefix(CENTRAL)
@@ -439,10 +501,10 @@ class _Reply:
 
 @dataclass(frozen=True, eq=False)
 class OtherReleases:
-    """The other sites' Releases, before and after the attacked site in the federation's order."""
+    """The other sites' images as networks train on them, before and after the attacked site in the file's order."""
 
-    before: Sequence[Images]
-    after: Sequence[Images]
+    before: Sequence[SyntheticSet]
+    after: Sequence[SyntheticSet]
 
 
 @dataclass(frozen=True, eq=False)
@@ -456,6 +518,8 @@ class ImageShadow:
         examples: number of real images of every site in the pool.
         network, recipe, seeds: of the server's training.
         mirror: whether a flip keeps the labels true.
+        labels: settings of the labels.
+        releases: of the site that the server holds, each from its own seed, and pools.
     """
 
     method: str
@@ -467,30 +531,39 @@ class ImageShadow:
     recipe: Recipe
     seeds: tuple[int, ...]
     mirror: bool
+    labels: LabelSettings = HARD
+    releases: int = 1
 
-    def make(self, task: Task, others: OtherReleases) -> tuple[SyntheticSet, list[Params]]:
+    def make(self, task: Task, others: OtherReleases) -> Sent:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
-        images, labels = self.join(release.images, release.labels, others)
+        trained_on = release.shown()
+        images, labels = self.join(trained_on, others)
         networks = train_shadow_networks(
-            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror
+            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
-        return release, networks
+        # Attacks compare records with the images in a packed one, not with the whole.
+        return Sent(trained_on, networks, real=METHODS[self.method].real)
 
     def released(self, task: Task) -> SyntheticSet:
-        """Return the synthetic set that the site would send, as decoded from its encoding."""
+        """Return the synthetic sets that the site would send, as decoded from their encoding, in one."""
         method = METHODS[self.method]
-        exact = method.run(task, self.settings)
-        return unpack(pack(exact, real=method.real, encoding=self.encoding), task.ipc)
+        seeds = [task.seed, *(spawn(task.seed, "release", number) for number in range(1, self.releases))]
+        exact = [method.run(replace(task, seed=seed), self.settings) for seed in seeds]
+        sets = [unpack(pack(each, real=method.real, encoding=self.encoding), task.ipc) for each in exact]
+        if len(sets) > 1:
+            joined = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
+            sets = [replace(sets[0], images=joined[0], labels=joined[1])]
+        return replace(sets[0], soft=soft_labels(task, sets[0], self.labels)) if self.labels.soft else sets[0]
 
-    def join(self, images: Tensor, labels: Tensor, others: OtherReleases) -> Images:
-        """Return images and labels of the pool, with this Release at the site's position."""
-        sets = [*others.before, (images, labels), *others.after]
-        x, y, _ = join(sets, by=self.pooling, examples=self.examples)
-        return x, y
+    def join(self, own: SyntheticSet, others: OtherReleases) -> Images:
+        """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""
+        sets = [*others.before, own, *others.after]
+        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=self.examples)
+        soft = [each.soft for each in sets if each.soft is not None]
+        return x, torch.cat(soft)[at] if self.labels.soft else y
 
 
-def _images(data: bytes, ipc: int | None) -> Images:
-    """Return the images and labels that the server trains on, from a Release file."""
-    synthetic = unpack(Release.from_bytes(data).sets[ipc], ipc)
-    return synthetic.images, synthetic.labels
+def _set(data: bytes, ipc: int | None) -> SyntheticSet:
+    """Return what the server trains on, from a Release file."""
+    return unpack(Release.from_bytes(data).sets[ipc], ipc).shown()

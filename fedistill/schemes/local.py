@@ -38,6 +38,7 @@ from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
+    Sent,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -401,12 +402,14 @@ class LocalShadow:
     mirror: bool
     private: DPSGD | None = None
 
-    def make(self, task: Task, others: None) -> tuple[None, list[Params]]:
-        """Return no images, and the networks."""
+    def make(self, task: Task, others: None) -> Sent:
+        """Return the networks, and no images."""
         if self.private is None:
             x, y = task.images.pixels(), task.images.targets()
-            return None, train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
-        return None, [self._privately(task, self.private, number, seed) for number, seed in enumerate(self.seeds)]
+            networks = train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
+            return Sent(None, networks)
+        private = self.private
+        return Sent(None, [self._privately(task, private, number, seed) for number, seed in enumerate(self.seeds)])
 
     def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:
         def on_step(step: int, steps: int, ratio: float) -> None:

@@ -44,6 +44,7 @@ from fedistill.schemes.server.federated_eval import sum_tallies
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
+    Sent,
     ShadowSpec,
     network_seeds,
     shadow_detail,
@@ -667,8 +668,8 @@ class RoundsShadow:
     turns: Turns
     strategy: ServerStrategy = field(default_factory=lambda: ServerStrategy("FedAvg"))
 
-    def make(self, task: Task, others: Mapping[str, ImageSet]) -> tuple[None, list[Params]]:
-        """Return no images, and the networks that the site sends in the rounds that it takes part in.
+    def make(self, task: Task, others: Mapping[str, ImageSet]) -> Sent:
+        """Return the networks that the site sends in the rounds that it takes part in, and those it received in them.
 
         ``others`` are the images of every other site.
         """
@@ -677,16 +678,20 @@ class RoundsShadow:
         # 75 (5, lr 0.1). After 20 rounds of 1 epoch there is no difference (67 and 66, intervals of 12 points).
         total, done = sum(self._last(drawn) for drawn in self.turns.drawn), 0
         sent: list[Params] = []
+        received: list[Params] = []
         for number, seed in enumerate(self.seeds):
             strategy, drawn = self.strategy.fresh(), self.turns.drawn[number]
             now = begin(self.network, seed)
             for i, sites in enumerate(drawn[: self._last(drawn)]):
                 of_round = spawn(task.seed, "network", number, "round", i + 1)
+                begun = now
                 now, own = self.one_round(task, others, strategy, i + 1, now, sites, seed=of_round)
-                sent += [] if own is None else [own]
+                if own is not None:
+                    sent.append(own)
+                    received.append(begun)
                 done += 1
                 task.on_event(Event("training", step=done, steps=total))
-        return None, sent
+        return Sent(None, sent, received)
 
     def one_round(
         self,

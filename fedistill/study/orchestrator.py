@@ -22,6 +22,7 @@ from fedistill.schemes.server.federated_eval import SiteScore, score_at_sites
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.trainer import Trainer
 from fedistill.study.audit.auditing import Auditing, shadow_jobs
+from fedistill.study.folder.networks import NetworkRow, keep_networks
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.release_validation import Expected
@@ -93,6 +94,7 @@ class Study:
         self.audit = Auditing(self.ctx, test)
         self.scored: list[Result] = []
         self.at_sites: list[SiteScore] = []
+        self._networks: dict[Condition, list[NetworkRow]] = {}
 
     @property
     def site_rows(self) -> list[SiteRow]:
@@ -111,6 +113,10 @@ class Study:
 
     def _distilled(self) -> list[SiteRow]:
         return [row for row in self.site_rows if row.status == "shared" and not scheme_named(row.scheme).real]
+
+    def networks(self) -> list[NetworkRow]:
+        """Return where the networks of every condition are kept, in the order of the simulation's file."""
+        return [row for each in self.scored for row in self._networks[each.condition]]
 
     def releases(self) -> list[Release]:
         """Return the accepted Releases, in the order of the simulation's file."""
@@ -150,6 +156,7 @@ class Study:
         except NoNetwork:
             self.ctx.report(condition.name, "scored", "no network")
             return None
+        self._networks[condition] = keep_networks(condition, networks, self.trainer, self.ctx.store)
         self.at_sites.extend(await score_at_sites(self.ctx, condition, networks))
         self.ctx.report(condition.name, "scored")
         return result

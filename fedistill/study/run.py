@@ -14,6 +14,7 @@ from fedistill.core.files import require_folder
 from fedistill.core.store import Store, key_of
 from fedistill.errors import RunError
 from fedistill.study.folder.environment import describe_environment
+from fedistill.study.folder.networks import preprocessing_of, write_networks
 from fedistill.study.folder.run_folder import RunFolder, open_run_folder
 from fedistill.study.orchestrator import Study, plan_record
 from fedistill.study.preflight import PointData, prepare_data
@@ -191,6 +192,7 @@ def _check_run_write(
     """Check and load the data, run ``work``, and write the tables."""
     start = time.perf_counter() if began is None else began
     ready, drawn = prepare_data(plan, data_root, deployed=deployed)
+    records = [preprocessing_of(point.simulation.federation) for point in plan.points]
     with open_run_folder(out, plan, fresh=fresh) as folder:
         store = Store(
             (cache or folder.work).resolve(),
@@ -202,6 +204,7 @@ def _check_run_write(
         folder.json("environment", {**about, "licences": licences(s for data in ready for s in data.sources)})
         outcome = work(folder, store, ready)
         studies: list[Study] = outcome.result if isinstance(outcome, Launched) else outcome
+        write_networks(folder, plan, [d.test for d in ready], records, [study.networks() for study in studies])
         rows, compared, by_site = write_tables(plan, studies, ready, folder)
         write_grids(folder, studies[0].releases(), ready[0].test, real=shows_real(plan.first))
         write_screens(plan, studies, folder)

@@ -85,11 +85,19 @@ class Descent:
         params: where each begins, on the device to train on.
         rule: of the step.
         precision: what its steps are computed in; the weights stay as they are given.
+        soft: whether labels are probabilities of classes.
     """
 
     def __init__(
-        self, network: Network, params: Sequence[Params], *, rule: Rule = PLAIN, precision: str = "float32"
+        self,
+        network: Network,
+        params: Sequence[Params],
+        *,
+        rule: Rule = PLAIN,
+        precision: str = "float32",
+        soft: bool = False,
     ) -> None:
+        self._soft = soft
         self._network, self._rule, self._precision = lowered(network, precision), rule, precision
         first = params[0][0]
         self._device, self._last = first.device, network.channels_last and first.device.type == "cuda"
@@ -150,7 +158,7 @@ class Descent:
     def _differentiate(self, k: int, images: Tensor, labels: Tensor) -> None:
         """Put one network's loss and gradient in place."""
         weights = self.weights[k]
-        loss = objective(self._network(weights, images), labels)
+        loss = objective(self._network(weights, images), labels, soft=self._soft)
         gradients = torch.autograd.grad(loss, weights)
         self.loss[k].copy_(loss.detach())
         self._gradients[k].copy_(self.layout.vector(gradients))
@@ -167,14 +175,16 @@ class Descent:
 
 
 @contextmanager
-def borrowed(network: Network, params: Sequence[Params], *, rule: Rule, precision: str) -> Iterator[Descent]:
+def borrowed(
+    network: Network, params: Sequence[Params], *, rule: Rule, precision: str, soft: bool = False
+) -> Iterator[Descent]:
     """Give the descent of networks from these parameters, with the graphs of an earlier one of the same kind where one
     is idle: the next of several evaluation networks records nothing.
     """
-    key = network, len(params), rule, precision, params[0][0].device, params[0][0].dtype
+    key = network, len(params), rule, precision, soft, params[0][0].device, params[0][0].dtype
     descent = _idle.pop(key, None)
     if descent is None:
-        descent = Descent(network, params, rule=rule, precision=precision)
+        descent = Descent(network, params, rule=rule, precision=precision, soft=soft)
     else:
         descent.restart(params)
     yield descent

@@ -38,6 +38,7 @@ def fit_ensemble(
     seeds: Sequence[int],
     mirror: bool,
     precision: str = "float32",
+    soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Params]:
     """Train a network for each seed.
@@ -50,6 +51,7 @@ def fit_ensemble(
         seeds: initial parameters, order of images and augmentation of a network come from its own.
         mirror: whether a flip keeps the labels true.
         precision: what a GPU computes in, as for `fit`.
+        soft: whether labels are probabilities of classes, as for `fit`.
         on_step: told (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
 
     Returns:
@@ -62,20 +64,21 @@ def fit_ensemble(
     if own and len(images) != len(seeds):
         raise SettingError("Each network needs a pool.", expected=f"{len(seeds)} pools", found=f"{len(images)} pools")
     trained: list[Params] = []
-    together = at_once(network, min(recipe.batch, images.shape[-4])) if graphs.used_on(images.device) else 1
+    in_graphs = graphs.used_on(images.device) and recipe.plain
+    together = at_once(network, min(recipe.batch, images.shape[-4])) if in_graphs else 1
     for members in (slice(i, i + together) for i in range(0, len(seeds), together)):
         x, y = (images[members], labels[members]) if own else (images[None], labels[None])
         told = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))
         if together == 1:
             [seed] = seeds[members]
             trained.append(
-                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, on_step=told)
+                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=told)
             )
             continue
         begun = [tuple(p.to(x) for p in network.init(generator(seed, "init"))) for seed in seeds[members]]
         rule = Rule(recipe.momentum, recipe.weight_decay)
         planned = schedule(recipe, x.shape[1], seeds=seeds[members], size=x.shape[-1], mirror=mirror, device=x.device)
-        with borrowed(network, begun, rule=rule, precision=precision) as descent:
+        with borrowed(network, begun, rule=rule, precision=precision, soft=soft) as descent:
             follow(descent, planned, x, y, recipe, told)
             trained += descent.current()
     return trained

@@ -1,4 +1,4 @@
-"""Fitting networks: plain SGD on tensors in memory, lean enough that the convolutions are what costs time."""
+"""Fitting networks: plain SGD (or AdamW) on tensors in memory, lean enough that convolutions are what costs time."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,9 +7,10 @@ from torch import Tensor
 
 from fedistill.core.seeds import generator
 from fedistill.models import Network, Params, objective
-from fedistill.training import augment, graphs
-from fedistill.training.descent import Descent, Rule, borrowed
-from fedistill.training.device import full_precision
+from fedistill.training import augment, graphs, mix
+from fedistill.training.adamw import AdamW
+from fedistill.training.descent import Descent, Rule, borrowed, lowered
+from fedistill.training.device import computing_in, full_precision
 from fedistill.training.recipe import Recipe
 from fedistill.training.schedule import Step, schedule
 
@@ -28,6 +29,7 @@ def fit(
     start: Params | None = None,
     proximal: float = 0.0,
     precision: str = "float32",
+    soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Params:
     """Train one network.
@@ -35,12 +37,14 @@ def fit(
     Args:
         network: its shape.
         images: float32 (N, C, H, W) on the device to train on; labels: int64 (N,) or float32 (N, L), there too.
-        recipe: steps, batch, step size, augmentation.
+        recipe: steps, batch, step size, augmentation. On a GPU, one with AdamW or a mixture takes its steps one
+            operation after another, several times slower than plain SGD's graphs.
         seed: initial parameters, order of images and augmentation come from it.
         mirror: whether a flip keeps the labels true.
         start: parameters to begin with; fresh ones unless given.
         proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
         precision: what a GPU computes in: ``float32``, ``tf32`` or ``bfloat16``. A processor computes in full.
+        soft: whether labels are probabilities of classes, float32 (N, C), and not several labels an image.
         on_step: told (step, steps) after each; on a GPU when it is launched.
 
     Returns:
@@ -49,26 +53,36 @@ def fit(
     device, steps = images.device, recipe.steps_for(len(images))
     begun = [p.to(images) for p in (network.init(generator(seed, "init")) if start is None else start)]
     planned = schedule(recipe, len(images), seeds=[seed], size=images.shape[-1], mirror=mirror, device=device)
-    if graphs.used_on(device):
+    if graphs.used_on(device) and recipe.plain:
         rule = Rule(recipe.momentum, recipe.weight_decay, proximal)
-        with borrowed(network, [tuple(begun)], rule=rule, precision=precision) as descent:
+        with borrowed(network, [tuple(begun)], rule=rule, precision=precision, soft=soft) as descent:
             follow(descent, planned, images[None], labels[None], recipe, on_step)
             return descent.current()[0]
     weights = [p.clone().requires_grad_() for p in begun]
     velocity = [torch.zeros_like(w) for w in weights]
-    with full_precision(device):
+    adamw = AdamW(weights, weight_decay=recipe.weight_decay) if recipe.optimiser == "adamw" else None
+    forward = lowered(network, precision) if device.type == "cuda" else network
+    with computing_in(precision, device):
         for number, step in enumerate(planned):
             at = step.at[0]
             x = images[at]
             if step.draws is not None:
                 x = augment.apply(x, step.draws[0])
-            loss = objective(network(tuple(weights), x), labels[at])
+            if step.mixes is None:
+                loss = objective(forward(tuple(weights), x), labels[at], soft=soft)
+            else:
+                mixed = mix.apply(x, step.mixes[0])
+                loss = mix.mixed_objective(forward(tuple(weights), mixed), labels[at], step.mixes[0], soft=soft)
             gradients = torch.autograd.grad(loss, weights)
             if proximal:
                 gradients = tuple(
                     g + proximal * (w.detach() - w0) for g, w, w0 in zip(gradients, weights, begun, strict=True)
                 )
-            descend(weights, velocity, gradients, recipe, lr=recipe.lr_at(number, steps))
+            lr = recipe.lr_at(number, steps)
+            if adamw is None:
+                descend(weights, velocity, gradients, recipe, lr=lr)
+            else:
+                adamw.step(gradients, lr=lr)
             if on_step is not None:
                 on_step(number + 1, steps)
     return tuple(w.detach() for w in weights)

@@ -3,21 +3,33 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fedistill.errors import SettingError, nearest
+
+OPTIMISERS = ("sgd", "adamw")
+MIXES = ("none", "mixup", "cutmix")
+SINCE = {"optimiser": "sgd", "mix": "none"}
+"""Fields that a recipe's key leaves out at these values, so that what was trained before they came is found again."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; the step size falls at half time.
+    """SGD with momentum, or AdamW; the step size falls at half time.
 
     Args:
-        name: ``common`` (the same for every scheme, step size chosen on validation data) or ``native`` (the
-            method's own).
+        name: ``common`` (the same for every scheme, step size chosen on validation data), ``native`` (the method's own)
+            or ``strong`` (the best of a larger grid).
         lr: step size.
         steps: SGD steps; or None to count in epochs.
         epochs: passes over the pool, where steps is None.
         batch: images a step, at most the pool's.
-        momentum, weight_decay: of SGD.
+        momentum: of SGD; weight_decay: of SGD, where it is a part of the gradient, or of AdamW, where it is not.
         augment: whether each batch takes one drawn augmentation (the DSA family).
         fall: what the step size is multiplied by at half time.
+        optimiser: ``sgd`` or ``adamw``.
+        mix: what each batch is mixed by after its augmentation: ``none``, ``mixup`` or ``cutmix``.
+
+    Raises:
+        SettingError: there is no such optimiser or mixture.
     """
 
     name: str = "common"
@@ -29,6 +41,18 @@ class Recipe:
     weight_decay: float = 5e-4
     augment: bool = True
     fall: float = 0.1
+    optimiser: str = "sgd"
+    mix: str = "none"
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("optimiser", self.optimiser, OPTIMISERS), ("mix", self.mix, MIXES)):
+            if value not in known:
+                raise SettingError(f"There is no {what} {str(value)[:80]!r}.", mend=nearest(str(value)[:80], known))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is SGD on unmixed images: what the graphs of a GPU take."""
+        return self.optimiser == "sgd" and self.mix == "none"
 
     def with_lr(self, lr: float) -> "Recipe":
         return replace(self, lr=lr)
@@ -52,5 +76,9 @@ class Recipe:
         return self.lr if step < -(-steps // 2) else self.lr * self.fall
 
     def detail(self) -> dict[str, Any]:
-        """Return the part of a store's key."""
-        return asdict(self)
+        """Return the part of a store's key: all fields, but those that came later where they change nothing.
+
+        >>> sorted(Recipe(mix="mixup").detail().keys() - Recipe().detail().keys())
+        ['mix']
+        """
+        return {name: value for name, value in asdict(self).items() if name not in SINCE or value != SINCE[name]}

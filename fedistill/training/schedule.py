@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fedistill.core.seeds import generator
-from fedistill.training import augment
+from fedistill.training import augment, mix
 from fedistill.training.augment import Draw
+from fedistill.training.mix import Mix
 from fedistill.training.recipe import Recipe
 
 AHEAD = 64
@@ -28,10 +29,12 @@ class Step:
     Args:
         at: int64 (K, batch), the images of each network by their position in its pool.
         draws: each network's augmentation, one a network; None where the recipe has none.
+        mixes: each network's mixture, likewise.
     """
 
     at: Tensor
     draws: Sequence[Draw] | None
+    mixes: Sequence[Mix] | None = None
 
 
 def schedule(
@@ -49,12 +52,14 @@ def schedule(
     batch = min(recipe.batch, images)
     orders = [_order(images, batch, generator(seed, "order")) for seed in seeds]
     generators = [generator(seed, "augment") for seed in seeds]
+    mixing = [generator(seed, "mix") for seed in seeds] if recipe.mix != "none" else []
 
     def drawn() -> Iterator[Step]:
         for _ in range(recipe.steps_for(images)):
             at = torch.stack([next(order) for order in orders])
             draws = [augment.draw(g, batch, size=size, mirror=mirror) for g in generators] if recipe.augment else None
-            yield Step(at, draws)
+            mixes = [mix.draw(g, batch, kind=recipe.mix, size=size) for g in mixing] or None
+            yield Step(at, draws, mixes)
 
     return ahead(drawn(), device)
 
@@ -65,7 +70,7 @@ def ahead(drawn: Iterator[Step], device: torch.device) -> Iterator[Step]:
         at = _handed(torch.stack([step.at for step in block]), device)
         rows = [step.draws for step in block if step.draws is not None]
         if not rows:
-            yield from (Step(each, None) for each in at)
+            yield from (Step(each, None, step.mixes) for each, step in zip(at, block, strict=True))
             continue
         # Operations take one to three parameters an image.
         most = max(draw.values.shape[1] for row in rows for draw in row)
@@ -75,7 +80,8 @@ def ahead(drawn: Iterator[Step], device: torch.device) -> Iterator[Step]:
                 values[i, k, :, : draw.values.shape[1]] = draw.values
         values = _handed(values, device)
         for i, row in enumerate(rows):
-            yield Step(at[i], [Draw(d.op, values[i, k, :, : d.values.shape[1]]) for k, d in enumerate(row)])
+            draws = [Draw(d.op, values[i, k, :, : d.values.shape[1]]) for k, d in enumerate(row)]
+            yield Step(at[i], draws, block[i].mixes)
 
 
 def _order(images: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

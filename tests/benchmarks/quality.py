@@ -122,7 +122,7 @@ def distilled(
     """FeDistill's images with the plain run's seed, threads and width; made once, kept by all they depend on."""
     train = images.load(source, "train", root)
     detail = {
-        "settings": asdict(settings_for("dc", settings, ipc=ipc, dataset=train.name)),
+        "settings": asdict(settings_for("dc", settings, ipc=ipc)),
         "version": method_named("dc").version,
         "code": _code(),  # a time is that of the code it was taken of, whether or not its images changed
         "images": train.fingerprint(),

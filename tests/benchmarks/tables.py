@@ -1,6 +1,6 @@
 """The results as tables, the same ones for the terminal and for benchmarks.md."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,14 @@ def sheets(results: dict[str, Any]) -> Iterator[Sheet]:
 
 def markdown(results: dict[str, Any]) -> str:
     """benchmarks.md."""
-    lines = ["# Benchmarks", "", "Plain textbook versions and FeDistill's in turn, equal work on the same threads.", ""]
-    for sheet in sheets(results):
+    opening = "Plain textbook versions and FeDistill's in turn, equal work on the same threads."
+    return as_markdown("Benchmarks", opening, sheets(results))
+
+
+def as_markdown(title: str, opening: str, tables: Iterable[Sheet]) -> str:
+    """A page of tables."""
+    lines = [f"# {title}", "", opening, ""]
+    for sheet in tables:
         lines += [f"## {sheet.title}", ""]
         lines += ["| " + " | ".join(sheet.columns) + " |", "|" + "---|" * len(sheet.columns)]
         lines += ["| " + " | ".join(row) + " |" for row in sheet.rows]
@@ -45,7 +51,12 @@ def markdown(results: dict[str, Any]) -> str:
 
 def show(results: dict[str, Any], console: Console) -> None:
     """The same in a terminal."""
-    for sheet in sheets(results):
+    show_sheets(sheets(results), console)
+
+
+def show_sheets(tables: Iterable[Sheet], console: Console) -> None:
+    """Tables in a terminal."""
+    for sheet in tables:
         table = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for i, column in enumerate(sheet.columns):
             table.add_column(column, justify="left" if i == 0 or column == "side" else "right")

@@ -42,7 +42,7 @@ def test_only_what_is_named_runs(path):
 def test_what_is_typed_goes_before_what_a_rehearsal_changes(path):
     assert audited_plan(path, methods=["dc"], phantom=True).first.audit.shadows == 6
     plan = audited_plan(path, methods=["dc"], shadows=8, site="b", canaries=True, phantom=True)
-    assert (plan.first.audit.shadows, plan.first.audit.site, plan.first.audit.canaries) == (8, "b", True)
+    assert (plan.first.audit.shadows, plan.first.audit.site, plan.first.audit.canaries) == (8, "b", ("mislabelled",))
     assert set(plan.first.scheme) == {"dc"}
 
 

@@ -27,7 +27,8 @@ def mine(folder, *, sites='["a", "b"]', more="", ipc="[1]", scheme="dc", setting
 
 
 @pytest.mark.parametrize("name", sorted(names("simulations")))
-def test_what_is_shipped_loads(name):
+def test_what_is_shipped_loads(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDISTILL_REAL", str(tmp_path))  # where files of `worth` would lie
     assert {point.simulation.name for point in load_plan(name).points} == {name}
     for point in load_plan(name, phantom=True).points:
         assert all(name.startswith("phantom:") for name in point.simulation.federation.datasets())

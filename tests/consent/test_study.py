@@ -64,9 +64,7 @@ def test_the_job_of_an_item_is_the_simulations(tmp_path):
     asked, plain = item.build(None), job(simulation, "north", "dc", 0, 0)
     assert (asked.name, asked.random_seed, asked.ipcs) == (plain.name, plain.random_seed, plain.ipcs)
     for ipc in (1, 10):
-        assert settings_for("dc", asked.settings, ipc=ipc) == settings_for(
-            "dc", plain.settings, ipc=ipc, dataset="phantom:breast"
-        )
+        assert settings_for("dc", asked.settings, ipc=ipc) == settings_for("dc", plain.settings, ipc=ipc)
 
 
 def test_what_auto_stands_for_does_not_depend_on_the_machine(tmp_path, monkeypatch):

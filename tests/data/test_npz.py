@@ -64,7 +64,9 @@ def test_val_may_be_absent_or_empty(save):
 def test_groups_of_strings_become_numbers_across_splits(save):
     path = save(train_groups=np.array(list("aabbcc")), test_groups=np.array(["e", "d", "d"]))
     assert read_npz(path).groups.tolist() == [0, 0, 1, 1, 2, 2]
-    assert read_npz(path, "test").groups.tolist() == [4, 3, 3]
+    assert read_npz(path, "test").groups.tolist() == [3, 4, 4]
+    renamed = save(train_groups=np.array(list("zzxxyy")), test_groups=np.array(["b", "a", "a"]))
+    assert read_npz(renamed).groups.tolist() == [0, 0, 1, 1, 2, 2] and read_npz(renamed, "test").groups[0] == 3
     assert read_npz(path, "val").groups is None
 
 

@@ -16,7 +16,7 @@ ROWS = """
 cli
 app
 report
-api
+api export
 study.feasibility
 study
 study.forecast study.tables
@@ -43,7 +43,7 @@ release
 methods
 methods.private
 methods.engine
-training
+training importing
 models data
 core
 errors

@@ -23,6 +23,7 @@ from fedistill.models import MODELS, build, objective
 QUICK = {
     "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "rate": 1.0},
     "dp-dm": {"iterations": 2, "queries": 2, "width": 4},
+    "dp-mean": {"iterations": 2, "queries": 2, "width": 4, "axes": 4},
 }
 
 

@@ -18,6 +18,7 @@ SHORT = {
     "dc": {"iterations": 6, "outer": 2, "inner": 1, "average": 0.5},
     "dsa": {"iterations": 6, "outer": 2, "inner": 1},
     "dm": {"iterations": 6, "early_networks": 0},
+    "tdm": {"iterations": 6, "networks": 1, "network_steps": 2, "views": 3},
     "mtt": {
         "iterations": 6, "experts": 2, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2,
         "lr_img": 10.0,

@@ -11,6 +11,7 @@ from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.methods import METHODS, Task, distill, distill_budgets, settings_for
 from fedistill.methods.dm import DMSettings, dm
+from fedistill.methods.engine.start import STARTS, gaussian
 from fedistill.methods.private.queries import PrivateSettings
 
 QUICK = {
@@ -18,18 +19,21 @@ QUICK = {
     "random": {},
     "herding": {"epochs": 1},
     "kcenter": {"epochs": 1},
+    "patches": {"pack": 1, "steps": 3, "crops": 2},
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
     "dsa": {"iterations": 2, "outer": 2, "inner": 1},
     "dm": {"iterations": 2},
+    "tdm": {"iterations": 2, "networks": 1, "network_steps": 2, "views": 2},
     "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
     # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.
     "dp-dc": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000, "rate": 1},
     "dp-dm": {"iterations": 2, "queries": 2, "width": 4, "epsilon": 1000},
+    "dp-mean": {"iterations": 2, "axes": 4, "width": 4, "epsilon": 1000},
 }
 BUDGETED = [name for name, method in METHODS.items() if method.budget]
 DISTILLED = [name for name, method in METHODS.items() if not method.real]
 PRIVATE = [name for name, method in METHODS.items() if issubclass(method.settings, PrivateSettings)]
-PUBLIC = [name for name in METHODS if name not in PRIVATE]
+PUBLIC = [name for name, method in METHODS.items() if method.multilabel]
 
 
 def make(images, name, *, ipc=2, seed=0, **more):
@@ -86,7 +90,7 @@ def test_multilabel(blobs, name):
 
 
 @pytest.mark.parametrize("name", DISTILLED)
-@pytest.mark.parametrize("start", ["noise", "real"])
+@pytest.mark.parametrize("start", STARTS)
 def test_a_budget_above_a_class_s_count(blobs, name, start):
     more = {} if name in PRIVATE else {"start": start}
     made = make(blobs((4, 1, 2)), name, ipc=3, **more)
@@ -146,12 +150,12 @@ def test_mistakes_teach(blobs):
     for wrong in (0, float("inf"), float("nan")):
         with pytest.raises(SettingError, match="expected: float, above 0"):
             settings_for("dc", {"lr_img": wrong})
-    with pytest.raises(SettingError, match="one of noise, real"):
+    with pytest.raises(SettingError, match="one of noise, mean, gaussian, real"):
         settings_for("dc", {"start": "nose"})
     with pytest.raises(SettingError, match="dc, ipc 50: there is no setting 'iteration'"):
         settings_for("dc", {"ipc": {"50": {"iteration": 1}}}, ipc=10)
     with pytest.raises(SettingError, match="nothing to set"):
-        settings_for("random", {"iterations": 1})
+        settings_for("full", {"iterations": 1})
     with pytest.raises(DataError, match="no images"):
         distill(x.take([]), method="random")
 
@@ -200,3 +204,22 @@ def test_dm_in_buffers_makes_the_same_images(augmented, multilabel, blobs, monke
     monkeypatch.setattr("fedistill.training.graphs.used_on", lambda device: True)
     two = dm(Task(images, 2, width=4), settings)
     torch.testing.assert_close(two.images, one.images, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gaussian_start_has_the_real_images_mean_and_main_spread():
+    """Many draws have the real images' mean, and their variance along their first axis; none is an image of theirs."""
+    draw = torch.Generator().manual_seed(0)
+    real = torch.randn(40, 1, 4, 4, generator=draw) * torch.linspace(0.1, 3, 16).view(1, 1, 4, 4) + 1
+    made = gaussian(real, torch.randn(4000, 1, 4, 4, generator=draw))
+    torch.testing.assert_close(made.mean(0), real.mean(0), atol=0.2, rtol=0)
+    axis = torch.linalg.svd((real - real.mean(0)).flatten(1)).Vh[0]
+    spread = [(x.flatten(1) @ axis).var(correction=0).item() for x in (real, made)]
+    assert spread[1] == pytest.approx(spread[0], rel=0.1)
+    assert torch.cdist(made.flatten(1), real.flatten(1)).min() > 0.1
+
+
+def test_a_gaussian_of_three_images_is_their_mean():
+    """As many axes as images would mix patients' own images."""
+    real = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    made = gaussian(real, torch.randn(2, 1, 4, 4))
+    torch.testing.assert_close(made, real.mean(0).expand(2, 1, 4, 4))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from fedistill.core.accounting import Mechanism, PrivacyCost, sigma_for
 from fedistill.errors import PolicyError
 from fedistill.methods.engine.method import SyntheticSet
+from fedistill.methods.engine.start import STARTS
 from fedistill.privacy.accounting.budget import spent
 from fedistill.privacy.policy.release_check import PROMISE, check_release, rules_kept
-from fedistill.privacy.policy.rules import Policy, PolicyRequest, check_request, objection
+from fedistill.privacy.policy.rules import TELLS, Policy, PolicyRequest, check_request, objection
 from fedistill.release.release import Packed, Release, pack
 
 ALLOWED = Policy(allow_real_images=True, allow_weights=True, start="real")
@@ -28,6 +29,9 @@ def cost(epsilon):
         (Policy(), PolicyRequest("random", real=True, per_class=1), "allow_real_images"),
         (Policy(), PolicyRequest("fedavg", sends="networks"), "allow_weights"),
         (Policy(), PolicyRequest("mtt", starts=frozenset({"noise", "real"}), per_class=1), "start"),
+        (Policy(), PolicyRequest("tdm", starts=frozenset({"mean"}), per_class=1), "start"),
+        (Policy(), PolicyRequest("tdm", starts=frozenset({"gaussian"}), per_class=1), "start"),
+        (Policy(start="mean"), PolicyRequest("tdm", starts=frozenset({"real"}), per_class=1), "start"),
         (Policy(max_ipc=5), PolicyRequest("dc", per_class=6), "max_ipc"),
         (Policy(allow_real_images=True, max_ipc=5), PolicyRequest("full", real=True, per_class=None), "max_ipc"),
         (
@@ -63,6 +67,7 @@ def test_each_rule_forbids_by_its_name(policy, asked, rule):
         (Policy(), PolicyRequest("dc", starts=frozenset({"noise"}), per_class=50)),
         (ALLOWED, PolicyRequest("full", real=True, per_class=None)),
         (Policy(max_ipc=5), PolicyRequest("dc", per_class=5)),
+        (Policy(start="mean"), PolicyRequest("tdm", starts=frozenset({"gaussian", "mean"}), per_class=1)),
         (Policy(epsilon_max=8.0), PolicyRequest("dp-dm", per_class=1, private=True, costs=(cost(8.0),))),
         (Policy(epsilon_max=8.0, non_private="allow"), PolicyRequest("dc", per_class=1)),
         (Policy(epsilon_max=8.0, allow_weights=True), PolicyRequest("dp-fedavg", sends="networks", private=True)),
@@ -78,7 +83,7 @@ POLICIES = st.builds(
     Policy,
     allow_real_images=st.booleans(),
     allow_weights=st.booleans(),
-    start=st.sampled_from(["noise", "real"]),
+    start=st.sampled_from(TELLS),
     max_ipc=st.none() | st.integers(1, 20),
     share_counts=st.sampled_from(["exact", "rounded", "none"]),
     epsilon_max=st.none() | st.floats(0.5, 20),
@@ -90,7 +95,7 @@ REQUESTS = st.builds(
     st.just("any"),
     sends=st.sampled_from(["images", "networks"]),
     real=st.booleans(),
-    starts=st.frozensets(st.sampled_from(["noise", "real"])),
+    starts=st.frozensets(st.sampled_from(STARTS)),
     per_class=st.none() | st.integers(1, 30),
     private=st.booleans(),
     costs=st.lists(st.sampled_from([1.0, 4.0, 9.0]).map(cost), max_size=3).map(tuple),
@@ -107,6 +112,7 @@ def test_what_is_let_pass_breaks_no_rule(policy, asked):
     assert policy.allow_real_images or not asked.real
     assert policy.allow_weights or images
     assert policy.start == "real" or "real" not in asked.starts
+    assert policy.start != "noise" or asked.starts <= {"noise"}
     assert asked.private or (policy.non_private == "allow" or (policy.non_private is None and not policy.epsilon_max))
     if images and policy.max_ipc is not None:
         assert asked.per_class is not None and asked.per_class <= policy.max_ipc

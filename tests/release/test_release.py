@@ -1,5 +1,7 @@
 """Releases: what goes in comes out as near as its encoding, real pixels exactly; the same seed, the same bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,15 @@ def test_another_format_is_refused():
     data = release().to_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 2')
     with pytest.raises(ReleaseError, match="another format"):
         Release.from_bytes(data)
+
+
+def test_the_header_says_how_images_are_packed():
+    made = synthetic()
+    packed = replace(pack(made, real=False), pack=2)
+    release = Release("north", "dm", 0, False, {1: pack(made, real=False), 2: packed})
+    back = Release.from_bytes(release.to_bytes())
+    assert (back.sets[1].pack, back.sets[2].pack) == (1, 2)
+    assert back.only(2).sets[2].pack == 2 and unpack(back.sets[2], 2).pack == 2
+    assert len(unpack(back.sets[2], 2).shown()) == 4 * len(made)
+    plain = Release("north", "dm", 0, False, {1: pack(made, real=False)}).to_bytes()
+    assert b"pack" not in plain and Release.from_bytes(plain).sets[1].pack == 1  # as Releases of old

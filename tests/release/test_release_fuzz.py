@@ -67,6 +67,26 @@ def test_the_whole_one_is_taken():
     )
 
 
+@pytest.mark.parametrize(
+    "pack",
+    [
+        {"ipc1": 0},
+        {"ipc1": 5},
+        {"ipc1": 2**62},
+        {"ipc1": True},
+        {"ipc1": "2"},
+        {"ipc1": 2.0},
+        {"ipc3": 2},
+        [2],
+        2,
+        None,
+    ],
+)
+def test_impossible_packing_is_refused(pack):
+    with pytest.raises(ReleaseError):
+        Release.from_bytes(told(pack=pack))
+
+
 @fuzzed
 @given(spoilt(GOOD))
 def test_spoilt_bytes(data):

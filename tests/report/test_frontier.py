@@ -103,6 +103,20 @@ def test_the_curve_of_the_strongest_attack_is_drawn_on_logarithmic_axes(audited,
     assert roc_panels(recorded, found) == []
 
 
+def test_who_knows_the_seed_stands_beside_and_not_in_the_main_figure(audited):
+    known = audited.privacy.assign(auc=audited.privacy["auc"] + 0.2, seed_known="yes").query("scheme == 'dm'")
+    both = pd.concat([audited.privacy.assign(seed_known="no"), known])
+    points = frontier_points(replace(audited, privacy=both)).set_index("scheme")
+    assert points.loc["dm", "attack_auc"] == pytest.approx(0.61) and points.loc["dm", "known_auc"] == pytest.approx(
+        0.81
+    )
+    assert np.isnan(points.loc["random", "known_auc"])
+    said = leaks(replace(audited, privacy=both))[0].text
+    assert "false alarms (81\xa0% for who knows the seed)" in said
+    alone = frontier_points(replace(audited, privacy=known)).set_index("scheme")
+    assert alone.loc["dm", "attack_auc"] == pytest.approx(0.81)
+
+
 def test_too_few_shadows_say_nothing(audited):
     lines = audited.privacy.assign(auc_low=np.nan, auc_high=np.nan)
     assert leaks(replace(audited, privacy=lines)) == [Finding("Too few shadows to say: full, dm (noise), random.")]

@@ -12,7 +12,7 @@ from fedistill.core.seeds import spawn
 from fedistill.data import load_dataset
 from fedistill.methods.engine.method import Task
 from fedistill.models import build
-from fedistill.privacy.attacks.registry import verdicts
+from fedistill.privacy.attacks.registry import Evidence, verdicts
 from fedistill.privacy.attacks.shadow_design import halves
 from fedistill.schemes.rounds import DPFedAvgSettings, RoundsShadow, Turns
 from fedistill.study.audit.shadow_task import shadow
@@ -95,7 +95,11 @@ def test_a_shadow_is_what_the_scheme_does(tmp_path, asked, counts):
     others = {name: held[name] for name in "bc"}
     turns = Turns("a", (drawn,), dict.fromkeys("abc", counts), asked.mu)
     maker = RoundsShadow(network, asked, (3,), turns, strategy_of(asked))
-    _, mine = maker.make(Task(held["a"], None, seed=SEED), others)
+    sent = maker.make(Task(held["a"], None, seed=SEED), others)
+    mine = sent.networks
+    assert len(sent.received) == 2 and sent.release is None
+    for own, theirs in zip(sent.received[0], begin(network, 3), strict=True):
+        assert torch.equal(own, theirs)
     wanted, states = as_the_scheme_does(simulation, tmp_path / "store", asked, drawn, begin(network, 3))
     assert len(mine) == 2
     server = strategy_of(asked).fresh()
@@ -127,14 +131,16 @@ def attacked(asked, *, rounds):
         found.append(shadow(task, maker, others, mine, population))
     assert found[0].confidence.shape == (rounds, 60) and not found[0].distance and found[0].absent.all()
     assert [event.step for event in told[:rounds]] == list(range(1, rounds + 1))
-    return verdicts(found, design, seed=0, replicates=100)
+    return verdicts(Evidence(found, design), seed=0, replicates=100)
 
 
 def test_a_site_that_learns_by_heart_is_found_out():
     heart = RoundSettings("fedavg", "convnet", 8, 0, local_epochs=10, batch=15, lr=0.1, augment=False, seed=0)
     found = attacked(heart, rounds=3)
-    assert set(found) == {"lira", "lira-offline", "rmia", "rmia-offline"}
-    assert found["lira"].auc.low > 0.6 and found["rmia"].auc.low > 0.6
+    kinds = {"lira", "lira-offline", "lira-own", "lira-queries", "lira-rounds", "rmia", "rmia-offline", "learned"}
+    assert set(found) == kinds
+    for attack in ("lira", "lira-rounds", "rmia", "learned"):
+        assert found[attack].auc.low > 0.6, attack
 
 
 def test_a_private_site_is_not():
@@ -150,5 +156,5 @@ def test_rounds_without_the_site_or_without_images_tell_nothing():
     told = []
     task = Task(mine, None, seed=1, on_event=told.append)
     maker = RoundsShadow(NETWORK, replace(request(), local_epochs=1, augment=False), (0, 1), turns)
-    _, made = maker.make(task, {"b": images(20, 40), "c": none})
+    made = maker.make(task, {"b": images(20, 40), "c": none}).networks
     assert len(made) == 1 and len(told) == 2  # the first network's second round, and nothing after it

@@ -15,6 +15,12 @@ from fedistill.study.tables.privacy_tables import COLUMNS
 
 pytestmark = pytest.mark.slow
 
+ATTACKS = [
+    *("nearest-pixels", "nearest-features", "lira", "lira-offline", "lira-own", "lira-queries"),
+    *("rmia", "rmia-offline"),
+]
+"""On real images, by six shadows, which are too few for the learned attack."""
+
 FEW = [
     "federation.images=48",
     "ipc=[1, 2]",
@@ -43,15 +49,20 @@ def table(finished):
 
 def test_a_line_for_every_scheme_and_attack(table):
     assert list(table.columns) == COLUMNS
-    assert list(zip(table["scheme"], table["ipc"].fillna(0), strict=True))[::6] == [
-        ("full", 0),
-        ("random", 2),
-        ("dc", 2),
+    assert list(zip(table["scheme"], table["ipc"].fillna(0), strict=True)) == [
+        *[("full", 0)] * len(ATTACKS),
+        *[("random", 2)] * len(ATTACKS),
+        *[("dc", 2)] * (len(ATTACKS) + 4),
     ]
-    assert list(table["attack"][:6]) == [
-        "nearest-pixels", "nearest-features", "lira", "lira-offline", "rmia", "rmia-offline"
-    ]  # fmt: skip
-    assert (table["seen"] == np.where(table["attack"].str.startswith("nearest"), "images", "network")).all()
+    assert list(table["attack"][: len(ATTACKS)]) == ATTACKS
+    # Real images are found by their distance; they are not kept for tracing.
+    traced = table[table["attack"].str.startswith("tracing")]
+    assert list(traced["scheme"]) == ["dc"] * 4
+    images = table["attack"].str.startswith(("nearest", "tracing"))
+    assert (table["seen"] == np.where(images, "images", "network")).all()
+    assert (table["seed_known"] == "no").all() and (table["population_known"] == "yes").all()
+    assert (table["members_known"] == "none").all() and set(table["releases"].dropna()) == {1}
+    assert table["exposed"].between(0, 1).all()
     assert (table["site"] == "a").all() and (table["records"] == "halves").all() and (table["shadows"] == 6).all()
     assert (table["members"] == 6 * 12).all() and (table["nonmembers"] == 6 * 12).all()
     assert table["auc"].between(0, 1).all() and (table["auc_low"] <= table["auc_high"]).all()
@@ -138,7 +149,7 @@ def test_points_of_a_sweep_share_shadows(tmp_path, monkeypatch):
     done = run(load_plan(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
     assert made.count("random") == 6 and made.count("dc") == 12
     found = pd.read_csv(done.root / "privacy.csv")
-    assert found.columns[0] == "scheme.dc.start" and len(found) == 2 * 2 * 6
+    assert found.columns[0] == "scheme.dc.start" and len(found) == 2 * (2 * len(ATTACKS) + 4)
     assert set(found["start"].dropna()) == {"noise", "real"}
     area = found[found["attack"] == "nearest-pixels"].set_index(["scheme.dc.start", "scheme"])["auc"]
     assert area["noise", "random"] == area["real", "random"]
@@ -178,7 +189,10 @@ def test_canaries_are_attacked_besides(tmp_path):
     changes += ["audit.site='b'", "audit.networks=2"]
     done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
     found = pd.read_csv(done.root / "privacy.csv")
-    assert list(found["records"]) == ["halves"] * 6 + ["canaries"] * 6 and (found["site"] == "b").all()
+    assert (
+        list(found["records"]) == ["halves"] * len(ATTACKS) + ["canaries"] * len(ATTACKS)
+        and (found["site"] == "b").all()
+    )
     assert set(found[found["records"] == "canaries"]["members"]) == {3 * 3}  # of 60 images 3, each in 3 shadows
     area = found.set_index(["records", "attack"])["auc"]
     assert area["canaries", "nearest-pixels"] == 1
@@ -190,10 +204,30 @@ def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
     changes += ["recipe.lr=0.1", "federation.policy.allow_weights=true"]
     done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
     found = pd.read_csv(done.root / "privacy.csv")
-    assert list(found["scheme"]) == ["local"] * 4 + ["dpsgd-local"] * 4 and (found["seen"] == "network").all()
-    assert found["epsilon"].dropna().tolist() == [50.0] * 4 and found["ipc"].isna().all()
+    assert list(found["scheme"]) == ["local"] * 6 + ["dpsgd-local"] * 6 and (found["seen"] == "network").all()
+    assert found["epsilon"].dropna().tolist() == [50.0] * 6 and found["ipc"].isna().all()
     assert (done.root / "roc.csv").exists() and not (done.root / "screens.csv").exists()
     assert run(done.plan, out=tmp_path / "out", engine="inline").computed == 0
+
+
+def test_an_attacker_who_knows_the_seed_and_two_releases_stands_beside_one_who_does_not(tmp_path, monkeypatch):
+    made, shadow = [], shadowing.shadow
+    monkeypatch.setattr(shadowing, "shadow", lambda task, *rest: made.append((task, rest[0])) or shadow(task, *rest))
+    changes = [*FEW, "federation.images=180", "ipc=[2]", "audit.shadows=8", "audit.schemes=['dc']", "audit.steps=2"]
+    changes += ["audit.seed=['unknown', 'known']", "audit.canaries='outliers'", "audit.releases=2"]
+    changes += ["audit.population='unknown'", "audit.members='half'"]
+    done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / "out", engine="inline")
+    found = pd.read_csv(done.root / "privacy.csv")
+    lines = found[["records", "seed_known"]].drop_duplicates().to_numpy().tolist()
+    assert lines == [["halves", "no"], ["halves", "yes"], ["outliers", "no"], ["outliers", "yes"]]
+    of_each = ["nearest-pixels", "nearest-features", "tracing-pixels", "tracing-features", "tracing-mirrored"]
+    of_each += ["lira", "lira-offline", "lira-own", "lira-queries", "learned"]  # no population: no rmia
+    assert list(found["attack"]) == of_each * 4
+    assert (found["releases"] == 2).all() and (found["population_known"] == "no").all()
+    assert (found["members_known"] == "half").all() and {maker.releases for _, maker in made} == {2}
+    seeds = {sum(task.seed == other.seed for other, _ in made) for task, _ in made}
+    assert seeds == {1, 8}  # one seed for all eight shadows where it is known, and fresh ones where it is not
+    assert done.rows is not None and len(pd.read_csv(done.root / "roc.csv")["seed_known"].unique()) == 2
 
 
 @pytest.mark.parametrize(
@@ -207,6 +241,11 @@ def test_networks_that_a_site_trains_alone_are_attacked(tmp_path):
         ("audit.schemes=[]", "at least one value"),
         ("audit.ipc=[5]", "5 is none of the simulation's budgets"),
         ("audit.networks=0", "networks is invalid"),
+        ("audit.releases=0", "releases is invalid"),
+        ("audit.seed='guessed'", "seed"),
+        ("audit.seed=['known', 'known']", "at least one value, each once"),
+        ("audit.canaries='blank'", "canaries"),
+        ("audit.members='all'", "members"),
         ("audit.looks=1", "there is no setting 'audit.looks'"),
     ],
 )

@@ -53,7 +53,10 @@ def test_the_line_of_most_rounds_is_attacked(finished):
     found = pd.read_csv(finished.root / "privacy.csv")
     lines = found[["scheme", "rounds", "epsilon", "delta"]].drop_duplicates()
     assert lines.fillna(0).to_numpy().tolist() == [["dp-fedavg", 2, 4.0, 1e-5], ["fedavg", 3, 0, 0]]
-    assert list(found["attack"]) == ["lira", "lira-offline", "rmia", "rmia-offline"] * 2
+    assert (
+        list(found["attack"])
+        == ["lira", "lira-offline", "lira-own", "lira-queries", "lira-rounds", "rmia", "rmia-offline"] * 2
+    )
     assert (found["seen"] == "network").all() and found["ipc"].isna().all() and (found["site"] == "a").all()
     assert found["auc"].between(0, 1).all() and (found["auc_low"] <= found["auc_high"]).all()
     assert set(pd.read_csv(finished.root / "roc.csv")["rounds"]) == {2, 3}

@@ -5,14 +5,18 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import PHANTOMS, fabricate, on_a_line
+from fabricated import PHANTOMS, fabricate, on_a_line, rows, with_columns
 from rich.console import Console
+from tiny import write_tiny
 
 from fedistill.cli import options
 from fedistill.cli.main import main
+from fedistill.config import load_plan
 from fedistill.errors import DataError, RunFolderError, SettingError
-from fedistill.study.feasibility.predict import prediction_table
+from fedistill.report.terminal.prediction import evidence
+from fedistill.study.feasibility.predict import left_out_table, prediction_table
 from fedistill.study.feasibility.reference_runs import find_basis
+from fedistill.study.folder.run_folder import described
 
 
 @pytest.fixture
@@ -97,6 +101,65 @@ def test_nothing_there_at_all(typed, here):
     assert code == 2 and "found: no finished run" in text
     assert "5 more of one kind are missing: `fedistill run per-dataset` measures all" in text
     assert not here.exists()
+
+
+def test_a_hospitals_own_file_from_a_study_of_files(typed, here, tmp_path):
+    """A sweep over files and federations, in one run folder: as `worth` is. The file is asked about one federation."""
+    real = [own_file(tmp_path / f"{name}.npz", seed) for seed, name in enumerate("abcdef")]
+    folder = here / "study"
+    folder.mkdir(parents=True)
+    path = write_tiny(folder)
+    (folder / "tiny.toml").write_text((folder / "tiny.toml").read_text().replace("images = 60,", ""))
+    policy = "policy = { allow_real_images = true, start = 'real' }"
+    swept = [
+        f"sweep.federation=[{{ name = 'one', sites = 1, {policy} }}, {{ name = 'two', sites = 2, {policy} }}]",
+        f"sweep.federation.dataset={[str(each) for each in real[:5]]}",
+    ]
+    plan = load_plan(path, changes=swept)
+    (folder / "simulation.toml").write_text(described(plan))
+    tables = []
+    for number, (point, values) in enumerate(with_columns(plan)):
+        set_number, two = number % 5, number >= 5
+        random = 0.5 + 0.05 * set_number
+        distilled = (0.9 - 0.5 * random) if two else (0.3 + 0.6 * random + 0.02 * (set_number == 2))
+        tables.append(rows(point.simulation, {("random", 2): random, ("dc", 2): distilled}).assign(**values))
+    pd.concat(tables).to_csv(folder / "results.csv", index=False)
+    code, text = typed(real[5], "--ipc", 2, "--engine", "inline", "--from", "study", "--federation", "two", width=1000)
+    assert code == 0, text
+    assert "It rests on 5 other sets: a, b, c, d, e." in text and "2 sites" in text
+    assert "dc AUC over 5 sets: Pearson's r -1.00 (-1.00 to -1.00), Spearman's r -1.00 (-1.00 to -1.00)." in text
+    out = here / "predict-f-ipc2"
+    random = pd.read_csv(out / "results.csv")["auc"].mean()
+    predicted = pd.read_csv(out / "prediction.csv").set_index("metric")["predicted"]
+    assert predicted["auc"] == pytest.approx(0.9 - 0.5 * random)
+    one = find_basis(str(real[5]), ipc=2, sources=[folder])
+    assert one.kind.sites == 1 and len(one.simulation.federation.sites) == 1
+    assert "choose with --federation or --from" in one.notes[0]
+    [auc, _] = evidence(one.points)
+    assert re.search(r"missed by 1\.0 points in the mean, by 2\.0 at most \(c\); the others' mean alone", auc)
+    code, text = typed(real[5], "--ipc", 2, "--from", "study", "--federation", "tow")
+    assert code == 2 and "did you mean 'two'" in text
+
+
+def own_file(path, seed):
+    """A file of a hospital's own, of tiny images that two classes share."""
+    arrays = {}
+    for number, split in enumerate(("train", "val", "test")):
+        drawn = np.random.default_rng([seed, number])
+        labels = np.arange(12)[:, None] % 2
+        images = (60 * labels[:, :, None] + drawn.integers(0, 150, (12, 28, 28))).astype(np.uint8)
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels.astype(np.uint8)}
+    np.savez(path, **arrays)
+    return path
+
+
+def test_each_set_left_out_by_hand():
+    sets = {"dataset": list("abc"), "random": [0.5, 0.6, 0.7], "distilled": [0.5, 0.6, 0.8]}
+    left = left_out_table(pd.DataFrame(sets).assign(scheme="dc", metric="auc"))
+    assert left["dataset"].tolist() == list("abc")
+    assert left["predicted"].tolist() == pytest.approx([0.4, 0.65, 0.7])
+    assert left["error"].tolist() == pytest.approx([-0.1, 0.05, -0.1])
+    assert left_out_table(pd.DataFrame(columns=["scheme", "metric", *sets])).empty
 
 
 def test_the_set_itself_does_not_count(here):

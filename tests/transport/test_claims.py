@@ -7,8 +7,6 @@ import pytest
 from fedistill.config import Job
 from fedistill.errors import ReleaseError
 from fedistill.methods import METHODS, privacy_statement, settings_for
-from fedistill.methods.presets import table
-from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
 from fedistill.schemes.server.pooling import cap_counts
 from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked, require_counts
@@ -18,9 +16,9 @@ JOB = Job("north", "dc", 0, 0, (1, 10), {"iterations": 7}, 1, "convnet", 8, "flo
 PRIVATE = replace(JOB, scheme="dp-dm", settings={"epsilon": 2.0})
 
 
-def release(job=JOB, *, dataset="", words="", groups=False, entropy="system", **said):
+def release(job=JOB, *, words="", groups=False, entropy="system", **said):
     """What an honest site sends for a job, its images apart."""
-    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=dataset) for ipc in job.budgets}
+    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets}
     about = {"settings": {str(ipc): asdict(each) for ipc, each in chosen.items()}}
     about |= {"model": job.model, "width": job.width, "precision": job.precision, **said}
     privacy = privacy_statement(job.scheme, list(chosen.values()), groups=groups, entropy=entropy) + words
@@ -38,17 +36,12 @@ def changed(made, ipc, **settings):
 def test_what_an_honest_site_says_is_taken(scheme, sent):
     ipcs = (1, 10) if METHODS[scheme].budget else ()
     job = replace(JOB, scheme=scheme, settings={}, ipcs=ipcs)
-    made = release(job, dataset="breastmnist", groups=sent, entropy="system" if sent else "seeded")
+    made = release(job, groups=sent, entropy="system" if sent else "seeded")
     kept = " No class of fewer than 10 images has a part in it. A screen for copies warns (a screen, not a guarantee)."
     for words in ("", kept):
         require_as_asked(replace(made, privacy=made.privacy + words), job)
     read_back = Release.from_bytes(replace(made, sets={}).to_bytes())
     require_as_asked(read_back, job)
-
-
-def test_private_methods_have_no_preset_by_data():
-    """The server works out by itself what was asked of them, so nothing of it may hang on the data's name."""
-    assert not [name for name in METHODS if is_private(name) and table().get(name, {}).get("dataset")]
 
 
 @pytest.mark.parametrize(
@@ -91,13 +84,12 @@ def test_settings_of_one_budget():
         require_as_asked(release(), job)
 
 
-def test_settings_it_was_not_told_are_its_own_presets_but_for_the_published_ones():
-    made = changed(release(), "10", lr_img=3.0)
-    require_as_asked(made, JOB)  # a preset may know the site's data, which the server does not
-    published = replace(JOB, settings={"preset": "published", "iterations": 7})
-    require_as_asked(release(published), published)
+@pytest.mark.parametrize("preset", ["measured", "published"])
+def test_settings_that_nobody_gave_are_the_preset_s_and_no_others(preset):
+    asked = replace(JOB, settings={"preset": preset, "iterations": 7})
+    require_as_asked(release(asked), asked)
     with pytest.raises(ReleaseError, match=r"not those asked for[\s\S]*lr_img"):
-        require_as_asked(changed(release(published), "10", lr_img=3.0), published)
+        require_as_asked(changed(release(asked), "10", lr_img=9.0), asked)
 
 
 def test_a_private_release_says_what_was_asked():

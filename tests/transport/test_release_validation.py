@@ -77,6 +77,7 @@ def test_a_site_without_some_class_is_fine():
         (release(packed(3, draw=torch.tensor([0, 0, 1]))), "draws of ipc 1"),
         (release(packed(3, images=torch.zeros((), dtype=torch.uint8))), "images of ipc 1"),
         (release(packed(3, labels=torch.tensor(0))), "labels of ipc 1"),
+        (release(packed(3, pack=2)), "packed otherwise"),
     ],
 )
 def test_what_is_refused(made, message):

@@ -38,6 +38,7 @@ LARGEST_RATIO = 1100  # deflate cannot do better than 1032 : 1; a member that cl
 
 LARGE = 2**30  # bytes; an array beyond it that packs better than LARGE_RATIO holds hardly anything
 LARGE_RATIO = 200
+LARGEST_TEXT = 400_000  # bytes, four a letter
 LARGEST_HEADER = 10_000  # bytes, numpy's own limit; numpy compares only after it has read as many as the file claims
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy writes no other
 
@@ -177,6 +178,34 @@ def read_npz(
         licence=licence,
         mirror=mirror,
     )
+
+
+def read_small(path: Path) -> tuple[dict[str, Header], dict[str, np.ndarray]]:
+    """Return the headers of all arrays, and the arrays that are no images, as they are in the file.
+
+    Raises:
+        DataError: the file is missing or damaged, or an array other than images is larger than it can rightly be.
+    """
+    with _opened(path) as archive:
+        headers = _headers(path, archive)
+        check_sizes(path, headers)
+        wanted = [name for name in headers if name.endswith(("_labels", "_groups")) or name == "class_names"]
+        return headers, {name: _array(path, archive, name) for name in wanted}
+
+
+def read_text(path: Path, name: str) -> str | None:
+    """Return the text that a file holds under a name; None if it holds none.
+
+    Raises:
+        DataError: the file is missing or damaged, or the array is no short text.
+    """
+    with _opened(path) as archive:
+        header = _headers(path, archive).get(name)
+        if header is None:
+            return None
+        if header.shape != () or header.dtype.kind != "U" or header.dtype.itemsize > LARGEST_TEXT:
+            raise DataError(f"{path}: the array {name} is no short text.", found=f"{header.dtype} {header.shape}")
+        return str(_array(path, archive, name))
 
 
 def _opened(path: Path) -> zipfile.ZipFile:

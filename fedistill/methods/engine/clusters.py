@@ -9,6 +9,7 @@ Clusters are cut by halves along the direction in which the images differ most, 
 synthetic image stands for equally many real ones, and never for a handful of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,9 @@ class ClusterSettings:
     smallest_cluster: int = setting(48, at_least=2)
 
 
-def clusters_held(images: ImageSet, each: int, settings: ClusterSettings) -> list[Tensor]:
+def clusters_held(
+    images: ImageSet, each: int, settings: ClusterSettings, features: Callable[[], Tensor] | None = None
+) -> list[Tensor]:
     """Positions of each cluster's images, class after class, equally many clusters of every class.
 
     A class too small for so many clusters is split into fewer, and these are listed several times.
@@ -44,6 +47,8 @@ def clusters_held(images: ImageSet, each: int, settings: ClusterSettings) -> lis
     Args:
         each: synthetic images of a class, which the clusters share evenly.
         settings: how many, and how large.
+        features: what images are told apart by, (N, D); their pixels, eight a side, unless given. Called where any
+            class is to be cut.
 
     >>> from fedistill.data import load_dataset
     >>> phantom = load_dataset("phantom:breast", images=200)
@@ -53,7 +58,10 @@ def clusters_held(images: ImageSet, each: int, settings: ClusterSettings) -> lis
     wanted = _divisor(each, settings.clusters)
     if wanted == 1:
         return classes_held(images)
-    coarse = torch.nn.functional.adaptive_avg_pool2d(images.pixels(), COARSE).flatten(1).double()
+    if features is None:
+        coarse = torch.nn.functional.adaptive_avg_pool2d(images.pixels(), COARSE).flatten(1).double()
+    else:
+        coarse = features().double()
     found = []
     for at in classes_held(images):
         distinct = _divisor(wanted, len(at) // settings.smallest_cluster)

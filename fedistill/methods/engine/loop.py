@@ -14,7 +14,7 @@ A method brings the images it starts from and one function, `advance`, that take
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
 from fedistill.methods.engine.quality import Judge
-from fedistill.methods.engine.settings import setting
+from fedistill.methods.engine.settings import detail, setting
+from fedistill.training import packing
 from fedistill.training.device import computing_in
 from fedistill.training.fit import VERSION as FIT_VERSION
 
@@ -118,7 +119,7 @@ class _Run:
 
 
 def steadily(
-    task: Task, name: str, settings: SteadySettings, labels: Tensor, first: State, advance: Advancing
+    task: Task, name: str, settings: SteadySettings, labels: Tensor, first: State, advance: Advancing, *, pack: int = 1
 ) -> SyntheticSet:
     """Run a method's iterations to their end.
 
@@ -128,6 +129,7 @@ def steadily(
         labels: of the images.
         first: where the images start.
         advance: one iteration.
+        pack: smaller images along each side of one: looks see them at full size.
 
     Returns:
         the images, with ``numbers["log_lr"]`` as learned step size where the method carries one.
@@ -135,7 +137,7 @@ def steadily(
     Raises:
         RunError: the numbers left the finite however small the step was made.
     """
-    about = {"method": name, "settings": asdict(settings), "version": VERSION, **task.detail()}
+    about = {"method": name, "settings": detail(settings), "version": VERSION, **task.detail()}
     checkpoint = task.checkpoints(about)
     run = _resumed(checkpoint.load(), first)
     before, clock = run.seconds, time.monotonic()
@@ -152,7 +154,7 @@ def steadily(
             if not note and after.step > unaveraged:
                 after = replace(after, total=after.total + after.state.images, averaged=after.averaged + 1)
             if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
-                after, note = _look(after, judge, labels, settings.patience)
+                after, note = _look(after, judge, labels, settings.patience, pack)
             now = time.monotonic()
             run = replace(after, seconds=before + now - clock)  # once, so that a step is never kept without its look
             task.on_event(
@@ -177,7 +179,7 @@ def steadily(
     checkpoint.save(*_kept(run))
     state = run.chosen if run.looks else run.shown
     lr = math.exp(state.numbers["log_lr"]) if "log_lr" in state.numbers else None
-    return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before)
+    return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before, pack=pack)
 
 
 def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
@@ -219,10 +221,10 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
     return back, f"ran away: back at iteration {back.step} with step x {back.pace:g}"
 
 
-def _look(run: _Run, judge: Judge, labels: Tensor, patience: int) -> tuple[_Run, str]:
+def _look(run: _Run, judge: Judge, labels: Tensor, patience: int, pack: int) -> tuple[_Run, str]:
     """The run after a look at the validation images."""
     shown = run.shown
-    quality = judge(shown.images, labels)
+    quality = judge(packing.shown(shown.images, pack), packing.repeated(labels, pack))
     earlier = [q for _, q in run.looks]
     looks = (*run.looks, (run.step, quality))
     if quality >= max((*earlier, quality)) - AHEAD:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from fedistill.core.precision import on
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import DataError, SettingError
 from fedistill.models import Network, build
+from fedistill.training import packing
 from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
 
@@ -97,6 +98,9 @@ class SyntheticSet:
         seconds_before: seconds spent on it before it was stopped and resumed.
         draw: int64 (N,), which independent draw an image belongs to, where there are several; one draw is one
             complete set, trained on by one network.
+        pack: smaller images along each side of one; see `fedistill.training.packing`.
+        soft: float32 (N * pack * pack, C), probabilities to train towards in place of the labels, for each image as it
+            is shown; None: the labels themselves. See `fedistill.methods.engine.soft_labels`.
     """
 
     images: Tensor
@@ -105,9 +109,23 @@ class SyntheticSet:
     lr: float | None = None
     draw: Tensor | None = None
     seconds_before: float = 0.0
+    pack: int = 1
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def shown(self) -> "SyntheticSet":
+        """Return the set as networks train on it: every image unpacked, with its label and draw."""
+        if self.pack == 1:
+            return self
+        return replace(
+            self,
+            images=packing.shown(self.images, self.pack),
+            labels=packing.repeated(self.labels, self.pack),
+            draw=None if self.draw is None else packing.repeated(self.draw, self.pack),
+            pack=1,
+        )
 
 
 @dataclass(frozen=True, eq=False)

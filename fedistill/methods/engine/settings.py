@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields
+from dataclasses import asdict, field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -17,10 +17,30 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
+    quiet: bool = False,
 ) -> Any:
-    """A dataclass field with a default and the range its values must keep to."""
+    """A dataclass field with a default and the range its values must keep to.
+
+    A ``quiet`` one is not mentioned in keys and Releases while it has its default: one that came later than they did.
+    """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "choices": choices}
-    return field(default=default, metadata=bounds)
+    return field(default=default, metadata={**bounds, "quiet": quiet})
+
+
+def detail(settings: Any) -> dict[str, Any]:
+    """Return settings by name, for a key or for a Release's account: quiet ones only where they are not the default.
+
+    >>> from fedistill.methods.subset import RandomSettings
+    >>> detail(RandomSettings()), detail(RandomSettings(pack=2))
+    ({}, {'pack': 2})
+    """
+    quiet = {f.name: f.default for f in fields(settings) if f.metadata.get("quiet")}
+    return {k: v for k, v in asdict(settings).items() if k not in quiet or v != quiet[k]}
+
+
+def pack_of(settings: Any) -> int:
+    """Return how many smaller images along each side of one these settings ask for; 1 where they do not say."""
+    return int(getattr(settings, "pack", 1))
 
 
 def read(

@@ -1,5 +1,6 @@
 """Where synthetic images start: which labels they carry, and the pixels before the first step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -8,11 +9,32 @@ import torch
 from torch import Tensor
 
 from fedistill.data.imageset import ImageSet
-from fedistill.errors import PolicyError
+from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.clusters import ClusterSettings, clusters_held
 from fedistill.methods.engine.method import Task, classes_held
+from fedistill.methods.engine.settings import setting
+from fedistill.training.packing import MOST, pack_images, repeated, require_pack, shown
 
 WHOLE = ClusterSettings()  # classes as they are
+
+STARTS = ("noise", "mean", "gaussian", "real")
+"""What images may start from: standard noise; the mean image of their cluster, with a little noise that tells several
+apart; draws from a Gaussian of low rank fitted to their class; or images drawn from the real ones."""
+
+RANK = 16  # axes of the Gaussian, at most
+FEWEST_AN_AXIS = 4  # images of a class for each axis: with as many axes as images, a draw mixes patients' own images
+BESIDE = 0.1  # standard deviation of the noise beside a mean
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """Settings of methods whose images can be packed.
+
+    Args:
+        pack: smaller images along each side of one; networks are shown each at full size (IDC, arXiv 2205.14959).
+    """
+
+    pack: int = setting(1, at_least=1, at_most=MOST, quiet=True)
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -41,8 +63,22 @@ class Start:
     held: list[Tensor]
     groups: list[slice]
 
+    def shown(self, pack: int) -> "Start":
+        """Return what networks are shown of packed images, which is what they are matched by."""
+        each = pack * pack
+        groups = [slice(group.start * each, group.stop * each) for group in self.groups]
+        return Start(shown(self.images, pack), repeated(self.labels, pack), self.held, groups)
 
-def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSettings = WHOLE) -> Start:
+
+def start(
+    task: Task,
+    kind: str,
+    generator: torch.Generator,
+    clusters: ClusterSettings = WHOLE,
+    features: Callable[[], Tensor] | None = None,
+    *,
+    pack: int = 1,
+) -> Start:
     """Where a task begins.
 
     A multi-label set is one group of ipc x labels images, whose label vectors are those of real images drawn at
@@ -51,13 +87,25 @@ def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSe
 
     Args:
         task: gives the real images, the budget and the classes held.
-        kind: ``noise`` or ``real``.
+        kind: one of `STARTS`.
         generator: of the draw.
         clusters: what each class is split into.
+        features: what images are told apart by, as for `clusters_held`.
+        pack: smaller images along each side of one; real ones to start from are then packed as well.
+
+    Raises:
+        SettingError: images of this size, or with several labels each, cannot be packed so.
     """
     real = task.images
+    require_pack(pack, real.size)
+    if pack > 1 and kind == "real" and real.multilabel:
+        raise SettingError(
+            "Real images with several labels each are not packed: the images in one would share its labels.",
+            mend='set start = "noise", or pack = 1',
+        )
+    cells = pack * pack if kind == "real" else 1
     budget = task.budget * (real.n_classes if real.multilabel else 1)
-    held = clusters_held(real, budget, clusters)
+    held = clusters_held(real, budget, clusters, features)
     shared = shared_vectors(real, task.smallest) if real.multilabel and task.smallest > 1 else None
     each = budget * len(classes_held(real)) // len(held)
     picked = []
@@ -66,16 +114,44 @@ def start(task: Task, kind: str, generator: torch.Generator, clusters: ClusterSe
         at = copies[0]
         if shared is not None and kind == "real":  # an image keeps its own labels
             at = _some(at[shared[at]], task.smallest)
-        picked.append(sample(at, len(copies) * each, generator))
+        picked.append(sample(at, len(copies) * each * cells, generator))
     positions = torch.cat(picked)
-    labels = real.targets()[positions]
+    labels = real.targets()[positions[::cells]]
     if shared is not None:
         labels = torch.where(shared[positions, None], labels, _drawn_anew(real, len(positions), generator))
+    groups = [slice(i * each, (i + 1) * each) for i in range(len(held))]
     if kind == "real":
-        images = real.take(positions.numpy()).pixels()
+        images = pack_images(real.take(positions.numpy()).pixels(), pack)
     else:
         images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
-    return Start(images, labels, held, [slice(i * each, (i + 1) * each) for i in range(len(held))])
+    if kind in ("mean", "gaussian"):
+        pixels = real.pixels()
+        for at, mine in zip(held, groups, strict=True):
+            draw = _beside_mean if kind == "mean" else gaussian
+            images[mine] = draw(pixels[at], images[mine])
+    return Start(images, labels, held, groups)
+
+
+def _beside_mean(real: Tensor, noise: Tensor) -> Tensor:
+    return real.mean(0) + BESIDE * noise
+
+
+def gaussian(real: Tensor, noise: Tensor) -> Tensor:
+    """Return draws from the Gaussian of low rank that fits real images (N, C, H, W).
+
+    Args:
+        noise: standard normal (M, C, H, W), of which a draw takes as many numbers as there are axes.
+
+    Returns:
+        images like `noise`: the mean, and along each principal axis the spread that the real images have.
+    """
+    rows, rank = real.flatten(1), min(RANK, len(real) // FEWEST_AN_AXIS)
+    mean = rows.mean(0)
+    if not rank:
+        return mean.view_as(real[0]).expand_as(noise).clone()
+    _, spread, axes = torch.linalg.svd((rows - mean).double(), full_matrices=False)
+    scores = noise.flatten(1)[:, :rank].double() * spread[:rank] / len(real) ** 0.5
+    return (mean + (scores @ axes[:rank]).to(mean)).view_as(noise)
 
 
 def shared_vectors(images: ImageSet, least: int) -> Tensor:

@@ -7,6 +7,8 @@ Owen, Annals of Applied Statistics 2007, arXiv 0712.1111): its intervals err on 
 anew: a replicate does not repeat the attack with fewer references. On simulated attacks of 16 and 32 shadows, with and
 without a leak, 94 to 99 of 100 intervals of the AUC held the truth, and 94 to 100 of the true-positive rate at 1 %.
 
+Beside these averages stands the record of which the attack tells most: see `fedistill.privacy.attacks.exposed`.
+
 Clopper-Pearson intervals hold only for independent trials: one attacked model, and records that nothing ties together.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from fedistill.core.seeds import rng
 from fedistill.errors import SettingError
+from fedistill.privacy.attacks.exposed import most_exposed
 from fedistill.privacy.attacks.roc import Curve, curve, ranked
 from fedistill.privacy.attacks.shadow_design import Design
 
@@ -44,6 +47,7 @@ class Leak:
 
     Args:
         auc, tpr_at_1, tpr_at_01: see `FPRS`.
+        exposed: how often the most exposed record is told; see `most_exposed`.
         curve: of all scores together.
         shadows, records: attacked.
     """
@@ -51,6 +55,7 @@ class Leak:
     auc: Interval
     tpr_at_1: Interval
     tpr_at_01: Interval
+    exposed: Interval
     curve: Curve
     shadows: int
     records: int
@@ -58,10 +63,10 @@ class Leak:
     def row(self) -> dict[str, float | int]:
         """Return the metrics as a table's row.
 
-        Its keys: ``auc, auc_low, auc_high, tpr_at_1, ..., members, nonmembers, shadows, records``.
+        Its keys: ``auc, auc_low, auc_high, tpr_at_1, ..., exposed, ..., members, nonmembers, shadows, records``.
         """
         row: dict[str, float | int] = {}
-        for name in ("auc", *FPRS):
+        for name in ("auc", *FPRS, "exposed"):
             estimate: Interval = getattr(self, name)
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         counts = {"members": self.curve.members, "nonmembers": self.curve.nonmembers}
@@ -87,7 +92,8 @@ def measure(scores: np.ndarray, design: Design, *, seed: int, replicates: int = 
     names = ("auc", *FPRS)
     values = (whole.auc, *(whole.tpr_at(fpr) for fpr in FPRS.values()))
     estimates = {name: _estimate(value, column) for name, value, column in zip(names, values, drawn.T, strict=True)}
-    return Leak(**estimates, curve=whole, shadows=design.shadows, records=design.records)
+    exposed = Interval(*most_exposed(scores, design))
+    return Leak(**estimates, exposed=exposed, curve=whole, shadows=design.shadows, records=design.records)
 
 
 def _estimate(value: float, replicates: np.ndarray) -> Interval:

@@ -24,28 +24,34 @@ MOST = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Canaries:
-    """Records chosen as canaries, what they are labelled, and who is in which shadow.
+    """Records chosen as canaries, what they are labelled and show, and who is in which shadow.
 
     Args:
         at: sorted int64 (M,), their positions in the site's images, no two of one patient.
         labels: int64 (M,) or (M, L), wrong ones: another class, or every label of a multi-label record turned round.
         design: of M records, shadows by canaries.
+        images: uint8 (M, H, W, C), what the canaries show; None: what the records show.
     """
 
     at: np.ndarray
     labels: np.ndarray
     design: Design
+    images: np.ndarray | None = None
 
     def records(self, images: ImageSet) -> ImageSet:
-        """Return the canaries with their wrong labels, the records that the attacks score."""
-        return replace(images.take(self.at), labels=self.labels)
+        """Return the canaries as members hold them, the records that the attacks score."""
+        taken = replace(images.take(self.at), labels=self.labels)
+        return taken if self.images is None else replace(taken, images=self.images)
 
     def shadow(self, images: ImageSet, number: int) -> ImageSet:
         """Return a shadow's images: the records that are no canaries, then the canaries that are members."""
         inside = self.design.membership[number]
         others = np.setdiff1d(np.arange(len(images)), self.at)
         held = images.take(np.concatenate([others, self.at[inside]]))
-        return replace(held, labels=np.concatenate([images.labels[others], self.labels[inside]]))
+        held = replace(held, labels=np.concatenate([images.labels[others], self.labels[inside]]))
+        if self.images is None:
+            return held
+        return replace(held, images=np.concatenate([images.images[others], self.images[inside]]))
 
 
 def canaries(images: ImageSet, shadows: int, *, seed: int, share: float = MOST) -> Canaries:
@@ -64,6 +70,17 @@ def canaries(images: ImageSet, shadows: int, *, seed: int, share: float = MOST) 
     if not 0 < share <= MOST:
         raise SettingError("This share of canaries would change the site.", expected=f"0 to {MOST}", found=share)
     random = rng(seed, "canaries")
+    at = choose(images, random, share=share)
+    labels = 1 - images.labels[at] if images.multilabel else _wrong(images, at, random)
+    return Canaries(at, labels, halves(len(at), shadows, seed=seed))
+
+
+def choose(images: ImageSet, random: np.random.Generator, *, share: float) -> np.ndarray:
+    """Draw records as canaries, sorted int64 (M,), one of a patient at most.
+
+    Raises:
+        DataError: too few records for two.
+    """
     unit = np.arange(len(images)) if images.groups is None else images.groups
     # The first record of each patient in a random order: a canary's other images would otherwise tell of it.
     order = random.permutation(len(images))
@@ -76,9 +93,7 @@ def canaries(images: ImageSet, shadows: int, *, seed: int, share: float = MOST) 
             found=f"{len(images)} records",
             mend="attack all records of a site as small as this",
         )
-    at = np.sort(single[:wanted])
-    labels = 1 - images.labels[at] if images.multilabel else _wrong(images, at, random)
-    return Canaries(at, labels, halves(wanted, shadows, seed=seed))
+    return np.sort(single[:wanted])
 
 
 def _wrong(images: ImageSet, at: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fedistill.methods.engine.settings import pack_of
+
 if TYPE_CHECKING:
     from fedistill.privacy.policy.rules import Policy
 
@@ -48,6 +50,25 @@ def method_settings(chosen: Sequence[Any], *, model: str, width: int, encoding: 
     return MethodSettings(
         min(batches, default=None), min(clusters, default=None), min(steps, default=None), model, width, encoding
     )
+
+
+def patients_per_image(settings: Any, *, real: bool) -> int:
+    """Return how many patients' images one image of a Release shows at most.
+
+    They are those packed in it, where they are real or a synthetic one starts from real ones; else 1, for a synthetic
+    image counts as one.
+
+    >>> from fedistill.methods.registry import settings_for
+    >>> packed = {"pack": 2}
+    >>> patients_per_image(settings_for("random", packed, ipc=1), real=True)
+    4
+    >>> patients_per_image(settings_for("dm", packed, ipc=1), real=False)
+    1
+    >>> patients_per_image(settings_for("dm", {**packed, "start": "real"}, ipc=1), real=False)
+    4
+    """
+    shows = real or getattr(settings, "start", "noise") == "real"
+    return pack_of(settings) ** 2 if shows else 1
 
 
 def below_floor(policy: "Policy", settings: MethodSettings, *, bounded: bool) -> tuple[str, str, str] | None:

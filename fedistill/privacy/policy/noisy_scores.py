@@ -31,12 +31,19 @@ class ScoreNoise:
     Args:
         epsilon: that all questions of the study spend together, at `DELTA`.
         questions: how many there are.
-        networks: that each question scores.
+        networks: that this question scores.
+        in_all: networks that all questions score; 0: as many in each as in this one.
     """
 
     epsilon: float
     questions: int
     networks: int = 1
+    in_all: int = 0
+
+    @property
+    def scored(self) -> int:
+        """Networks that the whole study scores."""
+        return self.in_all or self.questions * self.networks
 
     @property
     def sigma(self) -> float:

@@ -32,8 +32,8 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
     Raises:
         PolicyError: names the rule.
     """
-    scheme, private = release.scheme, is_private(release.scheme)
-    if release.real != method_named(scheme).real:
+    scheme, private = release.scheme, is_private(release.method)
+    if release.real != method_named(release.method).real:
         raise _refused(scheme, "says otherwise than its method whether its images are real", "allow_real_images")
     for ipc, packed in release.sets.items():
         for name, value in packed.tensors().items():
@@ -46,8 +46,9 @@ def check_release(policy: Policy, release: Release, *, small: frozenset[int], ap
                 scheme,
                 real=release.real,
                 starts=_starts(release.provenance),
-                per_class=None if ipc is None else max(ipc, _most(packed, counted)),
+                per_class=None if ipc is None else max(ipc, _most(packed, counted)) * _patients(release, packed),
                 private=private,
+                soft=packed.soft is not None,
             ),
         )
         if not private and any(counted[c] for c in small if c < len(counted)):
@@ -76,9 +77,9 @@ def screened(
         return
     for ipc, packed in sets.items():
         try:
-            result = proximity(
-                unpack(packed, ipc), training, held_out, space="pixels", quantile=policy.proximity_quantile
-            )
+            # Of packed images those they hold: a patient in a quarter of one is far from it as a whole.
+            synthetic = unpack(packed, ipc).shown()
+            result = proximity(synthetic, training, held_out, space="pixels", quantile=policy.proximity_quantile)
         except DataError as error:
             raise PolicyError(
                 f"The site's policy wants copies to be screened for (rule proximity), and cannot: {error.what}",
@@ -126,6 +127,11 @@ def _counted(packed: Packed, *, apart: bool) -> Tensor:
     if not apart or packed.draw is None:
         return (labels > 0).sum(0)
     return torch.stack([(labels[packed.draw == d] > 0).sum(0) for d in packed.draw.unique()]).amax(0)
+
+
+def _patients(release: Release, packed: Packed) -> int:
+    """Return how many patients' images one image shows at most."""
+    return packed.pack**2 if release.real or "real" in _starts(release.provenance) else 1
 
 
 def _most(packed: Packed, counted: Tensor) -> int:

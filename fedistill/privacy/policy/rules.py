@@ -19,6 +19,9 @@ from fedistill.privacy.policy.proximity import QUANTILE
 
 Counts = Literal["exact", "rounded", "none"]
 
+TELLS = ("noise", "mean", "real")
+"""Levels of the rule ``start``: each allows those before it."""
+
 
 class Policy(BaseModel):
     """A site's rules.
@@ -28,8 +31,10 @@ class Policy(BaseModel):
             unless a federation file allows it, as those of simulations do for their baselines.
         allow_weights: whether schemes that send networks trained on patients' images (fedavg, ensemble) may run.
             Refused unless allowed, for a network tells of what it was trained on.
-        start: where synthetic images may start from: ``noise`` alone, or ``real`` ones too, which few steps leave
-            recognisable.
+        start: where synthetic images may start from: ``noise`` alone; ``mean``, means of a cluster's images and draws
+            from a Gaussian fitted to them too; or ``real`` ones as well, which few steps leave recognisable.
+        allow_soft_labels: whether images may travel with the probabilities that networks trained on patients' images
+            give them, which tell of these networks as their weights would. Refused unless allowed.
         min_class_size: a class of fewer training patients (images, where they do not say whose they are) takes part in
             nothing: no image, network or score is made of it, and nothing says that it is there. 0 or 1: off.
         max_ipc: images of a class that may leave. At a deployed site that is the sum over all budgets and draws of all
@@ -61,7 +66,8 @@ class Policy(BaseModel):
 
     allow_real_images: bool = False
     allow_weights: bool = False
-    start: Literal["noise", "real"] = "noise"
+    start: Literal["noise", "mean", "real"] = "noise"
+    allow_soft_labels: bool = False
     min_class_size: Annotated[int, Field(ge=0)] = 1
     max_ipc: Annotated[int, Field(ge=1)] | None = None
     max_releases: Annotated[int, Field(ge=0)] | None = None
@@ -160,6 +166,7 @@ class PolicyRequest:
         scheme: its name; sends: what the site would send.
         real: whether the images are patients' own.
         starts: where the budgets' synthetic images would start from.
+        soft: whether the images have soft labels.
         per_class: images of a class that would leave at most; None: as many as there are. Not looked at for networks.
         private: whether there is a differential-privacy bound; costs: what it would spend, each set of answers once.
         held_out: whether the site has set images aside.
@@ -176,6 +183,7 @@ class PolicyRequest:
     costs: tuple[PrivacyCost, ...] = ()
     held_out: bool = True
     settings: MethodSettings | None = None
+    soft: bool = False
     networks: int = 0
 
 
@@ -208,9 +216,16 @@ def objection(policy: Policy, request: PolicyRequest) -> Objection | None:
         return Objection("scores", does, _written(f"scores = {request.networks}"))
     if request.sends == "networks" and not policy.allow_weights:
         return Objection("allow_weights", "sends networks", _written("allow_weights = true"))
-    if "real" in request.starts and policy.start == "noise":
-        mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written('start = "real"')
-        return Objection("start", "starts from real images", mend)
+    told = [start for start in request.starts if TELLS.index(_as_rule(start)) > TELLS.index(policy.start)]
+    if told:
+        start = max(told, key=lambda each: TELLS.index(_as_rule(each)))
+        mend = f'set scheme.{request.scheme}.start = "noise", or ' + _written(f'start = "{_as_rule(start)}"')
+        words = {"real": "starts from real images", "mean": "starts from means of real images"}
+        return Objection("start", words.get(start, "starts from draws that are fitted to real images"), mend)
+    if request.soft and not policy.allow_soft_labels:
+        does = "sends soft labels, which come from networks trained on patients' images and tell of them"
+        mend = f'set scheme.{request.scheme}.labels = "hard", or ' + _written("allow_soft_labels = true")
+        return Objection("allow_soft_labels", does, mend)
     if policy.private_only and not request.private:
         rule = "epsilon_max" if policy.non_private is None else "non_private"
         does = "has no differential-privacy bound"
@@ -263,6 +278,11 @@ def check_weights(
         PolicyError: names the rule.
     """
     check_request(policy, PolicyRequest(scheme, sends="networks", private=private, settings=settings))
+
+
+def _as_rule(start: str) -> str:
+    """Return the level of the rule ``start`` that a method's start needs."""
+    return start if start in ("noise", "real") else "mean"
 
 
 def _written(line: str) -> str:

@@ -3,7 +3,8 @@ and attacks' ROC curves.
 
 An attack's AUC is the chance that it ranks an image that was in a site's data above one that was not; 50 % is a coin.
 Of several attacks on one scheme the strongest is shown. It was chosen on the shadows it is shown for, which errs on the
-side of a leak.
+side of a leak. It is the strongest under what holds in a deployment: a deployed site keeps its seed secret. What an
+attacker finds who knows the seed is said beside it.
 """
 
 from collections.abc import Mapping
@@ -37,8 +38,8 @@ def frontier_points(run: RunData) -> pd.DataFrame:
 
     Returns:
         `ATTACKED`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
-        strongest attack, its ``attack_auc, attack_auc_low, attack_auc_high``, ``tpr_at_1, tpr_low, tpr_high``; and
-        ``name`` in words.
+        strongest attack, its ``attack_auc, attack_auc_low, attack_auc_high``, ``tpr_at_1, tpr_low, tpr_high``; the
+        ``known_auc`` of the strongest attack of who knows the seed, where that was tried too; and ``name`` in words.
     """
     if run.privacy.empty:
         return pd.DataFrame()
@@ -46,16 +47,31 @@ def frontier_points(run: RunData) -> pd.DataFrame:
     keys = [*(name for name in run.swept if name in run.privacy), "scheme", "ipc", "rounds"]
     quality = [f"{metric}{end}" for metric in QUALITY for end in ("", "_low", "_high") if f"{metric}{end}" in lines]
     attacks = run.privacy.rename(columns={f"auc{end}": f"attack_auc{end}" for end in ("", "_low", "_high")})
-    attacks = attacks.sort_values("attack_auc", kind="stable", na_position="first").drop_duplicates(
-        [*keys, "epsilon", "start"], keep="last"
-    )
+    by = [*keys, "epsilon", "start"]
+    attacks = attacks.sort_values("attack_auc", kind="stable", na_position="first")
+    attacks = attacks.assign(known_auc=np.nan) if "seed_known" not in attacks else _beside(attacks, by)
+    attacks = attacks.drop_duplicates(by, keep="last")
     columns = ["attack", "seen", "attack_auc", "attack_auc_low", "attack_auc_high", "tpr_at_1", "tpr_low", "tpr_high"]
+    columns += ["known_auc", "seed_known"]
     attacks = attacks[[*keys, "epsilon", "start", *(name for name in columns if name in attacks)]]
     numbers = {"ipc": float, "rounds": float}
     both = lines[[*keys, *quality]].astype(numbers).merge(attacks.astype(numbers), on=keys)
     both = both.drop_duplicates(list(ATTACKED)).reset_index(drop=True)
     several = both["ipc"].nunique() > 1
     return both.assign(name=[attacked(line, with_ipc=several) for line in lines_of(both)])
+
+
+def _beside(attacks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the attacks of who does not know the seed, with the best AUC of who does as ``known_auc``.
+
+    Where only a known seed was tried, its attacks stand for themselves.
+    """
+    known = attacks["seed_known"] == "yes"
+    if not known.any():
+        return attacks.assign(known_auc=np.nan)
+    best = attacks[known].groupby(by, dropna=False)["attack_auc"].max().rename("known_auc").reset_index()
+    deployed = attacks.assign(_known=known).groupby(by, dropna=False)["_known"].transform("all")
+    return attacks[~known | deployed].merge(best, on=by, how="left")
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,8 @@ def leaks(run: RunData) -> list[Finding]:
         words = f"AUC {100 * line['attack_auc']:.0f}{NBSP}% ({100 * low:.0f} to {100 * high:.0f}) by {line['attack']}"
         if not is_blank(line["tpr_at_1"]):
             words += f", {100 * line['tpr_at_1']:.0f}{NBSP}% of them named at 1{NBSP}% false alarms"
+        if not is_blank(line["known_auc"]) and line.get("seed_known") != "yes":
+            words += f" ({100 * line['known_auc']:.0f}{NBSP}% for who knows the seed)"
         (proven if low > COIN else open_).append(f"{line['name']}: {words}")
     findings = []
     if proven:
@@ -171,7 +189,7 @@ def roc_panels(run: RunData, known: Looks) -> list[Panel]:
     lines = frontier_points(run)
     if lines.empty or run.roc.empty:
         return []
-    keys = [*ATTACKED, "attack"]
+    keys = [*ATTACKED, "attack", *(["seed_known"] if "seed_known" in run.roc and "seed_known" in lines else [])]
     kinds = {"ipc": float, "rounds": float, "epsilon": float, "start": object}
     rates = run.roc.astype(kinds).merge(lines[[*keys, "name"]].astype(kinds), on=keys)
     rates = rates[(rates["fpr"] >= LEAST) & (rates["tpr"] > 0)].drop_duplicates([*keys, "fpr", "tpr"])

@@ -1,8 +1,10 @@
 """A site's ledger for people: its lines as a table, with its total and what is left."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -63,6 +65,21 @@ def _decisions(entries: Sequence[Entry]) -> Table:
         cells = (entry.kind + number, entry.occasion.agreement[:12], who, str(item), said)
         table.add_row(when, *[escape(cell) for cell in cells])
     return table
+
+
+def ledger_entries(path: Path, *, site: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Return the lines of the ledgers that `print_ledgers` would print, by site, as plain values.
+
+    Raises:
+        RunFolderError: there is none.
+        LedgerError: one cannot be read or is damaged.
+    """
+    return {book.stem: plain_entries(Ledger(book).entries()) for book in _books(path, site)}
+
+
+def plain_entries(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the lines of a ledger as plain values."""
+    return [asdict(entry) for entry in entries]
 
 
 def _books(path: Path, site: str | None) -> list[Path]:

@@ -45,12 +45,14 @@ class Pilot:
         labels: int64 (N,) or float32 (N, L).
         folds: of these images.
         seed: of the network, in every fold.
+        soft: float32 (N, classes), what it trains towards in place of the labels; or None. Folds are scored by labels.
     """
 
     images: Tensor
     labels: Tensor
     folds: Sequence[Fold]
     seed: int
+    soft: Tensor | None = None
 
 
 def split_folds(labels: Tensor, *, seed: int) -> list[Fold]:
@@ -133,7 +135,7 @@ def rate_candidates(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
     >>> rate_candidates([good, good]), rate_candidates([bad, good])
     ([1.0, 1.0], [0.0, 1.0])
     """
-    aucs = [sum(auc.auc for auc in each) / len(each) if each else math.nan for each in candidates]
+    aucs = mean_aucs(candidates)
     finite = [i for i, auc in enumerate(aucs) if math.isfinite(auc)]
     if not finite:
         return [math.nan] * len(aucs)
@@ -150,6 +152,11 @@ def rate_candidates(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
     return [
         math.nan if i not in finite else aucs[i] if significantly_worse(i) else aucs[best] for i in range(len(aucs))
     ]
+
+
+def mean_aucs(candidates: Sequence[Sequence[ClassAUC]]) -> list[float]:
+    """Return the mean AUC of each candidate; NaN where there is none."""
+    return [sum(auc.auc for auc in each) / len(each) if each else math.nan for each in candidates]
 
 
 def fold_sizes(images: int) -> Sequence[int]:

@@ -17,7 +17,7 @@ class Pool:
     """The training set of global networks.
 
     Args:
-        images: float32 (N, C, H, W).
+        images: float32 (N, C, H, W), unpacked, as networks train on them.
         labels: int64 (N,) or float32 (N, L).
         draw: int64 (N,), number of each image's draw if every network trains on its own draw; else None.
         lr: geometric mean of the sites' learned step sizes; else None.
@@ -26,7 +26,8 @@ class Pool:
         missing: why the other sites are absent, by name.
         name: SHA-256 of the whole content.
         bytes_shared: size of the encoded Releases of this budget; with several draws, of one.
-        images_shared: number of images, likewise.
+        images_shared: number of images as they travelled, likewise.
+        soft: float32 (N, classes), the probabilities that networks train towards; None: the labels.
     """
 
     images: Tensor
@@ -39,6 +40,7 @@ class Pool:
     name: str
     bytes_shared: int
     images_shared: int
+    soft: Tensor | None = None
 
     @property
     def ipc(self) -> float:
@@ -52,12 +54,21 @@ class Pool:
         own = self.draw == index
         return self.images[own], self.labels[own]
 
+    def soft_of(self, index: int) -> Tensor | None:
+        """Return the soft labels of the images that network number ``index`` trains on; None if they are hard."""
+        return self.soft if self.draw is None or self.soft is None else self.soft[self.draw == index]
+
     def of_networks(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the training set of several networks: shared, (N, ...), or one draw for each, (networks, N, ...)."""
+        """Return what several networks train on: shared, (N, ...), or one draw for each, (networks, N, ...).
+
+        They are images and labels, soft ones if the pool has them.
+        """
         if self.draw is None:
-            return self.images, self.labels
-        images, labels = zip(*[self.of_network(index) for index in indices], strict=True)
-        return torch.stack(images), torch.stack(labels)  # every draw has as many images
+            return self.images, self.labels if self.soft is None else self.soft
+        parts = [(*self.of_network(index), self.soft_of(index)) for index in indices]
+        # Every draw has as many images.
+        images, labels = zip(*[(x, y if soft is None else soft) for x, y, soft in parts], strict=True)
+        return torch.stack(images), torch.stack(labels)
 
 
 def build_pool(
@@ -79,13 +90,14 @@ def build_pool(
         by: ``concat``, ``balanced`` or ``weighted`` (see `fedistill.schemes.server.pooling`).
         examples: number of real images behind each Release, for ``weighted``.
     """
-    sets = [unpack(release.sets[ipc], ipc) for release in releases]
+    sets = [unpack(release.sets[ipc], ipc).shown() for release in releases]
     draws = [s.draw for s in sets if s.draw is not None]
     rates = [s.lr for s in sets if s.lr is not None]
     alone = [release.only(ipc).to_bytes() for release in releases]
     # For a single network a site would send one draw of a random subset, not one for each network.
     single = [release.only(ipc, draw=0) for release in releases]
     draw = torch.cat(draws) if len(draws) == len(sets) else None
+    soft = [s.soft for s in sets if s.soft is not None]
     images, labels, at = join([(s.images, s.labels) for s in sets], by=by, examples=examples, draw=draw)
     return Pool(
         images=images,
@@ -98,6 +110,7 @@ def build_pool(
         name=key_of({"releases": [sha256(data) for data in alone], **({} if by == "concat" else {"at": at.tolist()})}),
         bytes_shared=sum(len(release.to_bytes()) for release in single),
         images_shared=sum(len(release.sets[ipc]) for release in single),
+        soft=torch.cat(soft)[at] if soft and len(soft) == len(sets) else None,
     )
 
 

@@ -20,8 +20,10 @@ from fedistill.data import ImageSet
 from fedistill.methods import SyntheticSet, Task
 from fedistill.models import Network, Params
 from fedistill.privacy.attacks.canaries import canaries
+from fedistill.privacy.attacks.outliers import outliers
 from fedistill.privacy.attacks.shadow_design import Design, halves
 from fedistill.privacy.attacks.shadows import Halves
+from fedistill.privacy.attacks.tracing import Tracer
 from fedistill.training.ensemble import fit_ensemble
 from fedistill.training.recipe import Recipe
 
@@ -37,14 +39,18 @@ class AuditTarget:
     """The target of attacks: what sites send for one scheme and budget.
 
     Args:
-        records: ``halves`` of all records, or ``canaries``.
+        records: ``halves`` of all records, ``canaries`` or ``outliers``.
         rounds: the largest number of rounds, if the scheme has rounds.
+        seed_known: whether the attacker knows the site's seed.
+        releases: Releases of the site that the server holds; None if the scheme has no budget.
     """
 
     scheme: str
     ipc: int | None
     records: str
     rounds: int | None = None
+    seed_known: bool = False
+    releases: int | None = None
 
     @property
     def name(self) -> str:
@@ -52,10 +58,14 @@ class AuditTarget:
 
         >>> AuditTarget("dc", 10, "canaries").name, AuditTarget("fedavg", None, "halves", 5).name
         ('dc ipc 10 canaries', 'fedavg 5 rounds')
+        >>> AuditTarget("dm", 10, "halves", None, True, 2).name
+        'dm ipc 10 2 Releases seed known'
         """
         budget = "" if self.ipc is None else f" ipc {self.ipc}"
         rounds = "" if self.rounds is None else f" {self.rounds} round{'s' * (self.rounds > 1)}"
-        return f"{self.scheme}{budget}{rounds}{' canaries' if self.records == 'canaries' else ''}"
+        releases = f" {self.releases} Releases" if (self.releases or 1) > 1 else ""
+        records = "" if self.records == "halves" else f" {self.records}"
+        return f"{self.scheme}{budget}{rounds}{releases}{records}{' seed known' * self.seed_known}"
 
     def job(self, number: int) -> str:
         """Return the name of a shadow's job."""
@@ -108,6 +118,19 @@ class AuditData:
         a = self.attacked
         return [a.dealing.shadow(a.images, n).fingerprint() for n in range(self.design.shadows)]
 
+    @cached_property
+    def tracers(self) -> dict[bool, Tracer]:
+        """Tracers by whether the attacker knows the population; made when first asked for."""
+        return {}
+
+    def tracer(self, *, population: bool) -> Tracer:
+        """Return the tracer of these records, the same for all schemes."""
+        if population not in self.tracers:
+            a = self.attacked
+            known = a.population if population else None
+            self.tracers[population] = Tracer(a.dealing.records(a.images), known, seed=spawn(0, self.name))
+        return self.tracers[population]
+
 
 def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val: ImageSet, test: ImageSet) -> AuditData:
     """Assign a site's images to shadows, the same for all schemes and all points of a sweep.
@@ -115,7 +138,7 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
     Args:
         simulation: with an audit.
         site: the attacked site.
-        records: ``halves`` or ``canaries``.
+        records: ``halves``, ``canaries`` or ``outliers``.
         images: the site's training images.
         val: the site's validation images.
         test: the official test split, which the server holds.
@@ -127,8 +150,8 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
     assert simulation.audit is not None
     seed, shadows = spawn(simulation.seed, "audit", site), simulation.audit.shadows
     dealing: Dealing
-    if records == "canaries":
-        chosen = canaries(images, shadows, seed=seed)
+    if records != "halves":
+        chosen = {"canaries": canaries, "outliers": outliers}[records](images, shadows, seed=seed)
         dealing, design = chosen, chosen.design
     else:
         design = halves(len(images), shadows, seed=seed, groups=images.groups)
@@ -139,6 +162,23 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
     return AuditData(attacked, key_of({"parts": parts, "membership": design.membership.tolist()}), design)
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What an attacker gets of one shadow.
+
+    Args:
+        release: the site's images as the server decodes them, of all its Releases; None if it sends none.
+        networks: those that the server has: trained on the pool, or sent by the site.
+        received: the network from which the site trained each of ``networks``; empty outside of rounds.
+        real: whether the Release's images are real ones.
+    """
+
+    release: SyntheticSet | None
+    networks: list[Params]
+    received: Sequence[Params] = ()
+    real: bool = False
+
+
 class ShadowMaker(Protocol):
     """The training of one shadow, on a worker."""
 
@@ -146,7 +186,7 @@ class ShadowMaker(Protocol):
     def network(self) -> Network:
         """The network that attacks query."""
 
-    def make(self, task: Task, others: Any) -> tuple[SyntheticSet | None, list[Params]]:
+    def make(self, task: Task, others: Any) -> Sent:
         """Return the site's images, if it sends any, and the networks that the server would have.
 
         Args:
@@ -225,8 +265,9 @@ def train_shadow_networks(
     labels: Tensor,
     *,
     mirror: bool,
+    soft: bool = False,
 ) -> list[Params]:
-    """Train networks on a shadow's images; return their parameters on the CPU."""
+    """Train networks on a shadow's images; return their parameters on the CPU. ``soft``: whether labels are soft."""
 
     def on_step(step: int, steps: int) -> None:
         task.on_event(Event("training", step=step, steps=steps))
@@ -239,6 +280,7 @@ def train_shadow_networks(
         seeds=seeds,
         mirror=mirror,
         precision=of_training(task.device),
+        soft=soft,
         on_step=on_step,
     )
     return [tuple(p.cpu() for p in params) for params in trained]

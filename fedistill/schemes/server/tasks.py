@@ -24,11 +24,18 @@ TrainedOn = tuple[Tensor, Tensor]
 
 
 def train_networks(
-    name: str, network: Network, data: TrainedOn, recipe: Recipe, seeds: Sequence[int], mirror: bool, gpus: float
+    name: str,
+    network: Network,
+    data: TrainedOn,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    mirror: bool,
+    gpus: float,
+    soft: bool = False,
 ) -> tuple[list[Params], float]:
     """Train one network for each seed, together; return their parameters on the CPU, and the seconds of all.
 
-    ``data`` are images and labels for `fedistill.training.ensemble.fit_ensemble`.
+    ``data`` are images and labels for `fedistill.training.ensemble.fit_ensemble`; ``soft``, whether labels are soft.
     """
     on_event = emitter(name)
     start = time.perf_counter()
@@ -37,7 +44,7 @@ def train_networks(
     on_step = _reporting(on_event, start)
     precision = of_training(device.type)
     trained = fit_ensemble(
-        network, images, labels, recipe, seeds=seeds, mirror=mirror, precision=precision, on_step=on_step
+        network, images, labels, recipe, seeds=seeds, mirror=mirror, precision=precision, soft=soft, on_step=on_step
     )
     on_cpu = [tuple(p.cpu() for p in params) for params in trained]
     return on_cpu, time.perf_counter() - start
@@ -55,8 +62,11 @@ def cross_validate(
     scores: list[Tensor] = []
     work = [(pilot, fold) for pilot in pilots for fold in pilot.folds]
     for done, (pilot, fold) in enumerate(work):
-        x, y = pilot.images[fold.train].to(device), pilot.labels[fold.train].to(device)
-        params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror, precision=of_training(device.type))
+        soft = pilot.soft is not None
+        targets = pilot.labels if pilot.soft is None else pilot.soft
+        x, y = pilot.images[fold.train].to(device), targets[fold.train].to(device)
+        precision = of_training(device.type)
+        params = fit(network, x, y, recipe, seed=pilot.seed, mirror=mirror, precision=precision, soft=soft)
         logits = predict(network, params, pilot.images[fold.aside]).cpu()
         scores.append(probabilities(logits, multilabel=pilot.labels.ndim == 2))
         seconds = time.perf_counter() - start

@@ -136,6 +136,7 @@ class Trainer:
             [self._seed(condition, index) for index in missing],
             self.mirror,
             self.simulation.gpus,
+            pool.soft is not None,
             threads=self.simulation.threads,
             gpus=self.simulation.gpus,
         )
@@ -154,7 +155,7 @@ class Trainer:
         for index in pilots:
             images, labels = pool.of_network(index)
             seed = self._seed(condition, index)
-            folded.append(Pilot(images, labels, split_folds(labels, seed=seed), seed))
+            folded.append(Pilot(images, labels, split_folds(labels, seed=seed), seed, pool.soft_of(index)))
         if not all(pilot.folds for pilot in folded):
             return []
         keys = [self._key(condition, pool, recipe, index) for index in pilots]

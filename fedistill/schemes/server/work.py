@@ -78,6 +78,25 @@ class Forecast:
             sent = 0.0  # scored by the server itself
         return Training(condition.model, images, steps, networks, scored, sent)
 
+    def of_strong(self, condition: Condition) -> Training:
+        """Return the training on a pool by the best of the stronger grid, with its choice.
+
+        A step takes as long as one of SGD. Without an image budget, the number of steps is the grid's, though it is
+        raised to what the common recipe has grown to.
+        """
+        simulation, images = self.simulation, self.pool_size(condition.ipc)
+        grid, networks = simulation.strong, simulation.networks
+        candidates = len(grid.steps) * (len(grid.sgd) + len(grid.adamw)) * len(grid.mix)
+        pilots = min(simulation.recipe.pilots, networks)
+        within = len(fold_sizes(images)) if simulation.recipe.chosen_on == "pool" else 1
+        mean = sum(grid.steps) / len(grid.steps)
+        chooses = candidates > 1 and condition.seed == 0 and not condition.left_out
+        tried = candidates * pilots if chooses else 0
+        steps = tried * within * mean + networks * mean
+        sent = tried if simulation.recipe.chosen_on == "sites" else 0
+        scored = networks * self.test + sent * self.validated
+        return Training(condition.model, images, steps, networks, scored, sent)
+
 
 def iteration_images(images: ImageSet, ipc: int | None, batch_real: int | None) -> int:
     """Return the number of images, synthetic and real, in one iteration at a site; its time is proportional to it."""

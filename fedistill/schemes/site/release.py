@@ -8,13 +8,16 @@ from typing import Any
 from fedistill.config import Job
 from fedistill.core.events import Event, OnEvent
 from fedistill.core.store import KeptCheckpoints, Store, key_of
+from fedistill.data import ImageSet
 from fedistill.errors import PolicyError
-from fedistill.methods import METHODS, Method, Task, in_memory, privacy_statement, provenance, settings_for
+from fedistill.methods import METHODS, Method, Task, in_memory, labels_for, privacy_statement, provenance, settings_for
 from fedistill.methods.engine import loop
+from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.soft_labels import STATED, require_one_label, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private
 from fedistill.privacy.policy.disclosure import disclosed_count, unit
-from fedistill.privacy.policy.floors import method_settings
+from fedistill.privacy.policy.floors import method_settings, patients_per_image
 from fedistill.privacy.policy.release_check import check_release, rules_kept, screened
 from fedistill.privacy.policy.rules import PolicyRequest, check_request
 from fedistill.release.release import Packed, Release, pack, require_encoding, unpack
@@ -30,12 +33,12 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
     Raises:
         PolicyError: the site's policy forbids it.
     """
-    method, policy = METHODS[job.scheme], site.policy
+    method, policy = METHODS[job.method], site.policy
     require_own(site, job)
     deployed, costed = site.deployed, policy.limit is not None
     check_request(policy, requested(job, deployed=deployed))  # before any data are touched
     require_encoding(job.encoding)
-    private = is_private(job.scheme)
+    private = is_private(job.method)
     share = site.whole(job.partition) if private else site.share(job.partition)
     train = share.train
     if not len(train):
@@ -43,7 +46,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
             f"The site's policy forbids {job.scheme!r}: no class has {policy.least_in_class} {unit(train)}s (rule "
             f"{'min_class_size' if policy.smallest >= policy.smallest_batch else 'smallest_batch'})."
         )
-    chosen = {ipc: settings_for(job.scheme, job.settings, ipc=ipc, dataset=train.name) for ipc in job.budgets}
+    chosen = {ipc: settings_for(job.method, job.settings, ipc=ipc) for ipc in job.budgets}
     known, held_out = list(chosen.values()), bool(len(share.held_out))
     check_request(policy, requested(job, known, deployed=deployed, held_out=held_out, costed=costed))
     waiting = Event("waiting", message="another job makes what this one needs")
@@ -52,6 +55,11 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
         on_wait=lambda: on_event(waiting),
         on_damage=lambda words: on_event(Event("damaged file", message=words)),
     )
+    if method.real and policy.share_counts != "exact":
+        _require_filled(train, known)
+    labels = labels_for(job.method, job.settings)
+    if labels.soft:
+        require_one_label(train)
     account = open_job_account(job, site, train)
     task = Task(
         train,
@@ -69,16 +77,19 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
         remember=in_memory(store.remember),
         charge=account.charge,
     )
-    answers = _answers(job, task, list(chosen.values())) if private else []
-    account.require_room(item_of(job), per_class(job, deployed=site.deployed), bounded=private)
+    answers = _answers(job, task, known) if private else []
+    most = per_class(job, known, deployed=deployed)
+    account.require_room(item_of(job), most, bounded=private)
     account.require([each for each in answers if store.get("noisy", key_of(each[0])) is None])
     done = {ipc: _budget(job, replace(task, ipc=ipc), store) for ipc in job.budgets}
     sets = {ipc: packed for ipc, (packed, _, _) in done.items()}
     if not method.real and not private:
         screened(policy, sets, train, share.held_out, on_event)
     statement = privacy_statement(
-        job.scheme, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
+        job.method, list(chosen.values()), groups=train.groups is not None, entropy=site.entropy
     )
+    if labels.soft:
+        statement += STATED
     if site.secret is not None and not method.real and not private:
         statement += " Its random numbers follow from a secret of the site."
     answer = Release(
@@ -89,18 +100,19 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
         real=method.real,
         sets=sets,
         provenance=provenance(
-            job.scheme,
-            {str(ipc): asdict(each) for ipc, each in chosen.items()},
+            job.method,
+            {str(ipc): detail(each) for ipc, each in chosen.items()},
             model=job.model,
             width=job.width,
             precision=job.precision,
             images=train,
+            labels=labels,
         ),
         privacy=statement + rules_kept(policy, unit=unit(train), private=private, real=method.real),
     )
     check_release(policy, answer, small=site.small(job.partition), apart=not site.deployed)
     data = answer.to_bytes()
-    account.release(data, answers, item=item_of(job), per_class=per_class(job, deployed=site.deployed))
+    account.release(data, answers, item=item_of(job), per_class=most)
     seconds = tuple(taken for _, taken, _ in done.values())
     on_event(Event("done", seconds=sum(seconds), bytes=len(data)))
     # A deployed site does not reveal whether others have requested the same.
@@ -114,14 +126,23 @@ def item_of(job: Job) -> str:
     return key_of(asdict(job))
 
 
-def per_class(job: Job, *, deployed: bool) -> int | None:
+def per_class(job: Job, chosen: Sequence[Any] = (), *, deployed: bool) -> int | None:
     """Return the largest number of images of a class that would leave; None for all of them.
 
-    At a deployed site all budgets and draws leave; in a simulation they are alternatives, of which one would.
+    Patients' images that are packed in one count each.
+
+    Args:
+        job: the request.
+        chosen: settings of each budget, once they are known; before, an image counts as one.
+        deployed: whether all budgets and draws leave, as at a deployed site; in a simulation they are alternatives, of
+            which one would.
     """
-    if not METHODS[job.scheme].budget:
+    method = METHODS[job.method]
+    if not method.budget:
         return None
-    return sum(job.ipcs) * job.draws if deployed else max(job.ipcs)
+    times = [patients_per_image(each, real=method.real) for each in chosen] or [1] * len(job.ipcs)
+    counts = [ipc * each for ipc, each in zip(job.ipcs, times, strict=True)]
+    return sum(counts) * job.draws if deployed else max(counts)
 
 
 def requested(
@@ -136,35 +157,58 @@ def requested(
         held_out: whether the site has images set aside.
         costed: whether the privacy costs are wanted, which take seconds to work out.
     """
-    private = is_private(job.scheme)
+    private = is_private(job.method)
     return PolicyRequest(
         job.scheme,
-        real=METHODS[job.scheme].real,
+        real=METHODS[job.method].real,
         starts=frozenset(str(each.start) for each in chosen if hasattr(each, "start")),
-        per_class=per_class(job, deployed=deployed),
+        per_class=per_class(job, chosen, deployed=deployed),
         private=private,
         costs=costs_of(chosen) if private and costed else (),
         held_out=held_out,
         settings=method_settings(chosen, model=job.model, width=job.width, encoding=job.encoding),
+        soft=labels_for(job.method, job.settings).soft,
     )
+
+
+def _require_filled(images: ImageSet, chosen: Sequence[Any]) -> None:
+    """Raise PolicyError where a class would have to repeat its images in a packed one, which tells how many it has."""
+    counts = images.counts()
+    if any(pack_of(each) > 1 and 0 < count < pack_of(each) ** 2 for each in chosen for count in counts):
+        raise PolicyError(
+            "The site's policy forbids it: a class has fewer images than one packed image holds, which would show how "
+            "many (rule share_counts).",
+            mend="lower pack",
+        )
 
 
 def _answers(job: Job, task: Task, chosen: Sequence[PrivateSettings]) -> list[Answers]:
     """Return the distinct noisy answers that the budgets need, with their costs."""
-    answers = {key_of(about): (about, each) for each in chosen if (about := about_answers(task, each, job.scheme))}
+    answers = {key_of(about): (about, each) for each in chosen if (about := about_answers(task, each, job.method))}
     return [(about, each.cost()) for about, each in answers.values()]
 
 
 def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
-    """Return one budget of a job: images, seconds of the distillation, and whether the store had it.
+    """Return one budget of a job with its labels: images, seconds it took, and whether the store had the images."""
+    packed, seconds, found = _images(job, task, store)
+    labels = labels_for(job.method, job.settings)
+    if labels.soft:
+        start = time.perf_counter()
+        packed = replace(packed, soft=soft_labels(task, unpack(packed, task.ipc), labels))
+        seconds += time.perf_counter() - start
+    return packed, seconds, found
+
+
+def _images(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
+    """Return one budget's images, the seconds of the distillation, and whether the store had them.
 
     The store keeps images in full precision, so that another encoding needs no distillation. It keeps no real images:
     drawing them again takes no time.
     """
-    method = METHODS[job.scheme]
-    chosen = settings_for(job.scheme, job.settings, ipc=task.ipc, dataset=task.images.name)
+    method = METHODS[job.method]
+    chosen = settings_for(job.method, job.settings, ipc=task.ipc)
     version = [method.version, loop.VERSION]
-    key = key_of({"method": job.scheme, "version": version, "settings": asdict(chosen), **task.detail()})
+    key = key_of({"method": job.method, "version": version, "settings": detail(chosen), **task.detail()})
     if method.real:
         start = time.perf_counter()
         subset = method.run(task, chosen)
@@ -178,7 +222,7 @@ def _budget(job: Job, task: Task, store: Store) -> tuple[Packed, float, bool]:
                 exact, seconds = _distil(task, method, chosen, store, key)
                 return _encode(exact, job, task.ipc), seconds, False
     tensors, note = stored
-    return _encode(Packed(**tensors), job, task.ipc), float(note["seconds"]), True
+    return _encode(Packed(**tensors, pack=note.get("pack", 1)), job, task.ipc), float(note["seconds"]), True
 
 
 def _distil(task: Task, method: Method, settings: Any, store: Store, key: str) -> tuple[Packed, float]:
@@ -188,7 +232,7 @@ def _distil(task: Task, method: Method, settings: Any, store: Store, key: str) -
     synthetic = method.run(replace(task, checkpoints=checkpoints), settings)
     seconds = synthetic.seconds_before + time.perf_counter() - start
     exact = pack(synthetic, real=False, encoding="float32")
-    store.put("synthetic", key, exact.tensors(), {"seconds": seconds})
+    store.put("synthetic", key, exact.tensors(), {"seconds": seconds, "pack": exact.pack})
     checkpoints.drop()
     return exact, seconds
 

@@ -6,10 +6,11 @@ allows it. Private training (`fedistill.schemes.site.private_training`) uses no 
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from fedistill.config import Share
 from fedistill.core.events import Event, OnEvent
@@ -201,7 +202,7 @@ def train_to_end(
         stored = store.get("alone", key)
         if stored is None:
             reply = _train_networks(request, network, train, share, private, gpus=gpus, on_event=on_event)
-            store.put("alone", key, dict(reply.params), {"recipe": asdict(reply.recipe), "seconds": reply.seconds})
+            store.put("alone", key, dict(reply.params), {"recipe": reply.recipe.detail(), "seconds": reply.seconds})
             return reply
     tensors, note = stored
     return LocalTrainReply(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
@@ -223,8 +224,10 @@ def _train_networks(
         recipe = request.private.recipe()
         params = stack([private.network(request.private, network, train, seed=seed) for seed in request.seeds])
     else:
-        images, labels = _join_releases(train.pixels(), train.targets(), request)
-        recipe, params = _choose_and_train(request, network, images, labels, share, gpus=gpus, on_event=on_event)
+        images, labels, soft = _join_releases(train, request)
+        recipe, params = _choose_and_train(
+            request, network, images, labels, share, soft=soft, gpus=gpus, on_event=on_event
+        )
     named = dict(zip(network.names, params, strict=True))
     return LocalTrainReply(named, recipe, time.perf_counter() - start, len(train))
 
@@ -236,6 +239,7 @@ def _choose_and_train(
     labels: Tensor,
     share: Share,
     *,
+    soft: bool,
     gpus: float,
     on_event: OnEvent,
 ) -> tuple[Recipe, Params]:
@@ -247,7 +251,7 @@ def _choose_and_train(
     def trained(recipe: Recipe, seed: int) -> Params:
         if (recipe, seed) not in done:
             report = _reporting(on_event)
-            params = fit(network, x, y, recipe, seed=seed, mirror=mirror, on_step=report)
+            params = fit(network, x, y, recipe, seed=seed, mirror=mirror, soft=soft, on_step=report)
             done[recipe, seed] = tuple(p.cpu() for p in params)
         return done[recipe, seed]
 
@@ -262,15 +266,27 @@ def _choose_and_train(
     return recipe, stack([trained(recipe, seed) for seed in request.seeds])
 
 
-def _join_releases(images: Tensor, labels: Tensor, request: LocalTrainRequest) -> tuple[Tensor, Tensor]:
-    """Return the site's images joined with the others', which are repeated to reach the request's share."""
-    others = [unpack(packed, ipc) for data in request.releases for ipc, packed in Release.from_bytes(data).sets.items()]
+def _join_releases(train: ImageSet, request: LocalTrainRequest) -> tuple[Tensor, Tensor, bool]:
+    """Return the site's images joined with the others', which are repeated to reach the request's share.
+
+    Returns:
+        images, labels, and whether these are soft, as they are for all images if another site's are.
+    """
+    images, labels = train.pixels(), train.targets()
+    sent = [each for data in request.releases for each in Release.from_bytes(data).sets.items()]
+    others = [unpack(packed, ipc).shown() for ipc, packed in sent]
     if not others:
-        return images, labels
-    x, y = torch.cat([each.images for each in others]), torch.cat([each.labels for each in others])
+        return images, labels, False
+    soft = any(each.soft is not None for each in others)
+
+    def certain(classes: Tensor) -> Tensor:
+        return one_hot(classes, train.n_classes).float() if soft else classes
+
+    x = torch.cat([each.images for each in others])
+    y = torch.cat([certain(each.labels) if each.soft is None else each.soft for each in others])
     wanted = max(len(x), round(len(images) * request.share / (1 - request.share)))
     again = torch.arange(wanted) % len(x)
-    return torch.cat([images, x[again]]), torch.cat([labels, y[again]])
+    return torch.cat([images, x[again]]), torch.cat([certain(labels), y[again]]), soft
 
 
 def _require_images(share: Share) -> ImageSet:

@@ -6,7 +6,7 @@ sweep share equal shadows.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fedistill.config import Simulation
@@ -15,12 +15,13 @@ from fedistill.core.store import key_of
 from fedistill.data import ImageSet
 from fedistill.errors import RunError
 from fedistill.privacy.attacks.attack_metrics import Leak
-from fedistill.privacy.attacks.registry import verdicts, whole_pairs
+from fedistill.privacy.attacks.registry import Evidence, Knowledge, verdicts, whole_pairs
 from fedistill.privacy.attacks.shadows import Signals
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.shadows import AuditData, AuditTarget, ShadowSpec, deal
 from fedistill.study.audit.shadow_task import run_shadow
+from fedistill.transport.backend.job import torch_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +92,29 @@ class Auditing:
         keys = [self._key(target, n, spec) for n in range(data.design.shadows)]
         signals = await asyncio.gather(*[self._shadow(target, n, key, spec) for n, key in enumerate(keys)])
 
+        knows = self.knows
+
         async def attack() -> Mapping[str, Leak]:
             kept, left = whole_pairs(signals, data.design, what=f"{target.name} at {self.site}")
-            return verdicts(kept, left, seed=self.ctx.simulation.seed)
+            with torch_threads(self.ctx.simulation.threads):
+                tracer = data.tracer(population=knows.population) if kept[0].images is not None else None
+                evidence = Evidence.of(kept, left, tracer=tracer, knows=knows)
+            return verdicts(evidence, seed=self.ctx.simulation.seed)
 
-        leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys}), attack)
+        leaks = await self.ctx.once_per_run(key_of({"verdicts of": keys, "knows": asdict(knows)}), attack)
         return Verdict(target, spec.settings, leaks)
 
+    @property
+    def knows(self) -> Knowledge:
+        """What the attacker knows beside seed and method."""
+        audit = self.ctx.simulation.audit
+        assert audit is not None
+        return Knowledge(population=audit.population == "known", half=audit.members == "half")
+
     def _seed(self, target: AuditTarget, number: int) -> int:
-        """Return the seed of one shadow, independent of all sites' seeds."""
+        """Return the seed of one shadow, independent of all sites' seeds; one for all where the seed is known."""
+        if target.seed_known:
+            return spawn(self.ctx.simulation.seed, "audit", self.site, target.scheme, target.records, "known")
         return spawn(self.ctx.simulation.seed, "audit", self.site, target.scheme, target.records, number)
 
     def _key(self, target: AuditTarget, number: int, spec: ShadowSpec) -> str:
@@ -151,11 +166,29 @@ def targets(simulation: Simulation) -> list[AuditTarget]:
     if audit is None:
         return []
     return [
-        AuditTarget(scheme, ipc, records, simulation.rounds(scheme)[-1])
+        AuditTarget(
+            scheme,
+            ipc,
+            records,
+            simulation.rounds(scheme)[-1],
+            seed_known=seed == "known",
+            releases=_releases(simulation, scheme, ipc),
+        )
         for scheme in audit.schemes_of(simulation.scheme)
         for ipc in audit.budgets_of(scheme, simulation.ipc)
-        for records in ["halves", *["canaries"] * audit.canaries]
+        for records in audit.records()
+        for seed in audit.seed
     ]
+
+
+def _releases(simulation: Simulation, scheme: str, ipc: int | None) -> int | None:
+    """Return the number of Releases that are attacked at once; None for a scheme without budgets."""
+    assert simulation.audit is not None
+    if ipc is None:
+        return None
+    # A second private Release costs its epsilon again: what was promised is for one.
+    private = study_scheme(scheme).guarantee(simulation, ipc, None) is not None
+    return 1 if private else simulation.audit.releases
 
 
 def shadow_jobs(simulation: Simulation) -> dict[str, str]:

@@ -61,5 +61,7 @@ def shadow(task: Task, maker: ShadowMaker, others: Any, records: ImageSet, popul
 
     ``task`` has the shadow's images and seed; ``records`` are under attack, with the labels that members have.
     """
-    release, networks = maker.make(task, others)
-    return signals(release, networks, maker.network, records, population)
+    sent = maker.make(task, others)
+    return signals(
+        sent.release, sent.networks, maker.network, records, population, received=sent.received, real=sent.real
+    )

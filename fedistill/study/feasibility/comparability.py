@@ -85,7 +85,7 @@ def kind_of(simulation: Simulation, model: str) -> Kind:
         model=model,
         matched_on=simulation.models[0],
         width=simulation.width,
-        recipe=simulation.recipe,
+        recipe=simulation.recipe.model_copy(update={"strong": None}),  # of other rows than those compared
         pooling=simulation.pooling,
         encoding=simulation.encoding,
     )

@@ -105,18 +105,27 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return below.sum(-1) + (alike.sum(-1) + 1) / 2
 
 
+def foretold_by_others(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """Return at each point the prediction of the line through all others, float64 (n,); NaN without a line.
+
+    >>> foretold_by_others(np.array([0.5, 0.6, 0.7]), np.array([0.5, 0.6, 0.8])).round(3).tolist()
+    [0.4, 0.65, 0.7]
+    """
+    predicted = np.full(len(x), np.nan)
+    for i in range(len(x)):
+        line = fit_line(np.delete(x, i), np.delete(y, i), bounds)
+        if line is not None:
+            predicted[i] = line.at(x[i])
+    return predicted
+
+
 def leave_one_out(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
     """Return at each point the absolute error of the line through all others, float64 (n,); NaN without a line.
 
     >>> leave_one_out(np.array([0.5, 0.6, 0.7]), np.array([0.5, 0.6, 0.8])).round(3).tolist()
     [0.1, 0.05, 0.1]
     """
-    errors = np.full(len(x), np.nan)
-    for i in range(len(x)):
-        line = fit_line(np.delete(x, i), np.delete(y, i), bounds)
-        if line is not None:
-            errors[i] = abs(line.at(x[i]) - y[i])
-    return errors
+    return np.abs(foretold_by_others(x, y, bounds) - y)
 
 
 def normalised(points: pd.DataFrame) -> pd.DataFrame:

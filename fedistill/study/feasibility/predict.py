@@ -13,7 +13,7 @@ import pandas as pd
 
 from fedistill.core.events import OnEvent, ignore
 from fedistill.core.files import write_atomic
-from fedistill.study.feasibility.indicator import bounds_of, fit_line, indicator, leave_one_out
+from fedistill.study.feasibility.indicator import bounds_of, fit_line, foretold_by_others, indicator, leave_one_out
 from fedistill.study.feasibility.reference_runs import NEEDED, Basis
 from fedistill.study.folder.tables_on_disk import csv_text
 from fedistill.study.run import Finished, run
@@ -46,9 +46,9 @@ def predict(
 ) -> Prediction:
     """Train on random subsets, and predict the quality of distilled images.
 
-    The run folder gets prediction.csv beside its usual tables, and indicator.csv and indicator_points.csv of the
-    reference runs. ``basis`` is of `find_basis`; ``out`` is the run folder, default ``runs/NAME``, where the same call
-    resumes; for the rest see `fedistill.study.run`.
+    The run folder gets prediction.csv beside its usual tables, and of the reference runs indicator.csv,
+    indicator_points.csv and left_out.csv (see `left_out_table`). ``basis`` is of `find_basis`; ``out`` is the run
+    folder, default ``runs/NAME``, where the same call resumes; for the rest see `fedistill.study.run`.
 
     Raises:
         UserError: the data or the folder is invalid; nothing was done.
@@ -64,7 +64,12 @@ def predict(
         on_event=on_event,
     )
     table = prediction_table(basis.points, finished.rows)
-    tables = {"prediction": table, "indicator": indicator(basis.points), "indicator_points": basis.points}
+    tables = {
+        "prediction": table,
+        "indicator": indicator(basis.points),
+        "indicator_points": basis.points,
+        "left_out": left_out_table(basis.points),
+    }
     for name, frame in tables.items():
         write_atomic(finished.root / f"{name}.csv", csv_text(frame))
     return Prediction(basis, finished, table)
@@ -96,3 +101,24 @@ def prediction_table(points: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
             values = [float(line.at(at)), float(low), float(high), len(x), error, not x.min() <= at <= x.max()]
         lines.append(dict(zip(PREDICTION, [scheme, metric, at, *values], strict=True)))
     return pd.DataFrame(lines, columns=PREDICTION)
+
+
+def left_out_table(points: pd.DataFrame) -> pd.DataFrame:
+    """Return what would have been predicted for each reference set from all the others, and how wrong it would be.
+
+    Args:
+        points: as for `prediction_table`.
+
+    Returns:
+        A row for each scheme, metric and set, with ``random`` and ``distilled`` as they were measured; ``predicted``
+        from the other sets; and ``error``, predicted less distilled.
+    """
+    parts = []
+    for (scheme, metric), group in points.groupby(["scheme", "metric"], sort=False):
+        x, y = (group[side].to_numpy(np.float64) for side in ("random", "distilled"))
+        predicted = foretold_by_others(x, y, bounds_of(str(metric)))
+        known = {"dataset": group["dataset"].to_numpy(), "random": x, "distilled": y}
+        parts.append(pd.DataFrame({"scheme": scheme, "metric": metric, **known, "predicted": predicted}))
+    columns = ["scheme", "metric", "dataset", "random", "distilled", "predicted"]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return frame.assign(error=frame["predicted"] - frame["distilled"])

@@ -48,21 +48,23 @@ def find_basis(
     ipc: int,
     sources: Sequence[Path] | None = None,
     method: str | None = None,
+    federation: str | None = None,
     phantom: bool = False,
 ) -> Basis:
     """Find the reference runs for a prediction, without training or download.
 
-    Of several kinds of runs, the one with the most sets is used.
+    Of several kinds of runs, the one with the most sets is used, and of equals the first.
 
     Args:
         dataset: a name or a path to an .npz.
         ipc: images per class that each site would share.
         sources: run folders, or names of folders in ``runs``; default every finished one there.
         method: the scheme to predict; default every one that has enough sets.
+        federation: the name of the federation that the runs are of, where they are of several.
         phantom: put the data set's phantom in its place.
 
     Raises:
-        SettingError: fewer than five other sets of one kind, or no such scheme.
+        SettingError: fewer than five other sets of one kind, no such scheme, or no run of this federation.
         DataError: there is no such data set.
         RunFolderError: a named source holds no finished run.
     """
@@ -72,7 +74,7 @@ def find_basis(
     name = canonical_name(to_phantom(dataset) if phantom else dataset)
     card = describe(name)
     notes: list[str] = []
-    measured = _read_sources(sources, notes)
+    measured = _of_federation(federation, _read_sources(sources, notes))
     every_point = points(measured)
     candidates = every_point[
         (every_point["phantom"] == parse_source(name).drawn)
@@ -89,7 +91,7 @@ def find_basis(
         raise _too_few_sets(name, ipc, method, sets, every_point, measured)
     words = max(sets, key=lambda group: len(sets[group]))[0]
     others = dict.fromkeys(kind for (kind, *_), names in sets.items() if len(names) >= NEEDED and kind != words)
-    notes += [f"Enough sets as well, not used: {kind}; choose runs with --from." for kind in others]
+    notes += [f"Enough sets as well, not used: {kind}; choose with --federation or --from." for kind in others]
     chosen: dict[str, str] = {}  # where a scheme was run with several settings, those that most sets have
     for scheme in dict.fromkeys(scheme for kind, scheme, _ in sets if kind == words):
         kind, _, settings = max((g for g in sets if g[:2] == (words, scheme)), key=lambda group: len(sets[group]))
@@ -130,6 +132,17 @@ def _read_sources(sources: Sequence[Path] | None, notes: list[str]) -> list[Meas
     return read_runs(dict.fromkeys(folder.resolve() for folder in folders))
 
 
+def _of_federation(name: str | None, measured: list[Measured]) -> list[Measured]:
+    """Return the measurements of the federation of this name; all of them if it is None."""
+    if name is None:
+        return measured
+    known = dict.fromkeys(each.simulation.federation.name for each in measured)
+    if name not in known:
+        mend = nearest(name, known) if known else "run a simulation first, or name its folder with --from"
+        raise SettingError(f"There is no run of a federation {name[:80]!r}.", mend=mend)
+    return [each for each in measured if each.simulation.federation.name == name]
+
+
 def _sets(points: pd.DataFrame) -> Sets:
     """Return the data sets of each group, in the order of the points; every set has an AUC."""
     sets: Sets = {}
@@ -155,6 +168,7 @@ def _random_alone(name: str, ipc: int, used: Sequence[Measured]) -> Simulation:
             "ipc": (ipc,),
             "models": (used[0].kind.model,),
             "recipes": ("common",),
+            "recipe": like.recipe.model_copy(update={"strong": None}),
             "leave_out": (),
             "audit": None,
             "min_sites": None,

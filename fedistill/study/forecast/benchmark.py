@@ -16,13 +16,15 @@ from fedistill.core.events import Event
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
 from fedistill.methods import METHODS, experts
-from fedistill.methods.engine import early
+from fedistill.methods.engine import early, trained
 from fedistill.methods.engine.early import EarlySettings
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.method import Task, Tensors
 from fedistill.methods.engine.quality import Judge
 from fedistill.methods.engine.start import start
+from fedistill.methods.engine.trained import TrainedSettings
 from fedistill.methods.mtt_settings import MTTSettings
+from fedistill.methods.tdm import TDMSettings
 from fedistill.models import Network
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.fit import fit, predict
@@ -80,6 +82,8 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
     method, parts = METHODS[scheme], {}
     with torch_threads(threads):
         quiet = replace(settings, looks=0) if isinstance(settings, SteadySettings) else settings
+        if isinstance(quiet, TDMSettings):
+            quiet = replace(quiet, views=1)  # before the first iteration; the other views are added below
         steps: dict[str, int] = {}
 
         def work(clock: Clock) -> None:
@@ -94,6 +98,12 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
         parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps["all"]
         if isinstance(settings, MTTSettings):
             parts["experts"] = time_expert_step(task, settings) * _expert_steps(len(task.images), settings)
+        if isinstance(settings, TDMSettings):
+            # Before the first step are the look at all images by which they are clustered, and one view.
+            each, first = clock.each(), clock.ticks[0] - clock.begun
+            parts["iterations"] = each * settings.iterations
+            parts["views"] = max(0.0, first - each) * settings.views
+            parts["trained networks"] = time_network_step(task) * settings.networks * settings.network_steps
         if isinstance(settings, EarlySettings) and settings.early_networks:
             short = replace(settings, early_steps=2 * early.STAGES)
             begun = time.process_time()
@@ -103,6 +113,14 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
         if isinstance(settings, SteadySettings) and settings.looks:
             parts["looks"] = time_look(task, scheme) * settings.looks
     return {name: value / threads for name, value in parts.items()}
+
+
+def time_network_step(task: Task) -> float:
+    """Return the seconds of one SGD step of a network that TDM matches under."""
+    short = TrainedSettings(networks=1, network_steps=6)
+    begun = time.process_time()
+    trained.train(task, short, 0)
+    return (time.process_time() - begun) / short.network_steps
 
 
 def time_expert_step(task: Task, settings: MTTSettings) -> float:
@@ -188,11 +206,12 @@ def _mock_store(task: Task, settings: Any) -> Callable[[str, Mapping[str, Any], 
     """Return a store with made-up trained networks: initial ones, moved a little."""
 
     def remember(kind: str, about: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
-        if kind not in ("experts", "early"):
+        if kind not in ("experts", "early", "trained"):
             return make()
         chance = generator(0, "made up")
         flat = torch.cat([p.flatten() for p in task.network().init(chance)])
-        count = early.STAGES if kind == "early" else settings.max_start_epoch + settings.expert_epochs + 1
+        counts = {"early": early.STAGES, "trained": 2}
+        count = counts[kind] if kind in counts else settings.max_start_epoch + settings.expert_epochs + 1
         steps = torch.randn(count, len(flat), generator=chance) / math.sqrt(len(flat))
         return {"theta": flat + steps.cumsum(0)}
 

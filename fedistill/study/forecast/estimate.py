@@ -10,7 +10,8 @@ from typing import Any
 from fedistill.config import Holdings, Job, Plan, Share, Simulation, everything, holdings
 from fedistill.config.scheme import EVERYONE, scheme_named
 from fedistill.core.store import key_of
-from fedistill.methods import METHODS
+from fedistill.methods import METHODS, labels_for, settings_for
+from fedistill.methods.engine.settings import pack_of
 from fedistill.release.release import ENCODINGS
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.work import Forecast
@@ -124,7 +125,8 @@ def cost(
                 up += int(crossing * parameters) if each.at_sites else 0
         for shadows in shadows_of(Forecast(simulation, first_holdings, len(data.test))):
             if _is_new(seen, simulation, shadows.target.scheme, repr(shadows.key)):
-                seconds = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
+                distilled = 0.0 if shadows.job is None else meter.job(shadows.job, shadows.images)
+                seconds = distilled * (shadows.target.releases or 1)
                 seconds += sum(meter.training(each, data.test)[0] for each in shadows.trainings)
                 what = f"shadows of {shadows.target.scheme}"
                 _add(works, what, False, shadows.count, shadows.count * seconds, shadows.count)
@@ -154,8 +156,10 @@ def _share(by_site: Holdings, simulation: Simulation, site: str) -> Share:
 def _release_size(job: Job, scheme: str, share: Share) -> int:
     if scheme_named(scheme).one_place:
         return 0
-    pixel = 1 if METHODS[job.scheme].real else ENCODINGS[job.encoding].itemsize
-    return sum(release_bytes(share.train, ipc, job.draws, pixel) for ipc in job.budgets)
+    pixel = 1 if METHODS[job.method].real else ENCODINGS[job.encoding].itemsize
+    classes = share.train.n_classes if labels_for(job.method, job.settings).soft else 0
+    packs = {ipc: pack_of(settings_for(job.method, job.settings, ipc=ipc)) for ipc in job.budgets}
+    return sum(release_bytes(share.train, ipc, job.draws, pixel, soft=classes * pack**2) for ipc, pack in packs.items())
 
 
 def _is_new(seen: set[str], simulation: Simulation, scheme: str, what: Any) -> bool:

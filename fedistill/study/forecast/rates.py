@@ -7,8 +7,9 @@ from fedistill.config import Holdings, Job, Share, Simulation, everything
 from fedistill.config.scheme import EVERYONE
 from fedistill.core.seeds import generator
 from fedistill.data import ImageSet
-from fedistill.methods import settings_for
+from fedistill.methods import labels_for, settings_for
 from fedistill.methods.engine.method import Task
+from fedistill.methods.tdm import TDMSettings
 from fedistill.models import Network, build
 from fedistill.schemes.server.work import Training, iteration_images
 from fedistill.study.forecast.benchmark import time_distillation, time_private_step, time_scoring, time_training_step
@@ -27,7 +28,7 @@ class StepTimer:
         """Return the seconds of a job at a site with these images, of which only the counts matter."""
         total = 0.0
         for ipc in job.budgets:
-            settings = settings_for(job.scheme, job.settings, ipc=ipc, dataset=images.name)
+            settings = settings_for(job.method, job.settings, ipc=ipc)
             key = (job.scheme, ipc, job.site == EVERYONE)
             if key not in self._known:
                 threads = self.simulation.federation.of(job.site).threads
@@ -44,13 +45,19 @@ class StepTimer:
                     val=share.val if len(share.val) else None,
                     precision=job.precision,
                 )
-                self._known[key] = time_distillation(task, job.scheme, settings, threads), share.train
+                self._known[key] = time_distillation(task, job.method, settings, threads), share.train
             parts, measured = self._known[key]
-            batch = getattr(settings, "batch_real", None)
+            # TDM looks at real images before its iterations, not in them.
+            batch = None if isinstance(settings, TDMSettings) else getattr(settings, "batch_real", None)
             scale = iteration_images(images, ipc, batch) / max(1, iteration_images(measured, ipc, batch))
-            # All budgets of a job share the experts.
-            once = 0.0 if ipc != job.budgets[0] else parts.get("experts", 0.0) + parts.get("early networks", 0.0)
-            total += once + scale * parts["iterations"] + parts.get("looks", 0.0)
+            # All budgets of a job share the networks trained on real images.
+            shared = sum(parts.get(name, 0.0) for name in ("experts", "early networks", "trained networks"))
+            once = shared if ipc == job.budgets[0] else 0.0
+            total += once + scale * parts["iterations"] + parts.get("views", 0.0) + parts.get("looks", 0.0)
+        labels = labels_for(job.method, job.settings)
+        if labels.soft:  # of networks that all budgets share
+            steps = float(labels.label_networks * labels.label_steps)
+            total += self.training(Training(job.model, len(images), steps, 1, 0.0), images)[0]
         return total
 
     def training(self, each: Training, test: ImageSet) -> tuple[float, int]:

@@ -13,6 +13,7 @@ from fedistill.data import ImageSet
 from fedistill.privacy.attacks.attack_metrics import measure
 from fedistill.privacy.attacks.registry import SEEN
 from fedistill.privacy.attacks.shadow_design import halves
+from fedistill.privacy.attacks.shadows import MOVES
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.shadows import POPULATION, AuditTarget
@@ -73,7 +74,7 @@ def shadows_of(forecast: Forecast) -> Iterator[Shadows]:
         if scheme_named(target.scheme).pools_releases:
             ipcs = () if target.ipc is None else (target.ipc,)
             distilled = replace(job(simulation, site, target.scheme, 0, 0), ipcs=ipcs)
-        scored = len(train) + min(POPULATION, forecast.test)
+        scored = len(train) * (1 + len(MOVES)) + min(POPULATION, forecast.test)
         work = study_scheme(target.scheme).shadow_work(target, site, scored, forecast)
         yield Shadows(target, audit.shadows, half, distilled, tuple(work), len(train))
 
@@ -88,8 +89,8 @@ def attack_seconds(shadows: Shadows) -> float:
     return (time.process_time() - begun) * len(seen)
 
 
-def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int) -> int:
-    """Return the bytes of one Release with this budget, at ``pixel`` bytes a pixel."""
+def release_bytes(images: ImageSet, ipc: int | None, draws: int, pixel: int, *, soft: int = 0) -> int:
+    """Return the bytes of one Release with this budget: ``pixel`` a pixel, and ``soft`` probabilities an image."""
     count = len(images) if ipc is None else iteration_images(images, ipc, None) * draws
-    label = 4 * images.n_classes if images.multilabel else 8
+    label = (4 * images.n_classes if images.multilabel else 8) + 4 * soft
     return count * (pixel * images.channels * images.size**2 + label + 8 * (draws > 1)) + OVERHEAD_BYTES

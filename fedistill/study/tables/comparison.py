@@ -1,5 +1,6 @@
 """The comparison: a row for each scheme and budget, with both spreads and a paired interval against `random`."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from fedistill.config import Simulation
+from fedistill.config.scheme import scheme_named
 from fedistill.core.seeds import rng
+from fedistill.methods import labels_for
+from fedistill.methods.registry import AXES
 from fedistill.schemes.server.condition import Result
-from fedistill.study.tables.dd_ranking import add_gains
+from fedistill.study.tables.dd_ranking import add_gains, add_label_robust
 from fedistill.study.tables.intervals import (
     accuracy_replicates,
     auc_replicates,
@@ -54,10 +58,12 @@ def comparison_table(
     ``_within`` (standard deviation between networks of one seed, mean over seeds), ``_between`` (standard deviation of
     the seeds' means; blank with one seed), and for AUC, accuracy and balanced accuracy ``_low`` and ``_high``, the 95 %
     interval of the mean, and ``_vs_random_low`` and ``_high``, that of the difference to `random` at the same ipc
-    (schemes without a budget: at the largest). Native recipes are compared with random's common one. If each site has
-    its own networks, values are means over sites, and ``auc_worst_site`` is the lowest site's.
+    (schemes without a budget: at the largest). Native recipes are compared with random's common one, strong ones with
+    random's strong one. If each site has its own networks, values are means over sites, and ``auc_worst_site`` is the
+    lowest site's.
 
-    ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``: see `fedistill.study.tables.dd_ranking`.
+    ``METRIC_gap_to_full`` and ``METRIC_gain_over_random``, and where schemes have soft labels
+    ``METRIC_label_robust``: see `fedistill.study.tables.dd_ranking`.
 
     If sites score networks on held-out images: ``site_auc``, mean over sites; ``site_auc_worst``; ``site_gain`` and
     ``site_gain_worst``, the gain over each site's own local network; ``sites_gaining``, the number of sites that gain.
@@ -85,7 +91,24 @@ def comparison_table(
     frame = pd.DataFrame(lines)
     for column in ("ipc", "rounds"):
         frame[column] = frame[column].astype("Int64")
-    return add_gains(_with_intervals(frame, simulation, labels, scored))
+    frame = add_gains(_with_intervals(frame, simulation, labels, scored))
+    return add_label_robust(frame, hard_counterparts(simulation))
+
+
+def hard_counterparts(simulation: Simulation) -> dict[str, str]:
+    """Return for each scheme with soft labels the one that has the same images with hard labels, where there is one."""
+
+    def images_of(scheme: str) -> tuple[Any, bool]:
+        known, values = scheme_named(scheme), dict(simulation.settings(scheme))
+        if known.method is None:
+            return scheme, False
+        soft = labels_for(known.method, values).soft
+        plain = {name: value for name, value in values.items() if name not in AXES}
+        return (known.method, known.one_place, json.dumps(plain, sort_keys=True)), soft
+
+    images = {scheme: images_of(scheme) for scheme in simulation.scheme}
+    hard = {each: scheme for scheme, (each, soft) in reversed(images.items()) if not soft}
+    return {scheme: hard[each] for scheme, (each, soft) in images.items() if soft and each in hard}
 
 
 def _at_sites(by_site: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +181,8 @@ def _intervals_of(
     ipc, rounds = (None if pd.isna(line[name]) else int(line[name]) for name in ("ipc", "rounds"))
     named = map(line.get, ("partition", "model", "recipe", "scheme"))
     place: tuple[Any, ...] = (*named, ipc, rounds, line.get("left_out"))
-    opposite = (*place[:2], "common", BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
+    like = "strong" if line.get("recipe") == "strong" else "common"
+    opposite = (*place[:2], like, BASELINE, max(simulation.ipc) if ipc is None else ipc, None, "")
     own = against = float("nan"), float("nan")
     if place in by_place:
         own = interval(by_place[place], rng(simulation.seed, "interval of", metric, *map(str, place)))

@@ -41,7 +41,7 @@ def write_grids(folder: RunFolder, releases: list[Release], test: ImageSet, *, r
 
     index: list[dict[str, Any]] = []
     for release in releases:
-        shown = not release.real or (real and release.scheme == BASELINE)
+        shown = not release.real or (real and release.method == BASELINE)
         if not shown or release.seed or release.partition:
             continue
         for ipc in release.sets:

@@ -24,11 +24,13 @@ def results_table(simulation: Simulation, dataset: str, labels: np.ndarray, scor
     ``dataset`` is the name of the test data; ``labels``, int64 (N,) or (N, L), are those of the official test split.
     """
     rows: list[dict[str, Any]] = []
+    strong = "strong" in simulation.recipes
     lines = dict.fromkeys((each.condition.scheme, each.condition.ipc, each.condition.rounds) for each in scored)
     promises = {line: scheme_named(line[0]).guarantee(simulation, *line[1:]) for line in lines}
     for each in scored:
         condition = each.condition
         for network, probabilities in enumerate(each.probabilities):
+            by = each.recipes[network]
             metrics, shared = score(labels, probabilities), each.shared[network]
             promise = promises[condition.scheme, condition.ipc, condition.rounds]
             rows.append(
@@ -55,8 +57,9 @@ def results_table(simulation: Simulation, dataset: str, labels: np.ndarray, scor
                     "bytes_down": shared.down,
                     "epsilon": np.nan if promise is None else promise.epsilon,
                     "delta": np.nan if promise is None else promise.delta,
-                    "lr": each.recipes[network].lr,
+                    "lr": by.lr,
                     "steps": each.steps[network],
+                    **({"optimiser": by.optimiser, "mix": by.mix} if strong else {}),
                     "distill_seconds": round(shared.seconds, 3),
                     "train_seconds": round(each.train_seconds[network], 3),
                 }

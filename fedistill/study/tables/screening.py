@@ -63,7 +63,7 @@ class SentImages:
     Args:
         name: label for people.
         about: columns of its rows.
-        images: one draw of the Release.
+        images: one draw of the Release; of packed images those they hold.
         train: the site's training images.
         others: the site's held-out images, or its validation images if it has none.
     """
@@ -101,7 +101,7 @@ def _sent_images(audit: Auditing) -> list[SentImages]:
             continue
         about = {"simulation": audit.ctx.simulation.name, "site": audit.site, "scheme": scheme, "ipc": ipc}
         about |= {name: getattr(settings, name, None) for name in ("epsilon", "start")} | {"against": against}
-        images = unpack(releases[scheme].only(ipc, draw=0).sets[ipc], ipc)
+        images = unpack(releases[scheme].only(ipc, draw=0).sets[ipc], ipc).shown()
         name = scheme if ipc is None else f"{scheme} ipc{ipc}"
         sent[scheme, ipc] = SentImages(name, about, images, share.train, others)
     return list(sent.values())

@@ -7,14 +7,13 @@ question than was asked, that a statement promises what nobody asked for, and th
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 from fedistill.config import Job
 from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, privacy_statement, settings_for
-from fedistill.methods.engine.settings import read
-from fedistill.methods.presets import PUBLISHED
+from fedistill.methods import METHODS, labels_for, privacy_statement, settings_for
+from fedistill.methods.engine.settings import detail, pack_of, read
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
@@ -62,6 +61,9 @@ def require_as_asked(release: Release, job: Job) -> None:
     reported = {name: said.get(name) for name in expected}
     if expected != reported or type(reported["width"]) is not int:
         raise ReleaseError("The Release was made for another network.", expected=expected, found=printable(reported))
+    labels = labels_for(job.method, job.settings).detail().get("labels")
+    if said.get("labels") != labels:
+        raise ReleaseError("The labels were made otherwise.", expected=labels, found=printable(said.get("labels")))
     settings = said.get("settings")
     if not isinstance(settings, dict) or set(settings) != {str(ipc) for ipc in job.budgets}:
         names = list(settings) if isinstance(settings, dict) else settings
@@ -72,20 +74,15 @@ def require_as_asked(release: Release, job: Job) -> None:
 
 
 def _require_settings(said: object, job: Job, ipc: int | None) -> None:
-    """Raise ReleaseError if the reported settings differ from those requested.
-
-    All of them must agree, unless the site chooses a preset by its own data.
-    """
-    kind, where = METHODS[job.scheme].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
+    """Raise ReleaseError if the reported settings differ from those requested."""
+    kind, where = METHODS[job.method].settings, f"settings of {'all' if ipc is None else f'ipc {ipc}'}"
     try:
-        if not isinstance(said, Mapping) or set(said) != {each.name for each in fields(kind)}:
+        if not isinstance(said, Mapping):
             raise SettingError("not those of the scheme")
         reported = read(kind, said)
-        if is_private(job.scheme) or job.settings.get("preset") == PUBLISHED:
-            expected = settings_for(job.scheme, job.settings, ipc=ipc)
-        else:
-            overrides = {name: value for name, value in job.settings.items() if name != "preset"}
-            expected = read(kind, overrides, ipc=ipc, under=asdict(reported))
+        if not set(detail(reported)) <= set(said):
+            raise SettingError("not those of the scheme")
+        expected = settings_for(job.method, job.settings, ipc=ipc)
     except SettingError as error:
         raise ReleaseError(f"Invalid {where}.", found=printable(error)) from error
     if reported != expected:
@@ -94,11 +91,16 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
         raise ReleaseError(f"The {where} are not those asked for.", expected=other, found=printable(differing))
 
 
+def pack_asked(job: Job, ipc: int | None) -> int:
+    """Return how many smaller images along each side of one a job asks for."""
+    return pack_of(settings_for(job.method, job.settings, ipc=ipc))
+
+
 def _require_statement(said: str, job: Job) -> None:
     if len(said) > LONGEST_STATEMENT:
         raise ReleaseError("The privacy statement is too long.", expected=LONGEST_STATEMENT, found=len(said))
-    if not is_private(job.scheme):
-        usual = privacy_statement(job.scheme)
+    if not is_private(job.method):
+        usual = privacy_statement(job.method)
         if not said.startswith(usual):
             raise ReleaseError(
                 "The statement of privacy is not that of the scheme.", expected=usual, found=printable(said)
@@ -107,7 +109,7 @@ def _require_statement(said: str, job: Job) -> None:
             more = printable(said[len(usual) :])
             raise ReleaseError(f"{job.scheme!r} has no bound, and the statement of privacy claims one.", found=more)
         return
-    each: list[PrivateSettings] = [settings_for(job.scheme, job.settings, ipc=ipc) for ipc in job.budgets]
+    each: list[PrivateSettings] = [settings_for(job.method, job.settings, ipc=ipc) for ipc in job.budgets]
     bounds = {(one.epsilon, one.delta) for one in each}
     delta = max(one.delta for one in each)
     most = sum(one.epsilon for one in {tuple(one.asked().items()): one for one in each}.values())

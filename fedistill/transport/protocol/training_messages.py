@@ -249,7 +249,7 @@ def pack_alone(request: LocalTrainRequest) -> RecordDict:
             for name in ("site", "scheme", "model", "width", "partition", "pilots", "share")
         },
         "seeds": list(request.seeds),
-        "base": asdict(request.grid.base),
+        "base": request.grid.base.detail(),
         "lr": list(request.grid.lr),
         "max_steps": request.grid.max_steps,
         **({} if request.private is None else {"private": asdict(request.private)}),
@@ -293,7 +293,7 @@ def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
 
 def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
     """Pack a site's reply."""
-    about = {"recipe": asdict(learned.recipe), "seconds": learned.seconds, "examples": learned.examples}
+    about = {"recipe": learned.recipe.detail(), "seconds": learned.seconds, "examples": learned.examples}
     return RecordDict(
         {"learned": ConfigRecord({"site": site, "about": json.dumps(about)}), "networks": arrays_of(learned.params)}
     )

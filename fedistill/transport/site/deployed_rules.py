@@ -31,7 +31,7 @@ def require_own(site: SiteContext, job: Job) -> None:
         return
     if job.site != site.name:
         raise PolicyError("The site answers only in its own name (rule name).", expected=site.name)
-    _require_share(site, job.partition, private=is_private(job.scheme))
+    _require_share(site, job.partition, private=is_private(job.method))
 
 
 def _require_share(site: SiteContext, partition: int, *, private: bool) -> None:

@@ -79,13 +79,23 @@ def look(own: Mapping[str, Any], entries: Sequence[Entry], number: int) -> Seen:
     lines = [*head, f"{len(outcome.release):,} bytes; SHA-256 {one.sha256}", release.privacy]
     pictures: list[Picture] = []
     for ipc, packed in release.sets.items():
-        synthetic = unpack(packed, ipc)
+        synthetic = unpack(packed, ipc).shown()  # of packed images those they hold: patients would be among these
         budget = "all images" if ipc is None else f"ipc {ipc}"
-        lines.append(f"{budget}: {len(packed)} images" + (" of patients" if release.real else ""))
+        kind = "images of patients" if release.real else "images"
+        lines.append(f"{budget}: {len(packed)} {kind}{_held_in(packed.pack)}")
         if not release.real:
             lines += _screens(synthetic, train, held_out, budget)
         pictures += _pictures(synthetic, train, budget, real=release.real)
     return Seen(title, tuple(lines), tuple(pictures[:MOST_SHOWN]))
+
+
+def _held_in(pack: int) -> str:
+    """Return what is said of packed images.
+
+    >>> _held_in(2), _held_in(1)
+    (', each packed with 2 x 2 smaller ones', '')
+    """
+    return "" if pack == 1 else f", each packed with {pack} x {pack} smaller ones"
 
 
 def _networks(content: RecordDict) -> list[str]:

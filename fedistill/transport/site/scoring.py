@@ -46,10 +46,10 @@ def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise
         PolicyError: the site's rules do not allow it, or its privacy budget does not cover it. No noise was drawn.
         ReleaseError: these are not networks of the study's shape, or not as many as it has.
     """
-    if site.policy.limit is None or site.policy.scores < noise.questions * noise.networks:
+    if site.policy.limit is None or site.policy.scores < noise.scored:
         raise PolicyError(
             "The site's policy allows fewer networks to be scored, or has no privacy budget for it (rule scores).",
-            expected=f"scores = {noise.questions * noise.networks} and an epsilon_max",
+            expected=f"scores = {noise.scored} and an epsilon_max",
             found=f"scores = {site.policy.scores}",
         )
     whole = site.whole(question.partition)

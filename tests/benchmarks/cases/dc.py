@@ -34,7 +34,7 @@ def step(images: ImageSet, sizes: Sizes, *, ipc: int, dtype: torch.dtype = torch
     real, targets = [x[at] for at in drawn], [y[at] for at in drawn]
     plain_real = [plain_pixels(images).to(dtype)[at] for at in drawn]
     start, labels = _synthetic(images, ipc, generator, dtype)
-    micro_batch = settings_for("dc", ipc=ipc, dataset=images.name).micro_batch
+    micro_batch = settings_for("dc", ipc=ipc).micro_batch
 
     def plain() -> list[Tensor]:
         made = start.clone().requires_grad_()

@@ -1,0 +1,1 @@
+"""A study's networks as files, and their use on new images."""

@@ -1,0 +1,256 @@
+"""TDM, distribution matching under trained networks.
+
+As in DM (Zhao & Bilen, WACV 2023, arXiv 2110.04181) the mean embedding of synthetic images is brought to that of real
+ones. What is added, each from work that showed its worth:
+
+- networks trained on the site's images, at weights between their first and their last, and cross-entropy under the
+  trained ones, which keeps an image in its class (DANCE, arXiv 2406.01063; IDM, Zhao et al., CVPR 2023);
+- maps of every block, not the last embedding alone (as in DataDAM, Sajedi et al., ICCV 2023, arXiv 2310.00093);
+- clusters of a class, each with images of its own (see `fedistill.methods.engine.clusters`), and where several images
+  share a cluster its deviations beside its mean, so that they do not all become that mean.
+
+The real images' side does not change while the synthetic images move. So it is worked out once for each of a few dozen
+*views* (a network, its weights, an augmentation, a draw of real images), and an iteration costs synthetic images alone.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.core.events import Event
+from fedistill.methods.engine.clusters import ClusterSettings
+from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
+from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.settings import setting
+from fedistill.methods.engine.start import STARTS, PackSettings, Start, sample, start
+from fedistill.methods.engine.trained import TrainedNetwork, TrainedSettings, trained_networks
+from fedistill.models import Network, Params, objective
+from fedistill.training import augment
+from fedistill.training.augment import Draw
+from fedistill.training.packing import shown
+
+VERSION = 1
+
+POOLED = 4  # pixels a side of a block's map before it is matched
+BATCH = 256  # real images in a network at one time
+SHARES = 4  # weights of a network that views take, evenly between its first (left out) and its last
+AXES = 64  # that clusters are cut along
+BETAS, EPS = (0.9, 0.99), 1e-8  # of Adam on the images
+
+
+@dataclass(frozen=True)
+class TDMSettings(PackSettings, ClusterSettings, TrainedSettings, SteadySettings):
+    """Settings of TDM; beside them those of `SteadySettings`, `TrainedSettings`, `ClusterSettings` and `PackSettings`.
+
+    Args:
+        iterations: steps on the images, one view each.
+        views: a network, a share of its training, an augmentation and a draw of real images each; the first of a
+            share sees images as they are.
+        batch_real: real images of a cluster in a view's mean, at most.
+        lr_img: step size of Adam on the images, falling to 0 as half a cosine.
+        start: one of `fedistill.methods.engine.start.STARTS`; ``real`` gives patients' images away.
+        noise: standard deviation of the noise that images start from, in pixels of -1..1.
+        deviations: weight of the features' standard deviations beside their means, where images share a cluster.
+        calibration: weight of the cross-entropy under trained networks.
+    """
+
+    iterations: int = setting(600, at_least=1)
+    views: int = setting(48, at_least=1)
+    batch_real: int = setting(64, at_least=1)
+    lr_img: float = setting(0.05, above=0)
+    start: str = setting("noise", choices=STARTS)
+    noise: float = setting(0.3, at_least=0)
+    deviations: float = setting(1.0, at_least=0)
+    calibration: float = setting(0.1, at_least=0)
+    clusters: int = setting(2, at_least=1)
+    smallest_cluster: int = setting(96, at_least=2)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A cluster of a class and its synthetic images.
+
+    Args:
+        real: positions of the real images.
+        made: its synthetic images.
+    """
+
+    real: Tensor
+    made: slice
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the real images look like from one side.
+
+    Args:
+        params: the network's weights.
+        draw: the augmentation that all images take; None for none.
+        means, deviations: of each group's features, (G, D) for each depth.
+        variance: of all groups' real features, summed over D, for each depth: what distances are measured in.
+    """
+
+    params: Params
+    draw: Draw | None
+    means: list[Tensor]
+    deviations: list[Tensor]
+    variance: list[Tensor]
+
+
+def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
+    """Return images whose features under trained networks are the real ones' in mean, cluster by cluster.
+
+    Raises:
+        RunError: the images do not stay finite numbers.
+    """
+    size, mirror = task.images.size, task.images.mirror
+    net, trained, real = task.network(), trained_networks(task, settings), task.images.pixels()
+    first = start(
+        task,
+        settings.start,
+        seeds.generator(task.seed, "tdm", task.budget, "start"),
+        settings,
+        lambda: embeddings(net, trained[0].last, real),
+        pack=settings.pack,
+    )
+    images, labels = first.images.to(task.device), first.labels.to(task.device)
+    matched = first.shown(settings.pack)
+    groups, matched_labels = merged(matched), matched.labels.to(task.device)
+    if settings.start == "noise":
+        images = images * settings.noise
+    seen: dict[int, View] = {}
+
+    def view(number: int) -> View:
+        if number not in seen:  # by its number, so that a resumed run meets the same one
+            task.on_event(Event("distilling", method="tdm", ipc=task.ipc))  # a sign of life
+            generator = seeds.generator(task.seed, "tdm", task.budget, "view", number)
+            draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
+            share = number // len(trained)
+            params = trained[number % len(trained)].between((share % SHARES + 1) / SHARES)
+            seen[number] = view_of(
+                net,
+                tuple(p.to(task.dtype) for p in params),
+                real,
+                [sample(g.real, min(len(g.real), settings.batch_real), generator) for g in groups],
+                draw if share >= SHARES else None,
+            )
+        return seen[number]
+
+    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        at = view(int(torch.randint(settings.views, (1,), generator=generator)))
+        judge = trained[int(torch.randint(len(trained), (1,), generator=generator))]
+        x = state.images.detach().requires_grad_()
+        made = shown(x, settings.pack)
+        away = distance(net, at, made, groups, settings.deviations)
+        total = away
+        if settings.calibration:
+            draw = augment.draw(generator, len(made), size=size, mirror=mirror)
+            wrong = _cross_entropy(net, judge, augment.apply(made, draw), matched_labels, task)
+            total = away + settings.calibration * wrong
+        [gradient] = torch.autograd.grad(total, x)
+        done = state.numbers["done"]
+        lr = pace * settings.lr_img * (1 + math.cos(math.pi * done / settings.iterations)) / 2
+        velocity, step = adam(state.velocity, gradient, done + 1)
+        moved = State(state.images - lr * step, velocity, {"done": done + 1})
+        return Advance(moved, float(total.detach()), f"distance {float(away.detach()):.3g}")
+
+    begun = State(images, torch.zeros_like(images).expand(2, *images.shape).clone(), {"done": 0})
+    return steadily(task, "tdm", settings, labels, begun, advance, pack=settings.pack)
+
+
+def merged(first: Start) -> list[Group]:
+    """Return each cluster once, with all its images: a class too small for so many lists its clusters several times."""
+    found = []
+    for _, same in groupby(zip(first.held, first.groups, strict=True), key=lambda each: id(each[0])):
+        listed = list(same)
+        found.append(Group(listed[0][0], slice(listed[0][1].start, listed[-1][1].stop)))
+    return found
+
+
+def view_of(net: Network, params: Params, real: Tensor, drawn: list[Tensor], draw: Draw | None) -> View:
+    """Look at the real images once.
+
+    Args:
+        net, params: what is looked through; its type is what is computed in.
+        real: all real images (N, C, H, W).
+        drawn: positions of each group's, those to be looked at.
+        draw: the augmentation that they take.
+    """
+    at = torch.cat(drawn)
+    with torch.no_grad():
+        parts = []
+        for some in at.split(BATCH):
+            x = real[some].to(params[0].device)
+            parts.append(features(net, params, x if draw is None else augment.apply(x, draw)))
+    depths = [torch.cat(depth) for depth in zip(*parts, strict=True)]
+    ends = torch.tensor([0, *map(len, drawn)]).cumsum(0).tolist()
+    groups = [slice(begin, end) for begin, end in pairwise(ends)]
+    means, deviations = zip(*(moments(depth, groups) for depth in depths), strict=True)
+    variance = [depth.var(0, correction=0).sum() + EPS for depth in depths]
+    return View(params, draw, list(means), list(deviations), variance)
+
+
+def embeddings(net: Network, params: Params, real: Tensor) -> Tensor:
+    """Return the embeddings of all real images along their principal axes, float64 (N, `AXES`) at most."""
+    with torch.no_grad():
+        rows = torch.cat([net.embed(params, some.to(params[0].device)).cpu() for some in real.split(BATCH)]).double()
+    rows = rows - rows.mean(0)
+    return rows @ torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -AXES:]
+
+
+def features(net: Network, params: Params, x: Tensor) -> list[Tensor]:
+    """Return what is matched at each depth, (N, D) in the type of `x`: maps pooled to 4 x 4, the embedding whole."""
+    maps = net.maps(params, x.to(params[0].dtype))
+    pooled = [m if m.ndim == 2 or m.shape[-1] <= POOLED else F.adaptive_avg_pool2d(m, POOLED) for m in maps]
+    return [m.flatten(1).to(x.dtype) for m in pooled]
+
+
+def moments(rows: Tensor, groups: list[slice]) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each group's rows, (N, D) to (G, D) each."""
+    parts = [rows[group] for group in groups]
+    means = torch.stack([part.mean(0) for part in parts])
+    # The root of zero has no slope.
+    variances = torch.stack([part.var(0, correction=0) for part in parts])
+    return means, (variances + EPS).sqrt()
+
+
+def distance(net: Network, view: View, x: Tensor, groups: list[Group], deviations: float) -> Tensor:
+    """Return how far synthetic images (N, C, H, W) are from the real ones in a view, ().
+
+    For each depth: squared distances of group means, and of standard deviations where a group has several images, as a
+    share of the real features' whole variance; summed over depths, averaged over groups.
+    """
+    seen = x if view.draw is None else augment.apply(x, view.draw)
+    several = [g.made.stop - g.made.start > 1 for g in groups]
+    total = torch.zeros((), dtype=x.dtype, device=x.device)
+    for rows, means, spreads, variance in zip(
+        features(net, view.params, seen), view.means, view.deviations, view.variance, strict=True
+    ):
+        mean, spread = moments(rows, [g.made for g in groups])
+        total = total + (mean - means).square().sum() / variance
+        if deviations and any(several):
+            total = total + deviations * (spread - spreads)[several].square().sum() / variance
+    return total / len(groups)
+
+
+def adam(velocity: Tensor, gradient: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Return both running moments (2, ...) after a gradient, and the direction to go (Kingma & Ba, arXiv 1412.6980).
+
+    >>> velocity, direction = adam(torch.zeros(2, 1), torch.tensor([4.0]), 1)
+    >>> round(direction.item(), 4)
+    1.0
+    """
+    first = torch.lerp(velocity[0], gradient, 1 - BETAS[0])
+    second = torch.lerp(velocity[1], gradient.square(), 1 - BETAS[1])
+    unbiased, spread = first / (1 - BETAS[0] ** step), second / (1 - BETAS[1] ** step)
+    return torch.stack([first, second]), unbiased / (spread.sqrt() + EPS)
+
+
+def _cross_entropy(net: Network, judge: TrainedNetwork, x: Tensor, labels: Tensor, task: Task) -> Tensor:
+    params = tuple(p.to(task.dtype) for p in judge.last)
+    return objective(net(params, x.to(task.dtype)).to(x.dtype), labels)
