@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
@@ -32,7 +33,6 @@ from fedistill.methods.private.queries import PrivateSettings, ask, begin
 from fedistill.models import Params, build
 
 NAME = "dp-dm"
-BETAS = 0.9, 0.999
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,6 @@ def grown(points: Tensor, size: int) -> Tensor:
     if points.shape[-1] == size:
         return points
     return F.interpolate(points, size=(size, size), mode="bilinear", align_corners=False)
-
-
-def adam(state: State, gradient: Tensor, step: float) -> State:
-    """Take one step of Adam (Kingma & Ba, ICLR 2015): as long whatever the scale of the distance is.
-
-    Args:
-        state: its velocity holds the means of gradients and of their squares, (2, N, C, H, W).
-    """
-    t = state.numbers.get("steps", 0.0) + 1
-    mean = BETAS[0] * state.velocity[0] + (1 - BETAS[0]) * gradient
-    square = BETAS[1] * state.velocity[1] + (1 - BETAS[1]) * gradient.square()
-    along = mean / (1 - BETAS[0] ** t) / ((square / (1 - BETAS[1] ** t)).sqrt() + 1e-12)
-    return State(state.images - step * along, torch.stack([mean, square]), {"steps": t})
 
 
 def _to(device: str, params: Params) -> Params:

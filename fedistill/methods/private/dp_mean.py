@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.private.dp_dm import adam, grown
+from fedistill.methods.private.dp_dm import grown
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
