@@ -33,7 +33,7 @@ def to_levels(picture: Picture, intensity: str, window: tuple[float, float] | No
         Unreadable: it has no finite value, or values that the rule does not allow.
 
     >>> to_levels(Picture(np.array([[0, 100], [200, 400]], np.uint16)), "window", (200, 200)).tolist()
-    [[0, 1], [128, 255]]
+    [[0, 0], [128, 255]]
     """
     values = picture.values
     rule = rule_of(picture, intensity)

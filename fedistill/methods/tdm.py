@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
@@ -40,7 +41,8 @@ POOLED = 4  # pixels a side of a block's map before it is matched
 BATCH = 256  # real images in a network at one time
 SHARES = 4  # weights of a network that views take, evenly between its first (left out) and its last
 AXES = 64  # that clusters are cut along
-BETAS, EPS = (0.9, 0.99), 1e-8  # of Adam on the images
+BETAS = 0.9, 0.99  # of Adam on the images
+EPS = 1e-8  # keeps the root of a variance of 0 differentiable
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,12 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
             wrong = _cross_entropy(net, judge, augment.apply(made, draw), matched_labels, task)
             total = away + settings.calibration * wrong
         [gradient] = torch.autograd.grad(total, x)
-        done = state.numbers["done"]
+        done = state.numbers.get("steps", 0.0)
         lr = pace * settings.lr_img * (1 + math.cos(math.pi * done / settings.iterations)) / 2
-        velocity, step = adam(state.velocity, gradient, done + 1)
-        moved = State(state.images - lr * step, velocity, {"done": done + 1})
+        moved = adam(state, gradient, lr, betas=BETAS)
         return Advance(moved, float(total.detach()), f"distance {float(away.detach()):.3g}")
 
-    begun = State(images, torch.zeros_like(images).expand(2, *images.shape).clone(), {"done": 0})
+    begun = State(images, torch.zeros((2, *images.shape), device=images.device))
     return steadily(task, "tdm", settings, labels, begun, advance, pack=settings.pack)
 
 
@@ -236,19 +237,6 @@ def distance(net: Network, view: View, x: Tensor, groups: list[Group], deviation
         if deviations and any(several):
             total = total + deviations * (spread - spreads)[several].square().sum() / variance
     return total / len(groups)
-
-
-def adam(velocity: Tensor, gradient: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Return both running moments (2, ...) after a gradient, and the direction to go (Kingma & Ba, arXiv 1412.6980).
-
-    >>> velocity, direction = adam(torch.zeros(2, 1), torch.tensor([4.0]), 1)
-    >>> round(direction.item(), 4)
-    1.0
-    """
-    first = torch.lerp(velocity[0], gradient, 1 - BETAS[0])
-    second = torch.lerp(velocity[1], gradient.square(), 1 - BETAS[1])
-    unbiased, spread = first / (1 - BETAS[0] ** step), second / (1 - BETAS[1] ** step)
-    return torch.stack([first, second]), unbiased / (spread.sqrt() + EPS)
 
 
 def _cross_entropy(net: Network, judge: TrainedNetwork, x: Tensor, labels: Tensor, task: Task) -> Tensor:

@@ -118,7 +118,7 @@ def test_the_wheel_installed_elsewhere_runs_a_simulation_by_name(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(rows(where / "runs" / "quickstart")) == 4
+    assert len(rows(where / "runs" / "quickstart")) == 5
     assert not (site / "sites").exists() and (site / "fedistill" / "content" / "sites" / "four.toml").exists()
     code = "import fedistill; print(fedistill.__file__)"
     env = {**os.environ, "PYTHONPATH": str(site)}

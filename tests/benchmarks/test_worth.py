@@ -18,7 +18,7 @@ from fedistill.errors import PlanError, SettingError
 
 TINY = "--most 40 --networks 2 --width 4 --steps 3 --full-steps 4 --ipc 2".split()
 SETS = ["--sets", "phantom:breast"]
-CHEAP = {"iterations": 1, "early_networks": 1, "early_steps": 1, "looks": 0, "clusters": 1}
+CHEAP = {"iterations": 1, "early_networks": 1, "early_steps": 4, "looks": 0, "clusters": 1}
 METHODS = ["--methods", "dm,dm@more", "--set", "dm@more.lr_img=50.0"]
 METHODS += [word for name in ("dm", "dm@more") for key, n in CHEAP.items() for word in ("--set", f"{name}.{key}={n}")]
 

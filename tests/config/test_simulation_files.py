@@ -68,7 +68,7 @@ def test_federations_shipped_divide_their_phantom(name):
         ("federation.site.norht.cpus=2", "none of the sites"),
         ("federation.site.north.cpus=0", "greater than 0"),
         ("federation.policy.allow_real_images=false", "sends real images, which the policy"),
-        ("federation.policy.start='noise'", "starts from real images, which the policy"),
+        ("scheme.tdm.start='gaussian' federation.policy.start='noise'", "fitted to real images, which the policy"),
         ("federation.policy.allow=true", "allow_real_images"),
         ("federation.held_out=1.0", "held_out"),
         ("scheme=3", "scheme"),
@@ -78,7 +78,7 @@ def test_federations_shipped_divide_their_phantom(name):
 )
 def test_a_mistake_says_what_it_is(change, message):
     with pytest.raises(UserError, match=r"(?s).*") as raised:
-        load_simulation("quickstart", changes=[change])
+        load_simulation("quickstart", changes=change.split(" ") if "scheme.tdm" in change else [change])
     assert message in str(raised.value)
     assert raised.value.exit_code == 2
 

@@ -213,12 +213,12 @@ def test_what_was_done_is_read_back_and_nothing_else_is_taken(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
-    """Sixty images of 224 pixels, 9 MB in all, take little more than ten do."""
+    """120 images of 224 pixels, 18 MB in all, take little more than sixty do; a contact sheet is full at fewer."""
     import tracemalloc
 
     peaks = []
     how = ImportSettings(preprocessing=Preprocessing(224))
-    for each in (5, 30):
+    for each in (30, 60):
         source = by_class(tmp_path / f"in{each}", each=each, size=(224, 224))
         rgb = save(source / "benign" / "rgb.png", np.dstack([picture(7, size=(224, 224))] * 3))
         assert rgb.exists()
@@ -226,4 +226,4 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         import_images(source, tmp_path / f"{each}.npz", how)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 5e6, peaks
+    assert peaks[1] < peaks[0] + 2e6, peaks

@@ -11,10 +11,11 @@ from fedistill.core.accounting import epsilon_of
 from fedistill.core.store import KeptCheckpoints, Store
 from fedistill.errors import SettingError
 from fedistill.methods import METHODS, Task, distill, in_memory, privacy_statement, settings_for
+from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import State
 from fedistill.methods.engine.matching import matched
 from fedistill.methods.private.dp_dc import DPDCSettings, per_image
-from fedistill.methods.private.dp_dm import BETAS, DPDMSettings, adam, grown, targets, unit
+from fedistill.methods.private.dp_dm import DPDMSettings, grown, targets, unit
 from fedistill.methods.private.noise import COUNT, ROOM
 from fedistill.methods.private.queries import Answers, PrivateSettings
 from fedistill.models import MODELS, build, objective
@@ -172,7 +173,7 @@ def test_adam_is_pytorch_s():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((3, 1, 2, 2), generator=generator)
     theirs = x.clone().requires_grad_()
-    optimiser = torch.optim.Adam([theirs], lr=0.1, betas=BETAS, eps=1e-12)
+    optimiser = torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.999), eps=1e-12)
     state = State(x, torch.zeros((2, *x.shape)))
     for _ in range(5):
         gradient = torch.randn(x.shape, generator=generator)

@@ -44,7 +44,7 @@ def test_they_are_packed_and_follow_from_the_seed(blobs):
 def test_crops_stay_within_their_image():
     x = torch.rand(50, 1, 9, 9)
     made = crop(x, 0.3, generator(0, "crop"))
-    assert made.shape == x.shape and (made.flatten(1).amax(1) <= x.flatten(1).amax(1)).all()
+    assert made.shape == x.shape and (made.flatten(1).amax(1) <= x.flatten(1).amax(1) + 1e-6).all()
     assert torch.equal(crop(x, 1.0, generator(0, "crop")), x)
 
 

@@ -7,9 +7,11 @@ from oracles import tdm as oracle
 
 from fedistill.core.seeds import generator
 from fedistill.methods import Task, distill
+from fedistill.methods.engine.adam import adam
+from fedistill.methods.engine.loop import State
 from fedistill.methods.engine.start import Start
 from fedistill.methods.engine.trained import TrainedSettings, balanced, trained_networks
-from fedistill.methods.tdm import Group, adam, distance, merged, view_of
+from fedistill.methods.tdm import Group, distance, merged, view_of
 from fedistill.models import build
 
 
@@ -47,11 +49,10 @@ def test_the_real_images_are_at_no_distance_from_themselves():
 def test_adam_is_torch_s():
     draw = generator(0, "gradients")
     gradients = [torch.randn(5, generator=draw, dtype=torch.float64) for _ in range(7)]
-    x, velocity = torch.zeros(5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)
-    for i, gradient in enumerate(gradients):
-        velocity, direction = adam(velocity, gradient, i + 1)
-        x = x - 0.1 * direction
-    torch.testing.assert_close(x, oracle.adam(gradients, lr=0.1), rtol=1e-9, atol=1e-12)
+    state = State(torch.zeros(5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64))
+    for gradient in gradients:
+        state = adam(state, gradient, 0.1, betas=(0.9, 0.99))
+    torch.testing.assert_close(state.images, oracle.adam(gradients, lr=0.1, eps=1e-12), rtol=1e-9, atol=1e-12)
 
 
 def test_a_cluster_listed_twice_is_one_group_with_both_its_images():

@@ -106,7 +106,8 @@ def test_a_study_has_rows_of_their_own_and_the_label_robust_score(tmp_path):
     rows = run_simulation(path, out=tmp_path / "run", engine="inline")
     of = {scheme: group for scheme, group in rows[rows["ipc"] == 2].groupby("scheme")}
     assert (of["dc-soft"]["bytes_shared"].mean() > of["dc"]["bytes_shared"].mean()).all()
-    assert of["random-packed"]["images_shared"].tolist() == of["random"]["images_shared"].tolist()
+    # A class with too few images for two packed ones sends one.
+    assert (of["random-packed"]["images_shared"].to_numpy() <= of["random"]["images_shared"].to_numpy()).all()
     table = pd.read_csv(tmp_path / "run" / "comparison.csv")
     scored = table[table["auc_label_robust"].notna()]
     assert set(scored["scheme"]) == {"random-soft", "dc-soft"}

@@ -226,7 +226,9 @@ def test_an_attacker_who_knows_the_seed_and_two_releases_stands_beside_one_who_d
     assert (found["releases"] == 2).all() and (found["population_known"] == "no").all()
     assert (found["members_known"] == "half").all() and {maker.releases for _, maker in made} == {2}
     seeds = {sum(task.seed == other.seed for other, _ in made) for task, _ in made}
-    assert seeds == {1, 8}  # one seed for all eight shadows where it is known, and fresh ones where it is not
+    # One seed for all eight shadows where it is known, and fresh ones where it is not. Of a few outliers two halves may
+    # be the same: with one seed that is one shadow, made once.
+    assert {1, 8} <= seeds and max(seeds) == 8
     assert done.rows is not None and len(pd.read_csv(done.root / "roc.csv")["seed_known"].unique()) == 2
 
 

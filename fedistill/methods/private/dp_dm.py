@@ -16,23 +16,24 @@ With these settings four hospitals of 941 images pool ten images a class each to
 97.5 (90.1) at epsilon 10 and 91.5 (83.3) at 1, width 32, one seed; with one query 90.0 (77.5) at 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
-from fedistill.models import Params, build
+from fedistill.models import Network, Params, build
 
 NAME = "dp-dm"
-BETAS = 0.9, 0.999
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,55 @@ def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
     means, explained = targets(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
 
+    spaces = [partial(_unit_embedding, net, params) for params in networks]
+    return fitted(fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img)
+
+
+def _unit_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
+    return unit(net.embed(params, x))
+
+
+def fitted(
+    task: Task,
+    name: str,
+    settings: PrivateSettings,
+    images: Tensor,
+    labels: Tensor,
+    spaces: Sequence[Callable[[Tensor], Tensor]],
+    means: Tensor,
+    explained: float,
+    *,
+    lr_img: float,
+) -> SyntheticSet:
+    """Fit images to noisy class means until they are as near as the noise leaves the true ones.
+
+    Args:
+        task, name, settings: as the method runs; the real images are looked at no more.
+        images, labels: where it begins, class after class, smaller by the grain.
+        spaces: from images (N, C, H, W) to rows (N, D), one for each query.
+        means: (Q, K, D); explained: the squared distance that noise alone explains.
+        lr_img: step size on the images.
+    """
+    size, classes = task.images.size, means.shape[1]
+
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         distance, gradient = 0.0, torch.zeros_like(state.images)
-        for c in range(len(classes)):
+        for c in range(classes):
             mine = slice(c * task.budget, (c + 1) * task.budget)
             points = state.images[mine].detach().requires_grad_()
-            seen = grown(points, x.size)
-            for params, wanted in zip(networks, means[:, c], strict=True):
-                away = (unit(net.embed(params, seen)).mean(0) - wanted).square().sum() / (len(classes) * len(networks))
+            seen = grown(points, size)
+            for space, wanted in zip(spaces, means[:, c], strict=True):
+                away = (space(seen).mean(0) - wanted).square().sum() / (classes * len(spaces))
                 gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
                 distance += float(away.detach())
         near = distance <= explained
         loss = 0.0 if near else distance - explained
-        moved = adam(state, torch.zeros_like(gradient) if near else gradient, pace * settings.lr_img)
+        moved = adam(state, torch.zeros_like(gradient) if near else gradient, pace * lr_img)
         return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
 
     first = State(images, torch.zeros((2, *images.shape), device=images.device))
-    made = steadily(fitting, NAME, settings, labels, first, advance)
-    return replace(made, images=grown(made.images, x.size))
+    made = steadily(task, name, settings, labels, first, advance)
+    return replace(made, images=grown(made.images, size))
 
 
 def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
@@ -126,19 +158,6 @@ def grown(points: Tensor, size: int) -> Tensor:
     if points.shape[-1] == size:
         return points
     return F.interpolate(points, size=(size, size), mode="bilinear", align_corners=False)
-
-
-def adam(state: State, gradient: Tensor, step: float) -> State:
-    """Take one step of Adam (Kingma & Ba, ICLR 2015): as long whatever the scale of the distance is.
-
-    Args:
-        state: its velocity holds the means of gradients and of their squares, (2, N, C, H, W).
-    """
-    t = state.numbers.get("steps", 0.0) + 1
-    mean = BETAS[0] * state.velocity[0] + (1 - BETAS[0]) * gradient
-    square = BETAS[1] * state.velocity[1] + (1 - BETAS[1]) * gradient.square()
-    along = mean / (1 - BETAS[0] ** t) / ((square / (1 - BETAS[1] ** t)).sqrt() + 1e-12)
-    return State(state.images - step * along, torch.stack([mean, square]), {"steps": t})
 
 
 def _to(device: str, params: Params) -> Params:

@@ -13,17 +13,16 @@ nearest noisy mean: the table is in fedistill/privacy/README.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.private.dp_dm import adam, grown
+from fedistill.methods.private.dp_dm import fitted
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
@@ -103,25 +102,7 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
     classes = answers.classes()
     means, explained = shrunk_means(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
-
-    def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
-        distance, gradient = 0.0, torch.zeros_like(state.images)
-        for c in range(len(classes)):
-            mine = slice(c * task.budget, (c + 1) * task.budget)
-            points = state.images[mine].detach().requires_grad_()
-            seen = grown(points, x.size)
-            for space, wanted in zip(spaces, means[:, c], strict=True):
-                away = (space(seen).mean(0) - wanted).square().sum() / (len(classes) * len(spaces))
-                gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
-                distance += float(away.detach())
-        near = distance <= explained
-        loss = 0.0 if near else distance - explained
-        moved = adam(state, torch.zeros_like(gradient) if near else gradient, pace * settings.lr_img)
-        return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
-
-    first = State(images, torch.zeros((2, *images.shape), device=images.device))
-    made = steadily(fitting, NAME, settings, labels, first, advance)
-    return replace(made, images=grown(made.images, x.size))
+    return fitted(fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img)
 
 
 def shrunk_means(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:

@@ -181,5 +181,5 @@ def _bare(tree: ast.Module) -> str:
         if isinstance(body, list) and len(body) and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                body[0] = ast.Pass()
+                body[:1] = [] if body[1:] else [ast.Pass()]
     return ast.dump(copy)
