@@ -41,6 +41,11 @@ class Item:
     per_class: int | None = 0
 
 
+def whatever_comes(request: Any) -> Callable[[Any], Any]:
+    """Return a `build` that makes this request, whatever comes with the message."""
+    return lambda payload: request
+
+
 def items_of(study: Simulation, site: str) -> dict[str, Item]:
     """Return all that a study asks of a site, by name, in the order of the schemes' names.
 

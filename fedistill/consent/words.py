@@ -69,11 +69,11 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
     """Return the lines on one scheme of a study."""
     first = items[0]
     if first.kind == "scores":
-        networks, epsilon = sum(item.networks for item in items), study.scores_epsilon
+        networks, allowed = sum(item.networks for item in items), study.scores_epsilon
         return [
             f"{scheme}: {_count(networks, 'network')} that the server trained are scored on validation images here. "
             "Counts leave with Gaussian noise for what one image (or patient) can change in them, and tell an AUC.",
-            f"  Private: epsilon {epsilon:g} in all, at delta 1e-05, of this hospital's budget.",
+            f"  Private: epsilon {allowed:g} in all, at delta 1e-05, of this hospital's budget.",
         ]
     known = scheme_named(scheme)
     if first.kind == "release":
@@ -86,8 +86,8 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
     else:
         networks = sum(item.networks for item in items)
         what = f"{_count(networks, 'network')} trained on patients' images"
-        rounds = f", one after each of {len(items)} rounds" if first.kind == "round" else ""
-        lines = [f"{scheme}: {what}{rounds}."]
+        often = f", one after each of {len(items)} rounds" if first.kind == "round" else ""
+        lines = [f"{scheme}: {what}{often}."]
         if first.kind == "round" and not known.private:
             lines.append(f"  {ROUNDS}")
     for ipc in study.budgets(scheme):

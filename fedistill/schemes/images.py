@@ -15,7 +15,7 @@ import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSettings, scheme_named
-from fedistill.consent.items import SCORES, Item
+from fedistill.consent.items import SCORES, Item, whatever_comes
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
@@ -171,7 +171,7 @@ class ImageScheme(StudyScheme):
                 self.name,
                 requested(own, chosen, deployed=True),
                 item_of(own),
-                lambda payload, own=own: own,
+                whatever_comes(own),
                 per_class=per_class(own, chosen, deployed=True),
             )
         if simulation.recipe.chosen_on == "sites" and simulation.scores_epsilon is not None and self.has_budget:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from fedistill.config import Simulation
 from fedistill.config.base import Frozen
-from fedistill.consent.items import Item
+from fedistill.consent.items import Item, whatever_comes
 from fedistill.core.accounting import Mechanism
 from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
@@ -302,7 +302,7 @@ class LocalScheme(SiteNetworks):
         for condition in own_conditions(simulation, self.name):
             request = self.request_at(simulation, site, condition, scheme=self.networks_of)
             costs = () if private is None else (private.cost(private.steps),) * simulation.networks
-            yield networks_item(self.name, request, lambda payload, request=request: request, costs=costs)
+            yield networks_item(self.name, request, whatever_comes(request), costs=costs)
 
     def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
         """Yield the training at each site, which ``ensemble`` and ``local`` share."""

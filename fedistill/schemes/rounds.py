@@ -13,6 +13,7 @@ import asyncio
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -360,7 +361,7 @@ class RoundsScheme(StudyScheme):
                     self.name,
                     sends,
                     key,
-                    lambda arrays, name=name, own=own, start=start: RoundRequest(name, own, arrays, start),
+                    partial(RoundRequest, name, own, start=start),
                     networks=1,
                 )
 

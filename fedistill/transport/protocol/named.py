@@ -56,7 +56,7 @@ def pack_named(study: str, items: Sequence[str], beside: Mapping[str, Any] | Non
 
 def items_in(message: Message) -> tuple[str, ...]:
     """Return the names of the items in a message that `pack_named` has packed; none in any other."""
-    record = message.content.config_records.get("request", {}) if message.has_content() else {}
+    record: Mapping[str, Any] = message.content.config_records.get("request", {}) if message.has_content() else {}
     names = record.get("items", [])
     return tuple(map(str, names)) if isinstance(names, list) else ()
 

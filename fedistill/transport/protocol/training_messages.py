@@ -260,7 +260,7 @@ def pack_alone(request: LocalTrainRequest) -> RecordDict:
 
 def releases_record(releases: Sequence[bytes]) -> dict[str, ConfigRecord]:
     """Return the record of other sites' Releases, by its name; empty without any."""
-    files = {f"release-{i:05}": data for i, data in enumerate(releases)}
+    files: dict[str, Any] = {f"release-{i:05}": data for i, data in enumerate(releases)}
     return {"releases": ConfigRecord(files)} if files else {}
 
 

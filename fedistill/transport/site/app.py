@@ -7,6 +7,7 @@ does what a request says. A deployed one takes of a request only the names of it
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -53,10 +54,10 @@ def release(message: Message, context: Context) -> Message:
     site = read_context(context)
     if site.deployed:
         at = desk.Desk(message, site)
-        outcomes = [_outcome(name, site, lambda name=name: _kept_outcome(at, name)) for name in at.names]
+        outcomes = [_outcome(name, site, partial(_kept_outcome, at, name)) for name in at.names]
     else:
         jobs = unpack_jobs(message.content)
-        outcomes = [_outcome(job.name, site, lambda job=job: _answer(job, site)) for job in jobs]
+        outcomes = [_outcome(job.name, site, partial(_answer, job, site)) for job in jobs]
     return Message(pack_outcomes(outcomes), reply_to=message)
 
 

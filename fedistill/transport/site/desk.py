@@ -4,7 +4,7 @@ The site works out from its own copy of the study what an item is. An answer is 
 again the same bytes leave. Everything that was asked, refused, held back or sent is a line of the site's ledger.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -141,7 +141,7 @@ def agreed(message: Message, site: SiteContext) -> ConfigRecord:
         ``site``, ``agreed``, ``why`` not, and ``text``, the canonical text of its own study of that name.
     """
     assert site.agreements is not None
-    record = message.content.config_records.get("request", {}) if message.has_content() else {}
+    record: Mapping[str, Any] = message.content.config_records.get("request", {}) if message.has_content() else {}
     study, name = printable(record.get("study", ""), most=80), printable(record.get("name", ""))
     book = site.book
     book.note("asked", **_asked(message, site))
@@ -171,8 +171,8 @@ def _asked(message: Message, site: SiteContext) -> dict[str, Any]:
     about["from"] = message.metadata.src_node_id
     record = message.content.get("request") if message.has_content() else None
     if isinstance(record, ConfigRecord):
-        names = record.get("items", [])
-        names = names if isinstance(names, list) else [names]
+        named: Any = record.get("items", [])
+        names = named if isinstance(named, list) else [named]
         about["agreement"] = printable(record.get("study", ""), most=80)
         about |= {"items": len(names), "names": [printable(each) for each in names[:MOST_NAMES]]}
     return about
