@@ -23,7 +23,7 @@ MOST = 200
 OF_THE_RUN = ("name", "deadline_s", "silence_s")
 """Settings that the points of a run have in common."""
 
-TAKEN = frozenset({"federation", "seed", "seeds", "networks", "ipc", "recipe", "scheme", "epsilon"})
+TAKEN = frozenset({"federation", "seed", "seeds", "networks", "ipc", "recipe", "scheme", "epsilon", "purpose"})
 """Settings whose names are columns of the tables already."""
 
 

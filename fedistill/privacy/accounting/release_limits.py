@@ -27,9 +27,14 @@ class Leaving:
 
 
 def gone_from(entries: Sequence["Entry"]) -> dict[str, "Entry"]:
-    """Return the Releases that have left, or may, by their SHA-256: those that a person there rejected never do."""
+    """Return the Releases that have left, or may, by their SHA-256: those that a person there rejected never do.
+
+    Networks are entered without an item, under their agreement. A line with neither is from before there was a count,
+    and is counted.
+    """
     rejected = {str(entry.about.get("sha256")) for entry in entries if entry.kind == "rejected"}
-    return {entry.sha256: entry for entry in entries if entry.sha256 and entry.item and entry.sha256 not in rejected}
+    left = [entry for entry in entries if entry.sha256 and (entry.item or not entry.occasion.agreement)]
+    return {entry.sha256: entry for entry in left if entry.sha256 not in rejected}
 
 
 def require_room(entries: Sequence["Entry"], leaving: Leaving, *, sha256: str | None = None) -> None:
