@@ -252,7 +252,7 @@ def what_else(hospital: Hospital, agreed: str) -> str:
     """Ask what the hospital has agreed to, by guessing names."""
     reply = hospital.ask(RecordDict({"request": ConfigRecord({"study": "0" * 64, "name": "another"})}), AGREED)
     record = reply.content["agreed"]
-    assert record["agreed"] is False and record["text"] == ""
+    assert record["agreed"] is False and record["texts"] == []
     return str(record["why"])
 
 

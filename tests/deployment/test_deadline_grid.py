@@ -169,8 +169,8 @@ def agreement_of(**sites):
     def answer(message):
         agreed = own[message.metadata.dst_node_id]
         why = "" if agreed is True else "The site has not agreed to this study (rule agreement)."
-        text = agreed if isinstance(agreed, str) else ""
-        record = ConfigRecord({"site": "x", "agreed": agreed is True, "why": why, "text": text})
+        texts = [] if isinstance(agreed, bool) else [agreed] if isinstance(agreed, str) else agreed
+        record = ConfigRecord({"site": "x", "agreed": agreed is True, "why": why, "texts": texts})
         return RecordDict({"agreed": record}), 1.0
 
     return Wire(answer)
@@ -194,6 +194,12 @@ def test_a_difference_between_two_studies_is_shown_by_its_settings():
         require(agreement_of(north=True, east=theirs), 2)
     notes = require(agreement_of(north=True, east=theirs), 1)
     assert "east: its study differs: width: 32 here, 64 there" in notes
+
+
+def test_of_a_site_with_several_studies_of_the_name_the_nearest_is_compared():
+    theirs = ['{"study":{"width":64,"seed":3}}', '{"study":{"width":64}}', '{"study":{"scheme":{"dm":1}}}']
+    notes = require(agreement_of(north=True, east=theirs), 1)
+    assert [note for note in notes if "differs" in note] == ["east: its study differs: width: 32 here, 64 there"]
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"a":' * 3000, "\x1b[2J"])

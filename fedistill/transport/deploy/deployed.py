@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -14,7 +15,7 @@ from fedistill.errors import FedistillError, PlanError, RunError, UserError
 from fedistill.transport.deploy.deadline_grid import DeadlineGrid
 from fedistill.transport.flower_internals import status_in_words, words_with_status
 from fedistill.transport.protocol.messages import WHO, shown_line
-from fedistill.transport.protocol.named import AGREED
+from fedistill.transport.protocol.named import AGREED, MOST_TEXTS
 
 SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
@@ -182,14 +183,18 @@ def _answer_in_words(reply: Message, text: str) -> tuple[bool, list[str]]:
     if record.get("agreed") is True:
         return True, []
     lines = [shown_line(record.get("why", "it has not agreed"))]
-    theirs = record.get("text")
-    if isinstance(theirs, str) and theirs:
-        try:
-            differing = differences(text, theirs)
-        except PlanError as error:
-            differing = [str(error)]
-        lines += [shown_line(f"its study differs: {line}") for line in differing[:MOST_DIFFERENCES]]
+    theirs: Any = record.get("texts")
+    if isinstance(theirs, list) and theirs:
+        nearest = min((_differing(text, str(each)) for each in theirs[:MOST_TEXTS]), key=len)
+        lines += [shown_line(f"its study differs: {line}") for line in nearest[:MOST_DIFFERENCES]]
     return False, lines
+
+
+def _differing(ours: str, theirs: str) -> list[str]:
+    try:
+        return differences(ours, theirs)
+    except PlanError as error:
+        return [str(error)]
 
 
 @contextmanager

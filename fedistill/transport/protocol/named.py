@@ -18,6 +18,9 @@ from fedistill.transport.protocol.training_messages import ALONE, ROUND
 AGREED = "query.agreed"
 """The question whether a site has agreed to a study."""
 
+MOST_TEXTS = 8
+"""Studies of one name that a site tells of, the last ones, to a server that asks for another of that name."""
+
 KINDS = {RELEASE: "release", ROUND: "round", ALONE: "networks", SCORE: "scores"}
 """Kinds of items by the type of the message that may ask for them."""
 

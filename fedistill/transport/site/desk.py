@@ -17,7 +17,7 @@ from fedistill.consent.items import Item
 from fedistill.core.text import printable
 from fedistill.errors import PolicyError, nearest
 from fedistill.privacy.accounting.ledger_lines import Entry, Noted
-from fedistill.transport.protocol.named import KINDS, Named, unpack_named
+from fedistill.transport.protocol.named import KINDS, MOST_TEXTS, Named, unpack_named
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.kept import keep, kept, key_for, parts_of
 
@@ -138,7 +138,8 @@ def agreed(message: Message, site: SiteContext) -> ConfigRecord:
         site: the site.
 
     Returns:
-        ``site``, ``agreed``, ``why`` not, and ``text``, the canonical text of its own study of that name.
+        ``site``, ``agreed``, ``why`` not, and ``texts``, the canonical texts of its own studies of that name, the last
+        ones.
     """
     assert site.agreements is not None
     record: Mapping[str, Any] = message.content.config_records.get("request", {}) if message.has_content() else {}
@@ -146,12 +147,12 @@ def agreed(message: Message, site: SiteContext) -> ConfigRecord:
     book = site.book
     book.note("asked", **_asked(message, site))
     agreements = Agreements(site.agreements, book.entries())
-    reply: dict[str, Any] = {"site": site.name, "agreed": True, "why": "", "text": ""}
+    reply: dict[str, Any] = {"site": site.name, "agreed": True, "why": "", "texts": []}
     try:
         agreements.require(study)
     except PolicyError as refusal:
         own = [each.text for each in agreements.holding() if each.study.name == name]
-        reply |= {"agreed": False, "why": str(refusal), "text": own[-1] if own else ""}
+        reply |= {"agreed": False, "why": str(refusal), "texts": own[-MOST_TEXTS:]}
     return ConfigRecord(reply)
 
 
