@@ -26,7 +26,7 @@ FLIP = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One drawn augmentation.
+    """An augmentation that was drawn.
 
     Args:
         op: one of `OPERATIONS`.
@@ -112,8 +112,9 @@ def apply(x: Tensor, drawn: Draw) -> Tensor:
 
 
 def apply_each(x: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Augment groups of equally many images, (K N, C, H, W), each by a draw of its own (for N images, or shared); those
-    that drew the same operation take it at once, since a GPU waits for the start of each.
+    """Augment groups of equally many images, (K N, C, H, W), each by a draw of its own (for N images, or shared).
+
+    Groups that drew the same operation take it at once, since a GPU waits for the start of each.
 
     >>> one = draw(torch.Generator().manual_seed(0), 1, size=28, mirror=True, shared=True)
     >>> apply_each(torch.zeros(6, 1, 28, 28), [one, one, one]).shape

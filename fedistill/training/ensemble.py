@@ -41,18 +41,19 @@ def fit_ensemble(
     soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Params]:
-    """Train a network for each seed.
+    """Train a network for each seed, several at a time where that is faster.
 
     Args:
         network: their shape.
-        images: float32 (N, C, H, W), which all train on, or (K, N, C, H, W), a pool for each; on the device to train
-            on. labels: int64 (N,) or float32 (N, L), or with the leading axis of the images; there too.
+        images: float32 (N, C, H, W), which all train on, or (K, N, C, H, W), a pool for each; on the device
+            to train on.
+        labels: int64 (N,) or float32 (N, L), or with the leading axis of the images; there too.
         recipe: steps, batch, step size, augmentation.
         seeds: initial parameters, order of images and augmentation of a network come from its own.
         mirror: whether a flip keeps the labels true.
         precision: what a GPU computes in, as for `fit`.
         soft: whether labels are probabilities of classes, as for `fit`.
-        on_step: told (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
+        on_step: called with (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
 
     Returns:
         each network's parameters, detached, on the images' device.
@@ -97,7 +98,7 @@ def at_once(network: Network, batch: int) -> int:
 def _counting_on(
     on_step: Callable[[int, int], None] | None, done: int, group: int, networks: int
 ) -> Callable[[int, int], None] | None:
-    """The listener of some networks' training: it counts all networks' steps, on from those trained before."""
+    """Return the listener of some networks' training: it counts all networks' steps, on from those trained before."""
     if on_step is None:
         return None
     return lambda step, steps: on_step(done * steps + group * step, networks * steps)
