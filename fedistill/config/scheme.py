@@ -54,7 +54,7 @@ class NoSettings(Frozen):
 
 
 class Scheme(ABC):
-    """One way for sites to share.
+    """A way for sites to share.
 
     Args:
         name: as in ``[scheme.NAME]``.

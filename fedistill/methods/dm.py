@@ -1,5 +1,6 @@
-"""DM, distribution matching (Zhao & Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023, arXiv
-2110.04181).
+"""DM: distribution matching.
+
+Zhao & Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023 (arXiv 2110.04181).
 
 Under a fresh random network each time, the mean embedding of a class's synthetic images is brought to that of a batch
 of its real ones, both seen through one augmentation. No gradient of a gradient, no training: the lightest method here.
@@ -26,8 +27,9 @@ from fedistill.training.packing import pulled_back, shown
 
 @dataclass(frozen=True)
 class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
-    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings`
-    and `PackSettings`.
+    """Settings of DM, named as in its paper.
+
+    Beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched under, one step on the images each.
@@ -46,12 +48,15 @@ class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
 
 
 def mean_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
-    """Mean embedding (D,) of images (N, C, H, W), computed in the type of `params`, averaged in that of `x`."""
+    """Return the mean embedding (D,) of images (N, C, H, W).
+
+    The network computes in the type of `params`; the mean is taken in that of `x`.
+    """
     return net.embed(params, x.to(params[0].dtype)).to(x.dtype).mean(0)
 
 
 def dm(task: Task, settings: DMSettings) -> SyntheticSet:
-    """Images whose mean embedding under random networks is the real ones'.
+    """Distil images whose mean embedding under random networks is the real ones' (DM, arXiv 2110.04181).
 
     Raises:
         RunError: the images do not stay finite numbers.

@@ -14,7 +14,7 @@ GROUP = "fedistill.methods"
 
 
 def installed(known: Container[str]) -> dict[str, Method]:
-    """The methods on offer, by name.
+    """Return the methods that installed packages offer, by name.
 
     Args:
         known: names that are taken.

@@ -1,5 +1,6 @@
-"""MTT, trajectory matching (Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022,
-arXiv 2203.11932).
+"""MTT: trajectory matching.
+
+Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022 (arXiv 2203.11932).
 
 From an expert's weights at some epoch, a network is trained on the synthetic images for a few steps; images and step
 size are moved so that it arrives where the expert was some epochs later. The step size is learned as its logarithm:
@@ -29,7 +30,7 @@ FASTEST, FARTHEST = 1.5, 100.0
 
 
 def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:
-    """Positions for each step: epoch after epoch in fresh order, batches of this size; all at once where they fit.
+    """Draw positions for each step: epoch after epoch in fresh order, batches of this size; all at once where they fit.
 
     >>> [len(b) for b in batches(5, 2, 4, torch.Generator().manual_seed(0))]
     [2, 2, 1, 2]
@@ -43,7 +44,7 @@ def batches(n: int, size: int | None, steps: int, generator: torch.Generator) ->
 
 
 def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
-    """Images, and a step size, that train a network where the real images would.
+    """Distil images, and a step size, that train a network where the real images would (MTT, arXiv 2203.11932).
 
     Raises:
         RunError: the images do not stay finite numbers.
@@ -92,7 +93,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
 
 
 def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:
-    """The logarithm of the step size after one step of SGD, kept from leaping and from leaving its range.
+    """Return the step size's logarithm after one step of SGD, kept from leaping and from leaving its range.
 
     d log lr = d lr / lr, so a published lr_lr, which acts on lr, becomes lr_lr / lr_teacher^2 on its logarithm.
     """

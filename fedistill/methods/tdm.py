@@ -88,7 +88,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the real images look like from one side.
+    """The real images as seen from one side: their groups' moments under one network and one augmentation.
 
     Args:
         params: the network's weights.
@@ -177,7 +177,8 @@ def view_of(net: Network, params: Params, real: Tensor, drawn: list[Tensor], dra
     """Look at the real images once.
 
     Args:
-        net, params: what is looked through; its type is what is computed in.
+        net: the network that is looked through.
+        params: its weights; their type is what is computed in.
         real: all real images (N, C, H, W).
         drawn: positions of each group's, those to be looked at.
         draw: the augmentation that they take.

@@ -80,7 +80,7 @@ class State:
 
 @dataclass(frozen=True)
 class Advance:
-    """One iteration's outcome: the next state, its loss, and what to tell a person watching."""
+    """The outcome of an iteration: the next state, its loss, and a message for a person watching."""
 
     state: State
     loss: float
@@ -93,7 +93,7 @@ Advancing = Callable[[State, float, torch.Generator], Advance]
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """How far the loop has come: all that a resumed one needs."""
+    """The loop's progress: all that a resumed one needs."""
 
     state: State
     good: State
@@ -114,7 +114,7 @@ class _Run:
 
     @property
     def shown(self) -> State:
-        """The state with the images that would be returned were this the last iteration."""
+        """Return the state with the images that would be returned were this the last iteration."""
         return replace(self.state, images=self.total / self.averaged) if self.averaged else self.state
 
 
@@ -124,8 +124,9 @@ def steadily(
     """Run a method's iterations to their end.
 
     Args:
-        task: what it was asked to do.
-        name, settings: the method's.
+        task: gives the seed, the budget, the checkpoints and the validation images.
+        name: of the method.
+        settings: of the method.
         labels: of the images.
         first: where the images start.
         advance: one iteration.
@@ -183,7 +184,7 @@ def steadily(
 
 
 def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
-    """The run after one iteration: one step on, or back at the last good images with half the step."""
+    """Return the run after one iteration: one step on, or back at the last good images with half the step."""
     images = found.state.images
     fine = (
         math.isfinite(found.loss)
@@ -222,7 +223,7 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
 
 
 def _look(run: _Run, judge: Judge, labels: Tensor, patience: int, pack: int) -> tuple[_Run, str]:
-    """The run after a look at the validation images."""
+    """Return the run after a look at the validation images."""
     shown = run.shown
     quality = judge(packing.shown(shown.images, pack), packing.repeated(labels, pack))
     earlier = [q for _, q in run.looks]
@@ -250,7 +251,7 @@ def _said(run: _Run) -> str:
 
 
 def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
-    """A run as tensors and plain numbers."""
+    """Return a run as tensors and plain numbers."""
     states = {"state": run.state, "good": run.good, "chosen": run.chosen}
     # Clones, because two states may be one, and a file holds every tensor for itself.
     tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
@@ -262,7 +263,7 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
 
 
 def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
-    """The run a checkpoint holds, or a new one."""
+    """Return the run that a checkpoint holds, or a new one."""
     if found is None:
         return _Run(first, first, first, torch.zeros_like(first.images))
     tensors, note = found

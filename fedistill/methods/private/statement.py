@@ -22,7 +22,7 @@ COVERED = (
 
 
 def statement(budgets: Sequence[PrivateSettings], *, groups: bool, entropy: str) -> str:
-    """The statement.
+    """Write the statement.
 
     Args:
         budgets: the settings of each budget; those that ask the same questions share the answers, and spend once.

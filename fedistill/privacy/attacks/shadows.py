@@ -1,4 +1,4 @@
-"""One shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
+"""A shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
 
 The attacker is the server, or whoever gets hold of a network that a site trained alone. It knows the method, its
 settings, the other sites' Releases and the recipe that networks are trained by. It does not know which records the site

@@ -59,7 +59,7 @@ Embed = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Axes:
-    """One class in one space, in the coordinates of the class's principal axes.
+    """A class in one space, in the coordinates of the class's principal axes.
 
     Args:
         records: int64 (n,), positions of the records of the class.

@@ -52,7 +52,7 @@ class ScoreNoise:
 
     @property
     def cost(self) -> PrivacyCost:
-        """What one question spends."""
+        """Return what a question spends."""
         mechanism = Mechanism(self.sigma)
         return PrivacyCost(mechanism, epsilon_of(mechanism, delta=DELTA), DELTA)
 

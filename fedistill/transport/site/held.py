@@ -1,4 +1,4 @@
-"""What waits in the airlock, as people at the site look at it: images beside the nearest real ones, and the screens."""
+"""Contents of the airlock, as people at the site look at them: images beside the nearest real ones, and the screens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What waits under a number.
+    """An answer that waits in the airlock, as it is shown.
 
     Args:
         title: what it is; lines: its figures, in words; pictures: its images; none of networks.
