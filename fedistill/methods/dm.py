@@ -79,15 +79,15 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         x = state.images.detach().requires_grad_()
         seen = shown(x, pack)
         total = torch.zeros((), device=x.device)
-        for at, mine in zip(matched.held, matched.groups, strict=True):
+        for at, group in zip(matched.held, matched.groups, strict=True):
             batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
-            made = seen[mine]
+            synthetic = seen[group]
             if settings.augment:
                 draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
-                batch, made = augment.apply(batch, draw), augment.apply(made, draw)
+                batch, synthetic = augment.apply(batch, draw), augment.apply(synthetic, draw)
             with torch.no_grad():
                 wanted = mean_embedding(net, params, batch)
-            total = total + (mean_embedding(net, params, made) - wanted).square().sum()
+            total = total + (mean_embedding(net, params, synthetic) - wanted).square().sum()
         [gradient] = torch.autograd.grad(total, x)
         return moved(state, pace, total, gradient)
 
@@ -127,8 +127,8 @@ class _InOneGraph:
         return self._groups.gradient(images, labels, batches, draws)
 
     def _match(self, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        made = images.detach().requires_grad_()
+        synthetic = images.detach().requires_grad_()
         with torch.no_grad():
             wanted = mean_embedding(self._net, self._params, x)
-        away = (mean_embedding(self._net, self._params, made) - wanted).square().sum()
-        return away.detach(), torch.autograd.grad(away, made)[0]
+        away = (mean_embedding(self._net, self._params, synthetic) - wanted).square().sum()
+        return away.detach(), torch.autograd.grad(away, synthetic)[0]

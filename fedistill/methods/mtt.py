@@ -37,10 +37,10 @@ def batches(n: int, size: int | None, steps: int, generator: torch.Generator) ->
     """
     if size is None or size >= n:
         return [torch.arange(n)] * steps
-    found: list[Tensor] = []
-    while len(found) < steps:
-        found += torch.randperm(n, generator=generator).split(size)
-    return found[:steps]
+    positions: list[Tensor] = []
+    while len(positions) < steps:
+        positions += torch.randperm(n, generator=generator).split(size)
+    return positions[:steps]
 
 
 def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
@@ -66,7 +66,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
         steps = batches(len(trained_labels), settings.batch_syn, settings.syn_steps, generator)
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
         lr = math.exp(state.numbers["log_lr"])
-        found = gradient(
+        trajectory = gradient(
             sgd.unflatten(path[first].to(task.device), shapes),
             sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
             shown(state.images, pack),
@@ -75,8 +75,8 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             batches=[b.to(task.device) for b in steps],
             draws=draws,
         )
-        velocity = settings.momentum_img * state.velocity + pulled_back(found.images, pack)
-        slope = lr * float(found.lr)  # in the logarithm of the step size
+        velocity = settings.momentum_img * state.velocity + pulled_back(trajectory.images, pack)
+        slope = lr * float(trajectory.lr)  # in the logarithm of the step size
         lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
         numbers = {
             "log_lr": next_log_lr(state.numbers["log_lr"], pace * lr_velocity, settings),
@@ -84,7 +84,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             "done": state.numbers["done"] + 1,
         }
         moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers)
-        return Advance(moved, float(found.loss), f"loss {float(found.loss):.3f}, step size {lr:.4f}")
+        return Advance(moved, float(trajectory.loss), f"loss {float(trajectory.loss):.3f}, step size {lr:.4f}")
 
     first = State(
         images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}

@@ -58,11 +58,11 @@ def preset(which: Any, kind: type, method: str, *, ipc: int | None) -> dict[str,
     if which == PUBLISHED:
         return {}
     listed = table().get(method, {})
-    found = {name: value for name, value in listed.items() if name != "ipc"}
+    values = {name: value for name, value in listed.items() if name != "ipc"}
     if ipc is not None:
-        found |= _nearest(listed.get("ipc", {}), ipc)
-    read(kind, found, where=f"presets.toml, {method}")
-    return found
+        values |= _nearest(listed.get("ipc", {}), ipc)
+    read(kind, values, where=f"presets.toml, {method}")
+    return values
 
 
 def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> Mapping[str, Any]:

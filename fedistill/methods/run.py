@@ -44,8 +44,8 @@ def distill_budgets(
     if not labels.soft:
         return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
     require_one_label(task.images)
-    made = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
-    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in made.items()}
+    results = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
+    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in results.items()}
 
 
 @overload
@@ -155,7 +155,7 @@ def distill(
         remember=remember,
         checkpoints=checkpoints,
     )
-    made = distill_budgets(task, method, [int(value) for value in ipcs], settings)
-    if single or None in made:
-        return next(iter(made.values()))
-    return {k: v for k, v in made.items() if k is not None}
+    sets = distill_budgets(task, method, [int(value) for value in ipcs], settings)
+    if single or None in sets:
+        return next(iter(sets.values()))
+    return {k: v for k, v in sets.items() if k is not None}

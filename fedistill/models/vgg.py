@@ -64,12 +64,12 @@ class VGG11(Listed):
 
         Before a further norm a map stays at 2 x 2 pixels or more: in one pixel, instance norm would leave nothing.
         """
-        side, found = self.size + 2 * (self.padding - 1), []
+        side, layout = self.size + 2 * (self.padding - 1), []
         for i, (channels, halved) in enumerate(CONVOLUTIONS, 1):
             halved = halved and (side >= 4 or i == len(CONVOLUTIONS))
-            found.append((scaled(channels, self.width), side, halved))
+            layout.append((scaled(channels, self.width), side, halved))
             side = side // 2 if halved else side
-        return tuple(found)
+        return tuple(layout)
 
     @property
     def activations(self) -> int:

@@ -121,15 +121,15 @@ def apply_each(x: Tensor, draws: Sequence[Draw]) -> Tensor:
     torch.Size([6, 1, 28, 28])
     """
     n = len(x) // len(draws)
-    made = list(x.split(n))
+    augmented = list(x.split(n))
     for op in OPERATIONS:
         who = [k for k, drawn in enumerate(draws) if drawn.op == op]
         if who:
             values = torch.cat([draws[k].values.expand(n, -1) for k in who])
-            parts = apply(torch.cat([made[k] for k in who]), Draw(op, values)).split(n)
+            parts = apply(torch.cat([augmented[k] for k in who]), Draw(op, values)).split(n)
             for k, part in zip(who, parts, strict=True):
-                made[k] = part
-    return torch.cat(made)
+                augmented[k] = part
+    return torch.cat(augmented)
 
 
 def _hole(size: int) -> int:

@@ -139,8 +139,8 @@ def noisy_sum(
     taken = torch.ones(n, dtype=torch.bool) if rate == 1 else source.uniform(n, "sample", *names) < rate
     total: Tensor | None = None
     for at in whole(unit, taken, most):
-        told = torch.cat([rows(piece).cpu() for piece in at.split(most)])  # a patient may have more images than fit
-        part = clipped_sum(told, unit[at], labels[at], classes, clip)
+        vectors = torch.cat([rows(piece).cpu() for piece in at.split(most)])  # a patient may have more images than fit
+        part = clipped_sum(vectors, unit[at], labels[at], classes, clip)
         total = part if total is None else total + part
     if total is None:  # nobody is in the sample: noise alone is the answer, and no one can tell
         total = torch.zeros((classes, rows(torch.arange(1)).shape[1]), dtype=torch.float64)

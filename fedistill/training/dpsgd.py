@@ -125,9 +125,9 @@ def fit_privately(
         gradients = gradients_of_each(network, tuple(weights))
 
         def rows(at: torch.Tensor, gradients: Callable[..., torch.Tensor] = gradients) -> torch.Tensor:
-            told = gradients(pixels[at].to(device), targets[at].to(device))
+            each = gradients(pixels[at].to(device), targets[at].to(device))
             # A gradient that is no number says nothing, and is not passed on.
-            return torch.where(torch.isfinite(told).all(1, keepdim=True), told, torch.zeros_like(told))
+            return torch.where(torch.isfinite(each).all(1, keepdim=True), each, torch.zeros_like(each))
 
         with full_precision(device):
             noisy, ratio = noisy_sum(
@@ -143,8 +143,8 @@ def fit_privately(
                 names=(step,),
             )
         parts = (noisy[0] / expected).split(sizes)
-        found = tuple(part.view(w.shape).to(w) for part, w in zip(parts, weights, strict=True))
-        descend(weights, velocity, found, recipe, lr=recipe.lr_at(step, total))
+        noisy_gradients = tuple(part.view(w.shape).to(w) for part, w in zip(parts, weights, strict=True))
+        descend(weights, velocity, noisy_gradients, recipe, lr=recipe.lr_at(step, total))
         if on_step is not None:
             on_step(step + 1, total, ratio)
     return tuple(weights)

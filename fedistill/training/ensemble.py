@@ -69,18 +69,18 @@ def fit_ensemble(
     together = at_once(network, min(recipe.batch, images.shape[-4])) if in_graphs else 1
     for members in (slice(i, i + together) for i in range(0, len(seeds), together)):
         x, y = (images[members], labels[members]) if own else (images[None], labels[None])
-        told = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))
+        tell = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))
         if together == 1:
             [seed] = seeds[members]
             trained.append(
-                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=told)
+                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=tell)
             )
             continue
         begun = [tuple(p.to(x) for p in network.init(generator(seed, "init"))) for seed in seeds[members]]
         rule = Rule(recipe.momentum, recipe.weight_decay)
         planned = schedule(recipe, x.shape[1], seeds=seeds[members], size=x.shape[-1], mirror=mirror, device=x.device)
         with borrowed(network, begun, rule=rule, precision=precision, soft=soft) as descent:
-            follow(descent, planned, x, y, recipe, told)
+            follow(descent, planned, x, y, recipe, tell)
             trained += descent.current()
     return trained
 

@@ -133,11 +133,11 @@ def tally(labels: np.ndarray, probabilities: np.ndarray) -> Tally:
     truth = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(k)
     concordant, pairs = np.zeros(k), np.zeros(k)
     for c in range(k):
-        mine, others = probabilities[truth[:, c], c], probabilities[~truth[:, c], c]
-        pairs[c] = len(mine) * len(others)
+        positives, negatives = probabilities[truth[:, c], c], probabilities[~truth[:, c], c]
+        pairs[c] = len(positives) * len(negatives)
         if pairs[c]:
-            ranked = np.sort(others)
-            below, upto = np.searchsorted(ranked, mine, "left"), np.searchsorted(ranked, mine, "right")
+            ranked = np.sort(negatives)
+            below, upto = np.searchsorted(ranked, positives, "left"), np.searchsorted(ranked, positives, "right")
             concordant[c] = (below + upto).sum() / 2
     if labels.ndim == 2:
         right = (probabilities > 0.5) == truth

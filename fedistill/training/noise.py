@@ -58,11 +58,11 @@ class System:
 
     def normal(self, shape: tuple[int, ...], *names: str | int) -> Tensor:
         """Draw standard normal numbers, float64; names mean nothing here."""
-        made = np.empty(math.prod(shape))
-        for at in range(0, made.size, AT_ONCE):
-            part = made[at : at + AT_ONCE]
+        numbers = np.empty(math.prod(shape))
+        for at in range(0, numbers.size, AT_ONCE):
+            part = numbers[at : at + AT_ONCE]
             part[:] = sum(_box_muller(part.size) for _ in range(4)) / 2
-        return torch.from_numpy(made).view(shape)
+        return torch.from_numpy(numbers).view(shape)
 
     def uniform(self, n: int, *names: str | int) -> Tensor:
         """Draw numbers in [0, 1) with 53 random bits each, float64 (n,)."""

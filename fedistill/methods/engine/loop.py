@@ -150,8 +150,8 @@ def steadily(
         while run.step < settings.iterations and not run.stopped:
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
             with computing_in(task.computes_in, first.images.device):
-                found = advance(run.state, run.pace, generator)
-            after, note = _accept(run, found, name)
+                outcome = advance(run.state, run.pace, generator)
+            after, note = _accept(run, outcome, name)
             if not note and after.step > unaveraged:
                 after = replace(after, total=after.total + after.state.images, averaged=after.averaged + 1)
             if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
@@ -166,8 +166,8 @@ def steadily(
                     step=run.step,
                     steps=settings.iterations,
                     seconds=run.seconds,
-                    message="; ".join(filter(None, (found.message, _said(run), note))),
-                    loss=found.loss,
+                    message="; ".join(filter(None, (outcome.message, _said(run), note))),
+                    loss=outcome.loss,
                     validation_auc=_just_seen(run),
                 )
             )
@@ -183,17 +183,17 @@ def steadily(
     return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before, pack=pack)
 
 
-def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
+def _accept(run: _Run, outcome: Advance, name: str) -> tuple[_Run, str]:
     """Return the run after one iteration: one step on, or back at the last good images with half the step."""
-    images = found.state.images
+    images = outcome.state.images
     fine = (
-        math.isfinite(found.loss)
-        and all(math.isfinite(v) for v in found.state.numbers.values())
+        math.isfinite(outcome.loss)
+        and all(math.isfinite(v) for v in outcome.state.numbers.values())
         and bool(images.abs().amax() < FARTHEST_PIXEL)  # False for NaN as well
-        and bool(torch.isfinite(found.state.velocity).all())
+        and bool(torch.isfinite(outcome.state.velocity).all())
     )
     if fine:
-        run = replace(run, state=found.state, step=run.step + 1)
+        run = replace(run, state=outcome.state, step=run.step + 1)
         if run.step % GOOD_EVERY == 0:
             run = replace(run, good=run.state, good_step=run.step)
         return run, ""
@@ -202,7 +202,7 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
             f"{name}: the images left the range of numbers after {run.step + 1} iterations, "
             f"however small the step ({run.pace:.0e} of the one set).",
             expected=f"finite pixels below {FARTHEST_PIXEL:g}",
-            found=f"loss {found.loss:g}, largest pixel {float(images.abs().amax()):g}",
+            found=f"loss {outcome.loss:g}, largest pixel {float(images.abs().amax()):g}",
             mend="take a smaller lr_img, or lr_net, lr_lr or lr_teacher where the method has them",
         )
     numbers = {name: 0.0 if name.endswith("velocity") else value for name, value in run.good.numbers.items()}
@@ -262,11 +262,11 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
     return tensors, note
 
 
-def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
+def _resumed(saved: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
     """Return the run that a checkpoint holds, or a new one."""
-    if found is None:
+    if saved is None:
         return _Run(first, first, first, torch.zeros_like(first.images))
-    tensors, note = found
+    tensors, note = saved
     device = first.images.device
 
     def state(name: str) -> State:

@@ -96,8 +96,8 @@ def _drawn(val: ImageSet, generator: np.random.Generator) -> tuple[ImageSet, np.
     """Draw at most `MOST` of the images, rare classes (or labels) first, and return the classes there are enough of."""
     order = generator.permutation(len(val))
     shown = val.labels[order]
-    mine = shown.astype(bool) if val.multilabel else shown[:, None] == np.arange(val.n_classes)
-    rare = (mine & (mine.cumsum(0) <= FEWEST * 4)).any(1)  # the first twenty of each
+    labelled = shown.astype(bool) if val.multilabel else shown[:, None] == np.arange(val.n_classes)
+    rare = (labelled & (labelled.cumsum(0) <= FEWEST * 4)).any(1)  # the first twenty of each
     kept = np.sort(order[np.argsort(~rare, kind="stable")][:MOST])
     drawn = val.take(kept)
     counts = drawn.counts()

@@ -126,9 +126,9 @@ def start(
         images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
     if kind in ("mean", "gaussian"):
         pixels = real.pixels()
-        for at, mine in zip(held, groups, strict=True):
+        for at, group in zip(held, groups, strict=True):
             draw = _beside_mean if kind == "mean" else gaussian
-            images[mine] = draw(pixels[at], images[mine])
+            images[group] = draw(pixels[at], images[group])
     return Start(images, labels, held, groups)
 
 

@@ -75,9 +75,9 @@ def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:
         query = int(torch.randint(settings.queries, (1,), generator=generator))
         total, gradient = torch.zeros((), device=images.device), torch.empty_like(images)
         for place, c in enumerate(classes):
-            mine = slice(place * task.budget, (place + 1) * task.budget)
+            of_class = slice(place * task.budget, (place + 1) * task.budget)
             answer = sgd.unflatten(wanted[query, c], weights)
-            away, gradient[mine] = match(net, networks[query], state.images[mine], labels[mine], answer)
+            away, gradient[of_class] = match(net, networks[query], state.images[of_class], labels[of_class], answer)
             total = total + away
         velocity = settings.momentum_img * state.velocity + gradient
         loss = float(total) / len(classes)

@@ -125,12 +125,12 @@ def fitted(
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         distance, gradient = 0.0, torch.zeros_like(state.images)
         for c in range(classes):
-            mine = slice(c * task.budget, (c + 1) * task.budget)
-            points = state.images[mine].detach().requires_grad_()
+            of_class = slice(c * task.budget, (c + 1) * task.budget)
+            points = state.images[of_class].detach().requires_grad_()
             seen = grown(points, size)
             for space, wanted in zip(spaces, means[:, c], strict=True):
                 away = (space(seen).mean(0) - wanted).square().sum() / (classes * len(spaces))
-                gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
+                gradient[of_class] += torch.autograd.grad(away, points, retain_graph=True)[0]
                 distance += float(away.detach())
         near = distance <= explained
         loss = 0.0 if near else distance - explained
@@ -138,8 +138,8 @@ def fitted(
         return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
 
     first = State(images, torch.zeros((2, *images.shape), device=images.device))
-    made = steadily(task, name, settings, labels, first, advance)
-    return replace(made, images=grown(made.images, size))
+    fitted_set = steadily(task, name, settings, labels, first, advance)
+    return replace(fitted_set, images=grown(fitted_set.images, size))
 
 
 def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
