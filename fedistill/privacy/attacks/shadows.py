@@ -9,7 +9,7 @@ come to each record, and how sure the networks are of the record and of moved co
 arXiv 2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
 
 Where sites send networks round after round, a shadow is all rounds of that: see
-`fedistill.schemes.rounds`.
+`fedistill.schemes.rounds_shadow`.
 
 It is granted two things that a real server would have to guess: records that are the site's own, and the validation
 images by which the site's method stops. The population that RMIA needs is the official test split, which the server has
