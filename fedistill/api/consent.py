@@ -149,11 +149,11 @@ def listed(own: OwnSite) -> list[tuple[object, ...]]:
     known = Agreements(own.agreements, entries)
     rows: list[tuple[object, ...]] = []
     for study in known.hashes():
-        mine = [entry for entry in entries if entry.occasion.agreement == study]
-        sent = {entry.about["item"] for entry in mine if entry.kind == "sent"}
-        begun = {entry.about["item"] for entry in mine if entry.kind == "begun"}
+        own_entries = [entry for entry in entries if entry.occasion.agreement == study]
+        sent = {entry.about["item"] for entry in own_entries if entry.kind == "sent"}
+        begun = {entry.about["item"] for entry in own_entries if entry.kind == "begun"}
         waits = sum(each.state == "waits" for each in held(entries) if each.agreement == study)
-        no = sum(entry.kind == "refused" for entry in mine)
+        no = sum(entry.kind == "refused" for entry in own_entries)
         about: tuple[object, ...] = ("", "", "")
         state, of = "holds", ""
         try:

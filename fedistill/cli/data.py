@@ -102,14 +102,14 @@ def check(
     """Say what a data set holds and what would go wrong with it, before a night is spent. Exits with 2 if something."""
     from fedistill.importing.check import check_file
 
-    found = check_file(file)
+    result = check_file(file)
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
     else:
         from fedistill.report.terminal.data import print_check
 
-        print_check(found, options.console)
-    if found.problems:
+        print_check(result, options.console)
+    if result.problems:
         raise typer.Exit(2)
 
 

@@ -109,23 +109,25 @@ def apply(
     loaded = Model.load(model)
     there = [Path(word).exists() for word in inputs]
     if len(inputs) == 1 and (inputs[0].endswith(".npz") or (not there[0] and parse_source(inputs[0]).known)):
-        made = apply_to_dataset(loaded, inputs[0], split=split, data_root=options.text(data_root))
+        predictions = apply_to_dataset(loaded, inputs[0], split=split, data_root=options.text(data_root))
     else:
         with progress_bar() as on_progress:
-            made = apply_to_files(loaded, [Path(word) for word in inputs], threads=threads, on_progress=on_progress)
-    write_atomic(out, csv_text(made.table))
-    scores = mean_scores(made) if made.scores else {}
+            predictions = apply_to_files(
+                loaded, [Path(word) for word in inputs], threads=threads, on_progress=on_progress
+            )
+    write_atomic(out, csv_text(predictions.table))
+    scores = mean_scores(predictions) if predictions.scores else {}
     if as_json:
-        about = {"images": len(made.table), "unreadable": made.unreadable, "out": str(out)}
-        print_json({**about, "mean over networks": scores, "of their averaged predictions": made.averaged})
+        about = {"images": len(predictions.table), "unreadable": predictions.unreadable, "out": str(out)}
+        print_json({**about, "mean over networks": scores, "of their averaged predictions": predictions.averaged})
         return
-    options.console.print(f"{len(made.table) - len(made.unreadable):,} images predicted")
-    for name, why in made.unreadable[:5]:
+    options.console.print(f"{len(predictions.table) - len(predictions.unreadable):,} images predicted")
+    for name, why in predictions.unreadable[:5]:
         options.console.print(f"[yellow]not read:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
-    if len(made.unreadable) > 5:
-        options.console.print(f"and {len(made.unreadable) - 5} more, named in the table")
+    if len(predictions.unreadable) > 5:
+        options.console.print(f"and {len(predictions.unreadable) - 5} more, named in the table")
     if scores:
-        for title, of in (("mean over networks", scores), ("of their averaged predictions", made.averaged)):
+        for title, of in (("mean over networks", scores), ("of their averaged predictions", predictions.averaged)):
             words = ", ".join(f"{metric} {100 * value:.4f}" for metric, value in of.items())
             options.console.print(f"{title}, in %: {words}", soft_wrap=True)
     options.console.print(f"written: {options.short(out)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How networks are trained: the common recipe, and the stronger grid that may stand beside it."""
+"""Recipes by which networks are trained: the common one, and the stronger grid that may stand beside it."""
 
 from typing import Annotated, Any, Literal
 
@@ -54,7 +54,7 @@ class StrongRecipe(Frozen):
 
 
 class CommonRecipe(Frozen):
-    """How every scheme's networks are trained: one recipe, so that schemes and not recipes are compared.
+    """The recipe of every scheme's networks: the same one, so that schemes and not recipes are compared.
 
     Args:
         steps: SGD steps of schemes with an image budget. ``full`` starts there and doubles while validation gains.

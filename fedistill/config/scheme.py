@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "fedavg": "fedistill.schemes.rounds:FEDAVG",
-    "fedprox": "fedistill.schemes.rounds:FEDPROX",
+    "fedprox": "fedistill.schemes.fedprox:FEDPROX",
     "fedadam": "fedistill.schemes.fedadam:FEDADAM",
-    "dp-fedavg": "fedistill.schemes.rounds:DP_FEDAVG",
+    "dp-fedavg": "fedistill.schemes.dp_fedavg:DP_FEDAVG",
     "local": "fedistill.schemes.local:LOCAL",
     "ensemble": "fedistill.schemes.local:ENSEMBLE",
     "dpsgd-local": "fedistill.schemes.local:DPSGD_LOCAL",
@@ -54,7 +54,7 @@ class NoSettings(Frozen):
 
 
 class Scheme(ABC):
-    """One way for sites to share.
+    """A way for sites to share.
 
     Args:
         name: as in ``[scheme.NAME]``.

@@ -29,7 +29,7 @@ TAKEN = frozenset({"federation", "seed", "seeds", "networks", "ipc", "recipe", "
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of swept values, and its simulation.
+    """A combination of swept values, and its simulation.
 
     Args:
         values: the swept settings' values, by their dotted keys.

@@ -30,7 +30,7 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a site has agreed to.
+    """A site's agreement to a study.
 
     Args:
         hash: of the study; text: its canonical text.

@@ -96,18 +96,18 @@ def passes(ledger: Ledger, agreement: Agreement, item: Item, digest: str, *, rev
     if not review or item.scheme in agreement.standing:
         return ""
     group = group_of(item)
-    found: list[Held] = []
+    earlier: list[Held] = []
 
     def hold(entries: list[Entry]) -> tuple[Noted, dict[str, Any]] | None:
         everything = held(entries)
-        found.extend(each for each in everything if (each.agreement, each.what) == (agreement.hash, group))
-        if found:
+        earlier.extend(each for each in everything if (each.agreement, each.what) == (agreement.hash, group))
+        if earlier:
             return None
         about = {"number": len(everything) + 1, "agreement": agreement.hash, "what": group, "scheme": item.scheme}
         return "held", {**about, "item": item.name, "sha256": digest}
 
     ledger.decide(hold)
-    state = found[-1].state if found else "waits"
+    state = earlier[-1].state if earlier else "waits"
     if state == "rejected":
         raise PolicyError("Somebody at the site has looked at it and said no (rule review).")
     return "" if state == "approved" else "it waits at the site until somebody there has looked at it (rule review)"

@@ -17,7 +17,7 @@ Kind = Literal["release", "round", "networks", "scores"]
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that a site is asked for in a study; a server can name it, and no more.
+    """An answer that a site is asked for in a study; a server can name it, and no more.
 
     Args:
         name: of the item; one name, one answer.

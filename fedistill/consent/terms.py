@@ -1,4 +1,4 @@
-"""What an agreement would let out, held against a site's rules before the yes: each scheme, and all of it in sum."""
+"""Terms of an agreement, held against a site's rules before the yes: each scheme, and all of it in sum."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from fedistill.privacy.policy.rules import Policy, objection
 
 @dataclass(frozen=True)
 class Totals:
-    """What leaves in all: by what has left, by what was agreed to before and has not, and by this study.
+    """Totals over what has left, what was agreed to before and has not left, and this study.
 
     Args:
         releases, per_class: Releases, and images of a class in those without a privacy bound.

@@ -1,4 +1,4 @@
-"""What an agreement means, in plain words and numbers: what leaves, how often, at what cost; what an audit found."""
+"""An agreement in plain words and numbers: what leaves, how often, at what cost; what an audit found."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -51,7 +51,7 @@ ALWAYS: frozenset[Kind] = frozenset({"done", "failed", "noise", "query", "warnin
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """An event of a run.
 
     Args:
         kind: what happened; see `Kind`.

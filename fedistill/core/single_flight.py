@@ -1,4 +1,4 @@
-"""One task for everyone who waits for the same work."""
+"""A single task for everyone who waits for the same work."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, MutableMapping

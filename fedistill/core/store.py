@@ -161,7 +161,7 @@ class KeptCheckpoints:
 
 
 class KeptCheckpoint:
-    """One checkpoint in the store; each save replaces the one before."""
+    """A checkpoint in the store; each save replaces the one before."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key

@@ -1,4 +1,4 @@
-"""What attackers found in a run, as lines for the cards of what is taken out of it."""
+"""Attackers' findings in a run, as lines for the cards of what is taken out of it."""
 
 from pathlib import Path
 

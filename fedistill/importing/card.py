@@ -18,7 +18,7 @@ MOST_NAMED = 1000
 
 @dataclass(frozen=True, eq=False)
 class ImportCard:
-    """What came of an import.
+    """The outcome of an import.
 
     Args:
         source: what was read, as it was named.

@@ -25,7 +25,7 @@ COMPARED = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What a file holds.
+    """The contents of a file, checked.
 
     Args:
         path: of the file.

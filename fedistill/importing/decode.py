@@ -90,7 +90,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], *, threads: int) -> Ite
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What is remembered of each image while its pixels lie in a file.
+    """The facts remembered of each image while its pixels lie in a file.
 
     Args:
         entry: int64 (N,), number of its file.

@@ -17,7 +17,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture with its values as they were stored, in true units where the file gives a rescaling.
+    """A picture with its values as they were stored, in true units where the file gives a rescaling.
 
     Args:
         values: uint8, uint16, other integers or float, (H, W) or (H, W, 3).
@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file's header says.
+    """The facts in a file's header.
 
     Args:
         width, height: of its pictures, in pixels, as they will be read.

@@ -25,7 +25,7 @@ FITS = get_args(Fit)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to every picture.
+    """The steps that every picture goes through.
 
     Args:
         size: height and width of the result in pixels.

@@ -1,5 +1,7 @@
-"""DC, gradient matching (Zhao, Mopuri & Bilen, *Dataset Condensation with Gradient Matching*, ICLR 2021, arXiv
-2006.05929), and DSA, the same through augmentations (Zhao & Bilen, ICML 2021, arXiv 2102.08259).
+"""DC and DSA: gradient matching, without and with augmentations.
+
+DC: Zhao, Mopuri & Bilen, *Dataset Condensation with Gradient Matching*, ICLR 2021 (arXiv 2006.05929). DSA: Zhao &
+Bilen, ICML 2021 (arXiv 2102.08259).
 
 For each of many fresh random networks: the gradient that a class's real images give its weights is compared with the
 one its synthetic images give, the synthetic images take one step towards making the two point the same way, and the
@@ -33,8 +35,9 @@ SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 5
 
 @dataclass(frozen=True)
 class DCSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
-    """Settings of DC and DSA, named as in their papers; beside them those of `SteadySettings`,
-    `EarlySettings`, `ClusterSettings` and `PackSettings`.
+    """Settings of DC and DSA, named as in their papers.
+
+    Beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched on, fresh ones unless ``early_networks`` says otherwise.
@@ -61,7 +64,7 @@ class DCSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
 
 
 def schedule(ipc: int) -> tuple[int, int]:
-    """(outer, inner) for any budget.
+    """Return (outer, inner) for any budget, between the published budgets by interpolation.
 
     >>> schedule(1), schedule(15), schedule(50), schedule(100)
     ((1, 1), (15, 38), (50, 10), (50, 10))
@@ -72,7 +75,7 @@ def schedule(ipc: int) -> tuple[int, int]:
 
 
 def dc(task: Task, settings: DCSettings) -> SyntheticSet:
-    """Images whose gradients point where the real ones' do.
+    """Distil images whose gradients point where the real ones' do (DC, arXiv 2006.05929).
 
     Raises:
         RunError: the images do not stay finite numbers.
@@ -81,7 +84,7 @@ def dc(task: Task, settings: DCSettings) -> SyntheticSet:
 
 
 def dsa(task: Task, settings: DCSettings) -> SyntheticSet:
-    """Images whose gradients point where the real ones' do, whatever augmentation both are seen through.
+    """Distil images whose gradients point where the real ones' do, through one augmentation (DSA, arXiv 2102.08259).
 
     Raises:
         RunError: the images do not stay finite numbers.

@@ -1,5 +1,6 @@
-"""DM, distribution matching (Zhao & Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023, arXiv
-2110.04181).
+"""DM: distribution matching.
+
+Zhao & Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023 (arXiv 2110.04181).
 
 Under a fresh random network each time, the mean embedding of a class's synthetic images is brought to that of a batch
 of its real ones, both seen through one augmentation. No gradient of a gradient, no training: the lightest method here.
@@ -26,8 +27,9 @@ from fedistill.training.packing import pulled_back, shown
 
 @dataclass(frozen=True)
 class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
-    """Settings of DM, named as in its paper; beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings`
-    and `PackSettings`.
+    """Settings of DM, named as in its paper.
+
+    Beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched under, one step on the images each.
@@ -46,12 +48,15 @@ class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
 
 
 def mean_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
-    """Mean embedding (D,) of images (N, C, H, W), computed in the type of `params`, averaged in that of `x`."""
+    """Return the mean embedding (D,) of images (N, C, H, W).
+
+    The network computes in the type of `params`; the mean is taken in that of `x`.
+    """
     return net.embed(params, x.to(params[0].dtype)).to(x.dtype).mean(0)
 
 
 def dm(task: Task, settings: DMSettings) -> SyntheticSet:
-    """Images whose mean embedding under random networks is the real ones'.
+    """Distil images whose mean embedding under random networks is the real ones' (DM, arXiv 2110.04181).
 
     Raises:
         RunError: the images do not stay finite numbers.
@@ -74,15 +79,15 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         x = state.images.detach().requires_grad_()
         seen = shown(x, pack)
         total = torch.zeros((), device=x.device)
-        for at, mine in zip(matched.held, matched.groups, strict=True):
+        for at, group in zip(matched.held, matched.groups, strict=True):
             batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
-            made = seen[mine]
+            synthetic = seen[group]
             if settings.augment:
                 draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
-                batch, made = augment.apply(batch, draw), augment.apply(made, draw)
+                batch, synthetic = augment.apply(batch, draw), augment.apply(synthetic, draw)
             with torch.no_grad():
                 wanted = mean_embedding(net, params, batch)
-            total = total + (mean_embedding(net, params, made) - wanted).square().sum()
+            total = total + (mean_embedding(net, params, synthetic) - wanted).square().sum()
         [gradient] = torch.autograd.grad(total, x)
         return moved(state, pace, total, gradient)
 
@@ -122,8 +127,8 @@ class _InOneGraph:
         return self._groups.gradient(images, labels, batches, draws)
 
     def _match(self, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        made = images.detach().requires_grad_()
+        synthetic = images.detach().requires_grad_()
         with torch.no_grad():
             wanted = mean_embedding(self._net, self._params, x)
-        away = (mean_embedding(self._net, self._params, made) - wanted).square().sum()
-        return away.detach(), torch.autograd.grad(away, made)[0]
+        away = (mean_embedding(self._net, self._params, synthetic) - wanted).square().sum()
+        return away.detach(), torch.autograd.grad(away, synthetic)[0]

@@ -35,7 +35,7 @@ AHEAD = 5
 
 
 def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
-    """(steps in an epoch, images in a batch) for a site with n images.
+    """Return (steps in an epoch, images in a batch) for a site with n images.
 
     >>> epoch_shape(60_000, MTTSettings()), epoch_shape(182, MTTSettings())
     ((235, 256), (34, 32))
@@ -84,14 +84,14 @@ def train(task: Task, settings: MTTSettings, index: int) -> Tensor:
 
 
 def _steps(task: Task, n: int, batch: int, generator: torch.Generator, *, augmented: bool) -> Iterator[Step]:
-    """One expert's steps without end."""
+    """Yield the steps of an expert without end."""
     size, mirror = task.images.size, task.images.mirror
     for at in _endless(n, batch, generator):
         yield Step(at[None], [augment.draw(generator, batch, size=size, mirror=mirror)] if augmented else None)
 
 
 def _endless(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Positions of whole batches, in a new order each time the images run out."""
+    """Yield the positions of whole batches, in a new order each time the images run out."""
     order = torch.randperm(n, generator=generator)
     while True:
         if len(order) < batch:
@@ -105,7 +105,7 @@ def _made(task: Task, settings: MTTSettings, index: int) -> Tensors:
 
 
 def experts(task: Task, settings: MTTSettings) -> list[Tensor]:
-    """All experts, each as `train` gives it; remembered one by one, so an interrupted run goes on where it was."""
+    """Return all experts, each as `train` gives it; remembered one by one, so an interrupted run can go on."""
     clock = time.monotonic()
     steps, batch = epoch_shape(len(task.images), settings)
     about = {

@@ -14,7 +14,7 @@ GROUP = "fedistill.methods"
 
 
 def installed(known: Container[str]) -> dict[str, Method]:
-    """The methods on offer, by name.
+    """Return the methods that installed packages offer, by name.
 
     Args:
         known: names that are taken.
@@ -22,11 +22,11 @@ def installed(known: Container[str]) -> dict[str, Method]:
     Raises:
         SettingError: names the package whose method cannot be loaded, is no `Method`, or has a name that is taken.
     """
-    found: dict[str, Method] = {}
+    methods: dict[str, Method] = {}
     for point in entry_points(group=GROUP):
         package = point.dist.name if point.dist is not None else "an installed package"
         where = f"{package} offers a method {point.name!r} ({point.value})"
-        if point.name in known or point.name in found:
+        if point.name in known or point.name in methods:
             raise SettingError(f"{where}, a name that is taken.", mend="give it another name in its entry points")
         try:
             method = point.load()
@@ -36,5 +36,5 @@ def installed(known: Container[str]) -> dict[str, Method]:
         if not isinstance(method, Method):
             expected = "a fedistill.methods.Method"
             raise SettingError(f"{where}, which is none.", expected=expected, found=type(method).__name__)
-        found[point.name] = method
-    return found
+        methods[point.name] = method
+    return methods

@@ -1,5 +1,6 @@
-"""MTT, trajectory matching (Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022,
-arXiv 2203.11932).
+"""MTT: trajectory matching.
+
+Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022 (arXiv 2203.11932).
 
 From an expert's weights at some epoch, a network is trained on the synthetic images for a few steps; images and step
 size are moved so that it arrives where the expert was some epochs later. The step size is learned as its logarithm:
@@ -29,21 +30,21 @@ FASTEST, FARTHEST = 1.5, 100.0
 
 
 def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:
-    """Positions for each step: epoch after epoch in fresh order, batches of this size; all at once where they fit.
+    """Draw positions for each step: epoch after epoch in fresh order, batches of this size; all at once where they fit.
 
     >>> [len(b) for b in batches(5, 2, 4, torch.Generator().manual_seed(0))]
     [2, 2, 1, 2]
     """
     if size is None or size >= n:
         return [torch.arange(n)] * steps
-    found: list[Tensor] = []
-    while len(found) < steps:
-        found += torch.randperm(n, generator=generator).split(size)
-    return found[:steps]
+    positions: list[Tensor] = []
+    while len(positions) < steps:
+        positions += torch.randperm(n, generator=generator).split(size)
+    return positions[:steps]
 
 
 def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
-    """Images, and a step size, that train a network where the real images would.
+    """Distil images, and a step size, that train a network where the real images would (MTT, arXiv 2203.11932).
 
     Raises:
         RunError: the images do not stay finite numbers.
@@ -65,7 +66,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
         steps = batches(len(trained_labels), settings.batch_syn, settings.syn_steps, generator)
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
         lr = math.exp(state.numbers["log_lr"])
-        found = gradient(
+        trajectory = gradient(
             sgd.unflatten(path[first].to(task.device), shapes),
             sgd.unflatten(path[first + settings.expert_epochs].to(task.device), shapes),
             shown(state.images, pack),
@@ -74,8 +75,8 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             batches=[b.to(task.device) for b in steps],
             draws=draws,
         )
-        velocity = settings.momentum_img * state.velocity + pulled_back(found.images, pack)
-        slope = lr * float(found.lr)  # in the logarithm of the step size
+        velocity = settings.momentum_img * state.velocity + pulled_back(trajectory.images, pack)
+        slope = lr * float(trajectory.lr)  # in the logarithm of the step size
         lr_velocity = settings.momentum_img * state.numbers["lr_velocity"] + slope
         numbers = {
             "log_lr": next_log_lr(state.numbers["log_lr"], pace * lr_velocity, settings),
@@ -83,7 +84,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             "done": state.numbers["done"] + 1,
         }
         moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers)
-        return Advance(moved, float(found.loss), f"loss {float(found.loss):.3f}, step size {lr:.4f}")
+        return Advance(moved, float(trajectory.loss), f"loss {float(trajectory.loss):.3f}, step size {lr:.4f}")
 
     first = State(
         images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
@@ -92,7 +93,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
 
 
 def next_log_lr(log_lr: float, velocity: float, settings: MTTSettings) -> float:
-    """The logarithm of the step size after one step of SGD, kept from leaping and from leaving its range.
+    """Return the step size's logarithm after one step of SGD, kept from leaping and from leaving its range.
 
     d log lr = d lr / lr, so a published lr_lr, which acts on lr, becomes lr_lr / lr_teacher^2 on its logarithm.
     """

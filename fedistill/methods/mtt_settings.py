@@ -69,7 +69,7 @@ class MTTSettings(PackSettings, SteadySettings):
             )
 
     def start_epochs(self, done: float) -> range:
-        """Epochs a segment may start at, once this share (0..1) of the iterations is done.
+        """Return the epochs a segment may start at, once this share (0..1) of the iterations is done.
 
         >>> MTTSettings(min_start_epoch=2, current_max_start_epoch=4, max_start_epoch=8).start_epochs(0.5)
         range(2, 6)

@@ -1,5 +1,7 @@
-"""Patches: crops of real images that a trained network is surest of, packed; after RDED (Sun et al., *On the Diversity
-and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm*, CVPR 2024, arXiv 2312.03526).
+"""Patches: crops of real images that a trained network is surest of, packed.
+
+After RDED (Sun et al., *On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
+Paradigm*, CVPR 2024, arXiv 2312.03526).
 
 Of each candidate image a few crops are drawn, and the one with the smallest cross-entropy against the image's class is
 kept; of a class the images with the surest crops are taken, packed 2 x 2. The paper's soft labels are an axis of their
@@ -42,7 +44,7 @@ class PatchSettings:
 
 
 def patches(task: Task, settings: PatchSettings) -> SyntheticSet:
-    """The surest crops of each class held, packed, surest first.
+    """Take the surest crops of each class held, packed, surest first.
 
     Raises:
         SettingError: images may have several labels each, or cannot be packed so.

@@ -21,13 +21,13 @@ DEFAULT, PUBLISHED = "measured", "published"
 
 @cache
 def table() -> Mapping[str, Any]:
-    """presets.toml."""
+    """Read presets.toml."""
     return tomllib.loads(files("fedistill.methods").joinpath("presets.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def fingerprint() -> str:
-    """The SHA-256, in hex, of what presets.toml says: whoever agrees on a study has the same presets."""
+    """Return the SHA-256, in hex, of what presets.toml says: whoever agrees on a study has the same presets."""
     text = json.dumps(table(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,10 +41,11 @@ def preset(which: Any, kind: type, method: str, *, ipc: int | None) -> dict[str,
     Args:
         which: ``measured`` or ``published``.
         kind: the method's settings, against which the values are checked.
-        method, ipc: what for.
+        method: its name.
+        ipc: the budget; None for the values that are every budget's.
 
     Raises:
-        SettingError: no such preset.
+        SettingError: no such preset, or a budget below 1.
 
     >>> from fedistill.methods.dc import DCSettings
     >>> preset("published", DCSettings, "dc", ipc=10)
@@ -57,11 +58,11 @@ def preset(which: Any, kind: type, method: str, *, ipc: int | None) -> dict[str,
     if which == PUBLISHED:
         return {}
     listed = table().get(method, {})
-    found = {name: value for name, value in listed.items() if name != "ipc"}
+    values = {name: value for name, value in listed.items() if name != "ipc"}
     if ipc is not None:
-        found |= _nearest(listed.get("ipc", {}), ipc)
-    read(kind, found, where=f"presets.toml, {method}")
-    return found
+        values |= _nearest(listed.get("ipc", {}), ipc)
+    read(kind, values, where=f"presets.toml, {method}")
+    return values
 
 
 def _nearest(budgets: Mapping[str, Mapping[str, Any]], ipc: int) -> Mapping[str, Any]:

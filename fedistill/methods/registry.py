@@ -122,7 +122,7 @@ def method_of(scheme: str) -> str:
 
 
 def method_named(name: str) -> Method:
-    """The method of this name.
+    """Return the method of this name.
 
     Raises:
         SettingError: there is none.
@@ -155,7 +155,7 @@ def labels_for(name: str, values: Mapping[str, Any] | None = None) -> soft_label
 
 
 def settings_for(name: str, values: Mapping[str, Any] | None = None, *, ipc: int | None = None) -> Any:
-    """A method's settings: those of a preset, these values over them, and over both those for this budget.
+    """Build a method's settings: those of a preset, these values over them, and over both those for this budget.
 
     Args:
         name: of the method.
@@ -205,8 +205,10 @@ def privacy_statement(name: str, settings: Sequence[Any] = (), *, groups: bool =
     """Return a Release's account of what protects the patients.
 
     Args:
-        settings: of each budget; groups: whether the images say which patient they are of; entropy: of the task. Only
-            private methods' statements depend on these.
+        name: of the method.
+        settings: of each budget; only a private method's statement depends on them, and on the two below.
+        groups: whether the images say which patient they are of.
+        entropy: of the task.
     """
     method = method_named(name)
     if method.real:

@@ -25,7 +25,7 @@ from fedistill.methods.registry import labels_for, method_named, settings_for
 def distill_budgets(
     task: Task, method: str, ipcs: Sequence[int], settings: Mapping[str, Any] | None = None
 ) -> dict[int | None, SyntheticSet]:
-    """Several budgets of one method, with what they share (experts) made once.
+    """Distil several budgets by one method, with what they share (experts) made once.
 
     Args:
         task: all but the budget.
@@ -44,8 +44,8 @@ def distill_budgets(
     if not labels.soft:
         return {job.ipc: entry.run(job, chosen) for job, chosen in jobs}
     require_one_label(task.images)
-    made = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
-    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in made.items()}
+    results = {job.ipc: (job, entry.run(job, chosen)) for job, chosen in jobs}
+    return {ipc: replace(each, soft=soft_labels(job, each, labels)) for ipc, (job, each) in results.items()}
 
 
 @overload
@@ -101,21 +101,24 @@ def distill(
     remember: Remember = forget,
     checkpoints: Checkpoints = unkept,
 ) -> SyntheticSet | dict[int, SyntheticSet]:
-    """A few images per class in place of many.
+    """Distil a few images per class that stand for many.
 
     Args:
         images: the real images.
         method: one of `METHODS`.
         ipc: images per class; or several such budgets. Not looked at by ``full``.
         seed: the same seed gives the same images on one type of machine with the same number of threads.
-        model: name of the network to match on, and its width.
+        model: name of the network to match on.
+        width: of that network.
         settings: of the method, by their published names; for one budget under ``"ipc"``, by its number; and
             ``preset``, ``measured`` (unless given) or ``published``, whose numbers stand where none are given.
         val: your validation images, if distillation may stop and choose by them; never your test images.
-        precision: ``auto``, ``float32``, ``tf32`` or ``bfloat16``; device: ``cpu`` or ``cuda``.
+        precision: ``auto``, ``float32``, ``tf32`` or ``bfloat16``.
+        device: ``cpu`` or ``cuda``.
         entropy: of the noise of private methods: ``seeded``, to simulate; ``system`` for images that are to be shared.
-        on_event: told of progress.
-        remember: keeps experts between calls; checkpoints: keeps how far it has come, to go on after a stop.
+        on_event: called with each `Event` of progress.
+        remember: keeps experts between calls.
+        checkpoints: keeps how far it has come, to go on after a stop.
 
     Returns:
         one SyntheticSet for one budget, or one for each of several.
@@ -152,7 +155,7 @@ def distill(
         remember=remember,
         checkpoints=checkpoints,
     )
-    made = distill_budgets(task, method, [int(value) for value in ipcs], settings)
-    if single or None in made:
-        return next(iter(made.values()))
-    return {k: v for k, v in made.items() if k is not None}
+    sets = distill_budgets(task, method, [int(value) for value in ipcs], settings)
+    if single or None in sets:
+        return next(iter(sets.values()))
+    return {k: v for k, v in sets.items() if k is not None}

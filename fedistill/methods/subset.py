@@ -48,12 +48,12 @@ class EmbeddingSettings(PackSettings):
 
 
 def full(task: Task, settings: NoSettings) -> SyntheticSet:
-    """Every image."""
+    """Return every image."""
     return SyntheticSet(task.images.pixels(), task.images.targets(), None)
 
 
 def random(task: Task, settings: RandomSettings) -> SyntheticSet:
-    """`task.draws` independent subsets, each of min(ipc, count) images of every class held."""
+    """Draw `task.draws` independent subsets, each of min(ipc, count) images of every class held."""
     pack = settings.pack
     draws = [_random_subset(task, pack, seeds.rng(task.seed, "random", task.budget, i)) for i in range(task.draws)]
     held = torch.tensor([len(d) // pack**2 for d in draws])
@@ -62,12 +62,12 @@ def random(task: Task, settings: RandomSettings) -> SyntheticSet:
 
 
 def herding(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
-    """The min(ipc, count) images of every class held whose mean embedding is nearest to the class's."""
+    """Pick the min(ipc, count) images of every class held whose mean embedding is nearest to the class's (iCaRL)."""
     return _picked(task, settings, herd)
 
 
 def kcenter(task: Task, settings: EmbeddingSettings) -> SyntheticSet:
-    """min(ipc, count) images of every class held, spread so that every other one has one of them near."""
+    """Pick min(ipc, count) images of every class held, so that all others lie near one (k-center, arXiv 1708.00489)."""
     return _picked(task, settings, spread)
 
 
@@ -82,7 +82,7 @@ def _picked(task: Task, settings: EmbeddingSettings, pick: Callable[[Tensor, int
 
 
 def herd(features: Tensor, n: int) -> Tensor:
-    """Positions of n rows of (N, D), greedily keeping the mean of those picked nearest to the mean of all.
+    """Return positions of n rows of (N, D), greedily keeping the mean of those picked nearest to the mean of all.
 
     >>> herd(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), 2).tolist()
     [1, 2]
@@ -101,7 +101,7 @@ def herd(features: Tensor, n: int) -> Tensor:
 
 
 def spread(features: Tensor, n: int) -> Tensor:
-    """Positions of n rows of (N, D), greedily: first the one nearest to the mean, then always the one farthest away.
+    """Return positions of n rows of (N, D): first the one nearest to the mean, then always the one farthest away.
 
     >>> spread(torch.tensor([[0.0], [1.0], [5.0], [6.0], [3.5]]), 3).tolist()
     [4, 0, 3]
@@ -116,7 +116,7 @@ def spread(features: Tensor, n: int) -> Tensor:
 
 
 def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
-    """Features (N, D) of the site's images under a network trained on them, each of length one (as in iCaRL)."""
+    """Return the images' features (N, D), each of length one, under a network trained on them (as in iCaRL)."""
     net = task.network()
     x, y = task.images.pixels(), task.images.targets()
 
@@ -142,14 +142,16 @@ def embedding(task: Task, settings: EmbeddingSettings) -> Tensor:
 
 
 def as_packed(task: Task, at: np.ndarray, pack: int, *, draw: Tensor | None = None) -> SyntheticSet:
-    """The images at these positions, packed in this order."""
+    """Return the images at these positions, packed in this order."""
     chosen = task.images.take(at)
     labels = chosen.targets()[:: pack * pack]
     return SyntheticSet(pack_images(chosen.pixels(), pack), labels, task.budget, draw=draw, pack=pack)
 
 
 def images_to_take(task: Task, available: int, pack: int) -> int:
-    """Real images to take of a class: as many as were asked for, or as fill whole packed images; at least one full.
+    """Return how many real images to take of a class: as many as were asked for, or as fill whole packed images.
+
+    At least one packed image is filled.
 
     Raises:
         SettingError: images of this size, or with several labels each, cannot be packed so.
@@ -165,7 +167,7 @@ def images_to_take(task: Task, available: int, pack: int) -> int:
 
 
 def _random_subset(task: Task, pack: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of one draw, class after class, as many as fill whole packed images."""
+    """Draw positions, class after class, as many as fill whole packed images."""
     picked = []
     for at in (group.numpy() for group in classes_held(task.images)):
         wanted = images_to_take(task, len(at), pack)

@@ -88,7 +88,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the real images look like from one side.
+    """The real images as seen from one side: their groups' moments under one network and one augmentation.
 
     Args:
         params: the network's weights.
@@ -147,12 +147,12 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
         at = view(int(torch.randint(settings.views, (1,), generator=generator)))
         judge = trained[int(torch.randint(len(trained), (1,), generator=generator))]
         x = state.images.detach().requires_grad_()
-        made = shown(x, settings.pack)
-        away = distance(net, at, made, groups, settings.deviations)
+        synthetic = shown(x, settings.pack)
+        away = distance(net, at, synthetic, groups, settings.deviations)
         total = away
         if settings.calibration:
-            draw = augment.draw(generator, len(made), size=size, mirror=mirror)
-            wrong = _cross_entropy(net, judge, augment.apply(made, draw), matched_labels, task)
+            draw = augment.draw(generator, len(synthetic), size=size, mirror=mirror)
+            wrong = _cross_entropy(net, judge, augment.apply(synthetic, draw), matched_labels, task)
             total = away + settings.calibration * wrong
         [gradient] = torch.autograd.grad(total, x)
         done = state.numbers.get("steps", 0.0)
@@ -166,18 +166,19 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
 
 def merged(first: Start) -> list[Group]:
     """Return each cluster once, with all its images: a class too small for so many lists its clusters several times."""
-    found = []
+    groups = []
     for _, same in groupby(zip(first.held, first.groups, strict=True), key=lambda each: id(each[0])):
         listed = list(same)
-        found.append(Group(listed[0][0], slice(listed[0][1].start, listed[-1][1].stop)))
-    return found
+        groups.append(Group(listed[0][0], slice(listed[0][1].start, listed[-1][1].stop)))
+    return groups
 
 
 def view_of(net: Network, params: Params, real: Tensor, drawn: list[Tensor], draw: Draw | None) -> View:
     """Look at the real images once.
 
     Args:
-        net, params: what is looked through; its type is what is computed in.
+        net: the network that is looked through.
+        params: its weights; their type is what is computed in.
         real: all real images (N, C, H, W).
         drawn: positions of each group's, those to be looked at.
         draw: the augmentation that they take.

@@ -25,7 +25,14 @@ __all__ = ["MLP", "MODELS", "VGG11", "ConvNet", "Network", "Params", "ResNet18",
 
 
 def build(name: str, *, channels: int, classes: int, size: int, width: int = 128) -> Network:
-    """The network of this name for images of (channels, size, size) and this many classes.
+    """Build the network of this name for images (N, channels, size, size) of this many classes.
+
+    Args:
+        name: one of `MODELS`.
+        channels: 1 or 3.
+        classes: outputs of the network: classes, or labels of a multi-label set.
+        size: height and width of the images in pixels.
+        width: scales the network's size; 128 is the published one.
 
     Raises:
         SettingError: the name is unknown.
@@ -36,7 +43,7 @@ def build(name: str, *, channels: int, classes: int, size: int, width: int = 128
 
 
 def objective(logits: Tensor, targets: Tensor, *, soft: bool = False) -> Tensor:
-    """Mean loss of a batch.
+    """Return the mean loss of a batch, a tensor ().
 
     It is the cross-entropy for labels int64 (N,), the binary cross-entropy for several labels an image, float (N, L).
     With ``soft`` the targets are probabilities of classes, float (N, C), and it is the cross-entropy against them.

@@ -50,22 +50,24 @@ class ConvNet(Listed):
 
     @property
     def padding(self) -> int:
+        """Return the first convolution's padding in pixels: 28 pixels become 32, which three poolings halve evenly."""
         return 3 if self.size == 28 else 1
 
     @property
     def features(self) -> int:
-        """Length of the embedding before the linear layer."""
+        """Return the length of the embedding before the linear layer."""
         side = self.size + 2 * (self.padding - 1)
         return self.width * (side >> self.depth) ** 2
 
     @property
     def activations(self) -> int:
-        """Numbers that the convolutions put out for one image, from which follows how many images fit in memory."""
+        """Return how many numbers the convolutions put out for one image: memory limits follow from it."""
         side = self.size + 2 * (self.padding - 1)
         return self.width * sum((side >> i) ** 2 for i in range(self.depth))
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """List each block's convolution and norm, then the linear layer."""
         parts, incoming = [], self.channels
         for i in range(self.depth):
             parts += layer(f"block{i}.conv", self.width, incoming, 3, 3) + norm(f"block{i}.norm", self.width)
@@ -73,16 +75,16 @@ class ConvNet(Listed):
         return (*parts, *layer("linear", self.classes, self.features))
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the linear layer: (N, C, H, W) -> (N, features)."""
         return self._blocks(params, x)[-1].flatten(1)
 
     def maps(self, params: Params, x: Tensor) -> list[Tensor]:
-        """The map (N, C, H, W) after each block, the last one flattened to (N, features)."""
+        """Return the map (N, C, H, W) after each block, the last one flattened to (N, features)."""
         *maps, last = self._blocks(params, x)
         return [*maps, last.flatten(1)]
 
     def _blocks(self, params: Params, x: Tensor) -> list[Tensor]:
-        """The map after each block."""
+        """Return the map after each block."""
         padding, maps = self.padding, []
         for i in range(self.depth):
             weight, bias, gain, shift = params[4 * i : 4 * i + 4]
@@ -116,13 +118,13 @@ def halve(x: Tensor) -> Tensor:
 
 @cache
 def _pairs(width: int, dtype: torch.dtype) -> Tensor:
-    """The matrix (width/2, 2 width) that averages the squares of two rows laid end to end."""
+    """Return the matrix (width/2, 2 width) that averages the squares of two rows laid end to end."""
     column = torch.arange(2 * width) % width // 2
     return (column == torch.arange(width // 2)[:, None]).to(dtype) / 4
 
 
 def convnet(*, channels: int, classes: int, size: int, width: int = 128) -> ConvNet:
-    """The ConvNet for images of this size, with the depth the papers use there."""
+    """Build the ConvNet for images of this size, with the depth that the papers use there."""
     # Another size: pool until the last feature map is 4 to 7 pixels wide.
     depth = DEPTHS.get(size, max(1, (size // 4).bit_length() - 1))
     return ConvNet(channels=channels, classes=classes, size=size, width=width, depth=depth)

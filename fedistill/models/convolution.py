@@ -68,7 +68,7 @@ class _Backward(torch.autograd.Function):
 def _halves(
     dy: Tensor, x: Tensor, weight: Tensor, padding: int, of_x: bool, of_weight: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients in the images and in the kernels; None for one that is not asked for."""
+    """Return the gradients in the images and in the kernels; None for one that is not asked for."""
     dx, dw, _ = torch.ops.aten.convolution_backward(
         dy, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [of_x, of_weight, False]
     )

@@ -35,8 +35,10 @@ def norm_relu_pool(x: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> Tens
 
 
 def available(x: Tensor, height: int, width: int) -> bool:
-    """Return whether `norm_relu_pool` may take maps of this size made of x: even ones, on a GPU with Triton, not too
-    large for a program's registers. Not under `torch.func`'s transforms, which per-image gradients are made by.
+    """Return whether `norm_relu_pool` can take maps of this size, made of x.
+
+    It takes even sizes, on a GPU with Triton, not too large for a program's registers; and nothing under
+    `torch.func`'s transforms, by which per-image gradients are computed.
     """
     if x.device.type != "cuda" or height % 2 or width % 2 or x.dtype == torch.float64:
         return False
@@ -46,7 +48,7 @@ def available(x: Tensor, height: int, width: int) -> bool:
 
 
 def _kernels() -> Any:
-    """The Triton kernels; None where Triton is not installed."""
+    """Return the module of Triton kernels; None where Triton is not installed."""
     try:
         from fedistill.models import kernels
     except ImportError:
@@ -132,7 +134,7 @@ def _on(x: Tensor) -> Any:
 
 
 def _each(of_channel: Tensor) -> Tensor:
-    """(C,) or (N, C) as it multiplies maps."""
+    """Return (C,) or (N, C) with two axes more, to be multiplied with maps."""
     return of_channel[..., None, None]
 
 

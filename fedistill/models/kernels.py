@@ -26,7 +26,7 @@ NUMBERS = 16384
 
 @triton.jit
 def _places(n, c, sn, sc, sh, sw, W: tl.constexpr, PIXELS: tl.constexpr, PLACES: tl.constexpr, C):
-    """Offsets of the upper left pixel of every square (PLACES, channels), and which of them there are."""
+    """Return the offset of the upper left pixel of every square (PLACES, channels), and which squares exist."""
     p = tl.arange(0, PLACES)
     i, j = p // (W // 2), p % (W // 2)
     to = n.to(tl.int64) * sn + c[None, :] * sc + (2 * i)[:, None] * sh + (2 * j)[:, None] * sw
@@ -219,7 +219,7 @@ def _layout(x: Tensor) -> torch.memory_format:
 
 
 def _launch(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
-    """The grid over (images, channels), and how much a program holds."""
+    """Return the grid over (images, channels), and how much one program holds."""
     n, c, h, w = x.shape
     places = triton.next_power_of_2((h // 2) * (w // 2))
     block = 1 if x.is_contiguous() else min(CHANNELS, triton.next_power_of_2(c), max(1, NUMBERS // (4 * places)))

@@ -35,15 +35,17 @@ class MLP(Listed):
 
     @property
     def hidden(self) -> int:
+        """Return the length of a hidden layer."""
         return scaled(128, self.width)
 
     @property
     def activations(self) -> int:
-        """Numbers that the hidden layers put out for one image; and the image, beside which these are few."""
+        """Return how many numbers the hidden layers put out for one image, plus the image's own, which are the most."""
         return self.channels * self.size**2 + 2 * self.hidden
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """List two hidden layers and the output layer."""
         return (
             *layer("hidden0", self.hidden, self.channels * self.size**2),
             *layer("hidden1", self.hidden, self.hidden),
@@ -51,6 +53,6 @@ class MLP(Listed):
         )
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the last layer: (N, C, H, W) -> (N, hidden)."""
+        """Return the features before the last layer: (N, C, H, W) -> (N, hidden)."""
         x = F.relu(F.linear(x.flatten(1), params[0], params[1]))
         return F.relu(F.linear(x, params[2], params[3]))

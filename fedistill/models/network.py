@@ -25,20 +25,20 @@ class Network(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the parameters, each once."""
+        """Return the parameters' names, each once."""
 
     @property
     def activations(self) -> int:
-        """Numbers that its layers before the last put out for one image: how many images fit in memory, and steps."""
+        """Return how many numbers the layers before the last put out for one image; memory limits follow from it."""
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Fresh parameters, on the generator's device."""
+        """Draw fresh parameters, on the generator's device."""
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the last layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the last layer: (N, C, H, W) -> (N, features)."""
 
     def maps(self, params: Params, x: Tensor) -> list[Tensor]:
-        """Features at every depth: maps (N, C, H, W), and last the features (N, features) as `embed` gives them."""
+        """Return the features at every depth: maps (N, C, H, W), and last the features (N, features) of `embed`."""
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        """Logits: (N, C, H, W) -> (N, classes)."""
+        """Return the logits: (N, C, H, W) -> (N, classes)."""

@@ -22,7 +22,7 @@ Fill = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Part:
-    """One parameter."""
+    """A parameter: its name, its shape and how it is filled at the start."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,14 +37,14 @@ class Listed(ABC):
     @property
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
-        """The parameters, in order."""
+        """List the parameters, in order."""
 
     @abstractmethod
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the linear layer: (N, C, H, W) -> (N, features)."""
 
     def maps(self, params: Params, x: Tensor) -> list[Tensor]:
-        """Features at every depth that the network tells apart, the last one as `embed` gives it.
+        """Return the features at every depth that the network tells apart, the last one as `embed` gives it.
 
         Returns:
             maps (N, C, H, W) of blocks, where it has any to show, and the features (N, features).
@@ -53,20 +53,21 @@ class Listed(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Return the parameters' names, in order."""
         return tuple(part.name for part in self.parts)
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Fresh parameters, on the generator's device."""
+        """Draw fresh parameters, on the generator's device."""
         device = generator.device
         return tuple(part.fill(torch.empty(part.shape, dtype=dtype, device=device), generator) for part in self.parts)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        """Logits: (N, C, H, W) -> (N, classes)."""
+        """Return the logits: (N, C, H, W) -> (N, classes)."""
         return F.linear(self.embed(params, x), params[-2], params[-1])
 
 
 def scaled(published: int, width: int) -> int:
-    """A published size at this width: itself at 128, in proportion at others, at least 1.
+    """Scale a published size to this width: itself at 128, in proportion at others, at least 1.
 
     >>> [scaled(64, width) for width in (128, 32, 5, 1)]
     [64, 16, 3, 1]
@@ -75,7 +76,13 @@ def scaled(published: int, width: int) -> int:
 
 
 def layer(name: str, outgoing: int, *incoming: int, bias: bool = True) -> list[Part]:
-    """A convolution (incoming: channels, height and width of its kernel) or a linear layer (incoming: features).
+    """List the weight and bias of a convolution or a linear layer, drawn as PyTorch draws them.
+
+    Args:
+        name: what their names begin with.
+        outgoing: channels or features that come out.
+        *incoming: channels, height and width of a convolution's kernel; or a linear layer's features.
+        bias: whether there is one.
 
     >>> [(part.name, part.shape) for part in layer("linear", 10, 512)]
     [('linear.weight', (10, 512)), ('linear.bias', (10,))]
@@ -86,29 +93,29 @@ def layer(name: str, outgoing: int, *incoming: int, bias: bool = True) -> list[P
 
 
 def norm(name: str, channels: int) -> list[Part]:
-    """A normalisation with a gain and a shift for each channel."""
+    """List the gain (ones) and the shift (zeros) of a normalisation, each (channels,)."""
     return [Part(f"{name}.weight", (channels,), constant(1)), Part(f"{name}.bias", (channels,), constant(0))]
 
 
 def uniform(bound: float) -> Fill:
-    """Uniform in (-bound, bound)."""
+    """Return a filler that draws uniformly from (-bound, bound)."""
     return lambda empty, generator: empty.uniform_(-bound, bound, generator=generator)
 
 
 def normal(deviation: float) -> Fill:
-    """Normal around 0, nothing further out than two standard deviations."""
+    """Return a filler that draws normally around 0, nothing further out than two standard deviations."""
     return lambda empty, generator: torch.nn.init.trunc_normal_(
         empty, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator
     )
 
 
 def constant(value: float) -> Fill:
-    """The same everywhere."""
+    """Return a filler that puts the same value everywhere."""
     return lambda empty, generator: empty.fill_(value)
 
 
 def instance_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """Each channel of each image at mean 0 and variance 1, then gain and shift: (N, C, H, W), (C,), (C,).
+    """Bring each channel of each image to mean 0 and variance 1, then apply gain and shift: (N, C, H, W), (C,), (C,).
 
     It takes nothing from other images, unlike batch norm. A map of one pixel would become 0, whatever is in it.
     """
@@ -116,5 +123,5 @@ def instance_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
 
 
 def layer_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """Each token at mean 0 and variance 1 over its features, then gain and shift: (..., D), (D,), (D,)."""
+    """Bring each token to mean 0 and variance 1 over its features, then apply gain and shift: (..., D), (D,), (D,)."""
     return F.layer_norm(x, [int(n) for n in gain.shape], gain, shift)

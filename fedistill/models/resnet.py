@@ -36,10 +36,12 @@ class Block:
 
     @property
     def projects(self) -> bool:
+        """Return whether the shortcut needs a convolution: the block changes the map's size or channels."""
         return self.stride > 1 or self.incoming != self.outgoing
 
     @property
     def parts(self) -> list[Part]:
+        """List the block's parameters: two convolutions with norms, and the shortcut's where it has any."""
         parts = [
             *layer(f"{self.name}.conv0", self.outgoing, self.incoming, 3, 3, bias=False),
             *norm(f"{self.name}.norm0", self.outgoing),
@@ -53,9 +55,11 @@ class Block:
 
     @property
     def activations(self) -> int:
+        """Return how many numbers the block's convolutions put out for one image."""
         return (3 if self.projects else 2) * self.outgoing * self.side**2
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
+        """Apply the block to maps: (N, incoming, H, W) -> (N, outgoing, side, side)."""
         y = F.relu(instance_norm(F.conv2d(x, params[0], stride=self.stride, padding=1), *params[1:3]))
         y = instance_norm(F.conv2d(y, params[3], padding=1), *params[4:6])
         if self.projects:
@@ -88,22 +92,25 @@ class ResNet18(Listed):
 
     @property
     def stride(self) -> int:
-        """Stride of the first convolution."""
+        """Return the stride of the first convolution."""
         return 1 if self.size <= 32 else 2
 
     @property
     def pooled(self) -> bool:
-        """True where max-pooling follows the first convolution."""
+        """Return whether max-pooling follows the first convolution."""
         return self.size > 64
 
     @property
     def features(self) -> int:
-        """Length of the embedding before the linear layer."""
+        """Return the length of the embedding before the linear layer."""
         return scaled(STAGES[-1], self.width)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """Every stage but the first halves the map, though never to one pixel: instance norm would leave nothing."""
+        """List the residual blocks, two a stage.
+
+        Every stage but the first halves the map, though never to one pixel: instance norm would leave nothing.
+        """
         blocks, incoming = [], scaled(STAGES[0], self.width)
         side = -(-self.size // (self.stride * (2 if self.pooled else 1)))
         for i, channels in enumerate(STAGES):
@@ -119,12 +126,13 @@ class ResNet18(Listed):
 
     @property
     def activations(self) -> int:
-        """Numbers that the convolutions put out for one image."""
+        """Return how many numbers the convolutions put out for one image."""
         stem = scaled(STAGES[0], self.width) * (-(-self.size // self.stride)) ** 2
         return stem + sum(block.activations for block in self.blocks)
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """List the stem's parameters, the blocks' and the linear layer's."""
         first, kernel = scaled(STAGES[0], self.width), 3 if self.stride == 1 else 7
         return (
             *layer("stem.conv", first, self.channels, kernel, kernel, bias=False),
@@ -134,7 +142,7 @@ class ResNet18(Listed):
         )
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the linear layer: (N, C, H, W) -> (N, features)."""
         x = F.conv2d(x, params[0], stride=self.stride, padding=params[0].shape[-1] // 2)
         x = F.relu(instance_norm(x, *params[1:3]))
         x = F.max_pool2d(x, 3, stride=2, padding=1) if self.pooled else x

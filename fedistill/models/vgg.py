@@ -50,33 +50,35 @@ class VGG11(Listed):
 
     @property
     def padding(self) -> int:
+        """Return the first convolution's padding in pixels: 28 pixels become 32, which poolings halve evenly."""
         return 3 if self.size == 28 else 1
 
     @property
     def features(self) -> int:
-        """Length of the embedding before the linear layer."""
+        """Return the length of the embedding before the linear layer."""
         return scaled(512, self.width)
 
     @property
     def layout(self) -> tuple[tuple[int, int, bool], ...]:
-        """(channels, height and width of the map, whether it is halved then) of each convolution.
+        """Return each convolution's (channels, height and width of its map, whether the map is halved then).
 
         Before a further norm a map stays at 2 x 2 pixels or more: in one pixel, instance norm would leave nothing.
         """
-        side, found = self.size + 2 * (self.padding - 1), []
+        side, layout = self.size + 2 * (self.padding - 1), []
         for i, (channels, halved) in enumerate(CONVOLUTIONS, 1):
             halved = halved and (side >= 4 or i == len(CONVOLUTIONS))
-            found.append((scaled(channels, self.width), side, halved))
+            layout.append((scaled(channels, self.width), side, halved))
             side = side // 2 if halved else side
-        return tuple(found)
+        return tuple(layout)
 
     @property
     def activations(self) -> int:
-        """Numbers that the convolutions put out for one image."""
+        """Return how many numbers the convolutions put out for one image."""
         return sum(channels * side**2 for channels, side, _ in self.layout)
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """List each convolution's parameters and norm, then the linear layer's."""
         parts, incoming = [], self.channels
         for i, (channels, _, _) in enumerate(self.layout):
             parts += [*layer(f"conv{i}", channels, incoming, 3, 3), *norm(f"norm{i}", channels)]
@@ -84,7 +86,7 @@ class VGG11(Listed):
         return (*parts, *layer("linear", self.classes, self.features))
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the linear layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the linear layer: (N, C, H, W) -> (N, features)."""
         padding = self.padding
         for i, (_, _, halved) in enumerate(self.layout):
             weight, bias, gain, shift = params[4 * i : 4 * i + 4]

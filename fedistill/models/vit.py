@@ -49,7 +49,7 @@ class ViT(Listed):
 
     @property
     def features(self) -> int:
-        """Length of a token, and of the embedding before the last linear layer."""
+        """Return the length of a token, and so of the embedding before the last linear layer."""
         return HEADS * scaled(64, self.width)
 
     @property
@@ -59,12 +59,13 @@ class ViT(Listed):
 
     @property
     def activations(self) -> int:
-        """Numbers that the layers put out for one image, attention's weights among them."""
+        """Return how many numbers the layers put out for one image, attention's weights among them."""
         patches, block = self.features * (self.tokens - 1), 9 * self.features * self.tokens + HEADS * self.tokens**2
         return patches + self.depth * block
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """List the patch embedding, class token and positions, the blocks, the last norm and the linear layer."""
         d, small = self.features, normal(0.02)
         parts = [
             *layer("patch", d, self.channels, self.patch, self.patch),
@@ -83,7 +84,7 @@ class ViT(Listed):
         return (*parts, *norm("norm", d), *layer("linear", self.classes, d))
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """Features before the last linear layer: (N, C, H, W) -> (N, features)."""
+        """Return the features before the last linear layer: (N, C, H, W) -> (N, features)."""
         d, missing = self.features, -self.size % self.patch
         weight, bias, token, positions = params[:4]
         x = F.pad(x, (0, missing, 0, missing)) if missing else x
@@ -97,7 +98,7 @@ class ViT(Listed):
 
 
 def attention(x: Tensor) -> Tensor:
-    """Self-attention of queries, keys and values laid end to end: (N, T, 3 D) -> (N, T, D).
+    """Apply self-attention to queries, keys and values laid end to end: (N, T, 3 D) -> (N, T, D).
 
     Written out, because PyTorch's fused attention has no second derivative.
     """
@@ -108,5 +109,5 @@ def attention(x: Tensor) -> Tensor:
 
 
 def vit_tiny(*, channels: int, classes: int, size: int, width: int = 128) -> ViT:
-    """The ViT for images of this size: patches so large that there are at most 64."""
+    """Build the ViT for images of this size, with patches so large that there are at most 64."""
     return ViT(channels=channels, classes=classes, size=size, width=width, patch=-(-size // GRID))

@@ -42,7 +42,7 @@ TENSORS = ("images", "scale", "offset", "labels", "lr", "draw", "soft")
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One SyntheticSet encoded for the wire.
+    """A SyntheticSet encoded for the wire.
 
     Args:
         images: uint8, float16 or float32 (N, C, H, W); a pixel's value is ``offset + scale * images`` of its channel.

@@ -49,7 +49,7 @@ def percent(value: Any) -> str:
 
 
 def share(value: Any) -> str:
-    """Return a share in percent with its sign, for a sentence.
+    r"""Return a share in percent with its sign, for a sentence.
 
     >>> share(0.93251)
     '93.3\xa0%'
@@ -99,8 +99,10 @@ def metric(line: Mapping[Any, Any], name: str) -> str:
 
 
 def why_blank(line: Mapping[Any, Any], name: str) -> str:
-    """Return why a metric has no number: a network that diverged has none; where AUC alone is blank, it is undefined,
-    for no class of the test split has both images of it and images of others.
+    """Return why a metric has no number: ``diverged`` or ``undefined``.
+
+    A network that diverged has none. Where AUC alone is blank, it is undefined: no class of the test split has both
+    images of it and images of others.
 
     >>> why_blank({"accuracy": 0.9}, "auc"), why_blank({"accuracy": float("nan")}, "auc")
     ('undefined', 'diverged')
@@ -169,6 +171,7 @@ def attacked(line: Mapping[Any, Any], *, with_ipc: bool = True) -> str:
     """Return what was attacked: scheme, budget, epsilon, what images start from, and the records where few were tried.
 
     Args:
+        line: of privacy.csv.
         with_ipc: whether budgets differ, and have to be named.
 
     >>> line = {"scheme": "dc", "ipc": 10, "rounds": None, "epsilon": None, "start": "real", "records": "halves"}

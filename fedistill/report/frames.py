@@ -62,8 +62,9 @@ def at_largest(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_percent(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return lines of comparison.csv with metrics and ``METRIC_spread`` in %: standard deviation, within and between
-    seeds together; and ``bytes``, both ways.
+    """Return lines of comparison.csv with metrics in %, their spread, and bytes both ways.
+
+    ``METRIC_spread`` is the standard deviation in %, within and between seeds together; ``bytes`` the sum of both ways.
     """
     numbers = [*METRICS, *(f"{m}_{kind}" for m in METRICS for kind in ("within", "between")), "bytes_up", "bytes_down"]
     frame = lines.reindex(columns=list(dict.fromkeys([*lines.columns, "ipc", "rounds", *numbers])))
@@ -77,8 +78,11 @@ def in_percent(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep_means(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return a line a point, scheme and budget, in the table's order: swept columns, ``scheme, ipc, rounds``, and of
-    each metric, in 0..1, the mean over partitions and their standard deviation (``METRIC_spread``; 0 with one).
+    """Return a line a point, scheme and budget, in the table's order, with means over partitions.
+
+    Returns:
+        swept columns; ``scheme, ipc, rounds``; and of each metric, in 0..1, the mean over partitions and their standard
+        deviation (``METRIC_spread``; 0 with one).
     """
     keys = [*swept(compared), "scheme", "ipc", "rounds"]
     metrics = [metric for metric in METRICS if metric in compared]

@@ -66,49 +66,52 @@ class RunData:
 
     @property
     def events(self) -> tuple[Event, ...]:
+        """Return the events of the log."""
         return self.log.events
 
     @property
     def name(self) -> str:
+        """Return the plan's name."""
         return self.plan.name
 
     @property
     def dataset(self) -> str:
-        """The first point's, as the tables call it."""
+        """Return the first point's data set, as the tables call it."""
         return self.datasets[0]
 
     @cached_property
     def datasets(self) -> list[str]:
-        """Every point's."""
+        """List every point's data set, each once."""
         return list(dict.fromkeys(self.rows["dataset"].map(str)))
 
     @cached_property
     def phantom(self) -> bool:
-        """True where any of its images are drawn: then nothing in it is about medicine."""
+        """Return whether any of its images are drawn: then nothing in it is about medicine."""
         return any(is_phantom(point.simulation.federation) for point in self.plan.points)
 
     @property
     def sites(self) -> tuple[str, ...]:
+        """Return the names of the first point's sites."""
         return self.plan.first.federation.sites
 
     @cached_property
     def swept(self) -> list[str]:
-        """Columns of swept settings."""
+        """Return the columns of swept settings."""
         return swept(self.compared)
 
     @cached_property
     def whole(self) -> pd.DataFrame:
-        """Lines of comparison.csv that no site was left out of."""
+        """Return the lines of comparison.csv that no site was left out of."""
         return whole_pools(self.compared)
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """Lines of comparison.csv that figures show: the first point, partition, recipe and model, whole pools."""
+        """Return the lines of comparison.csv for figures: the first point, partition, recipe and model; whole pools."""
         return first_of(schemes(first_point(self.whole)))
 
     @cached_property
     def majority(self) -> Mapping[Any, Any]:
-        """comparison.csv's line of who always names the commonest class."""
+        """Return comparison.csv's line of who always names the commonest class; empty without one."""
         lines: list[dict[Any, Any]] = self.compared[self.compared["scheme"] == "majority"].iloc[:1].to_dict("records")
         return lines[0] if lines else {}
 

@@ -29,11 +29,12 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """For the page's script; empty for words and blanks."""
+        """Return what the page's script sorts by; empty for words and blanks."""
         return "" if words.is_blank(self.value) else repr(float(self.value or 0))
 
     @property
     def shading(self) -> str:
+        """Return the shade in percent of the accent colour; empty without one."""
         return "" if self.shade is None else f"{DARKEST * self.shade:.0f}%"
 
 
@@ -159,6 +160,7 @@ def conditions(compared: pd.DataFrame, *, without: Sequence[str] = ()) -> list[C
     """Return the columns that tell lines of comparison.csv apart.
 
     Args:
+        compared: comparison.csv.
         without: settings that stand elsewhere.
     """
     about = [text(name, name) for name in differing(compared) if name not in without]
@@ -190,6 +192,7 @@ def overview(run: RunData, *, wide: bool) -> Table:
     """Return quality and cost in one table, grouped by the points of a sweep, for a terminal.
 
     Args:
+        run: the run.
         wide: whether there is room for all of it.
     """
     columns = [*conditions(run.compared, without=run.swept), metric("AUC", "auc")]
@@ -212,10 +215,10 @@ def costs(run: RunData) -> Table:
 
 
 def at_sites(run: RunData, *, grouped: bool = False) -> Table | None:
-    """Return how networks do on images that sites set aside, and what each site gains; None where no site set any
-    aside.
+    """Return how networks do on images that sites set aside, and what each site gains; None where none set any aside.
 
     Args:
+        run: the run.
         grouped: by the points of a sweep.
     """
     frame = run.whole
@@ -256,8 +259,9 @@ def by_source(run: RunData) -> Table | None:
 
 
 def holdings(run: RunData) -> Table | None:
-    """Return who held what: images of every class at every site, shaded by the class's share of the largest cell; None
-    where nobody knows.
+    """Return who held what; None where nobody knows.
+
+    It counts images of every class at every site, shaded by the class's share of the largest cell.
     """
     frame = run.at_first_point(run.holdings)
     if frame.empty:

@@ -12,7 +12,7 @@ official test split, which a real site would not see: they do not count as share
 import asyncio
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,17 +21,17 @@ from pydantic import Field
 from fedistill.config import Simulation
 from fedistill.config.base import Frozen
 from fedistill.consent.items import Item, whatever_comes
-from fedistill.core.accounting import Mechanism
 from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.methods import Task
 from fedistill.models import Network, Params
-from fedistill.privacy.accounting.guarantee import OF_NETWORKS, PrivacyGuarantee
+from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, NoNetwork, StudyScheme
+from fedistill.schemes.private import PrivateTraining, guarantee_of
 from fedistill.schemes.server.choice import grid
 from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
 from fedistill.schemes.server.context import StudyContext
@@ -60,35 +60,6 @@ from fedistill.transport.protocol.training_messages import LocalTrainReply, Loca
 from fedistill.transport.site.context import SiteContext
 
 
-class PrivateTraining(Frozen):
-    """Settings of every scheme whose sites train under differential privacy.
-
-    None of them is chosen on validation images: these are patients' too, and the bound does not cover them.
-
-    Args:
-        epsilon, delta: privacy budget of a site's network over all steps and rounds. Keep delta well below one over the
-            number of a site's images.
-        clip: norm to which the gradient of one image is clipped, or of one patient's images if patients are known.
-        rate: probability that an image (or a patient) is in a step's sample.
-        lr, momentum: of the SGD; the step size is constant.
-        accountant: ``pld`` (tight) or ``rdp``.
-    """
-
-    epsilon: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    rate: Annotated[float, Field(gt=0, le=1)] = 0.25
-    lr: Annotated[float, Field(gt=0)] = 0.5  # see PrivateLocalSettings
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    accountant: Literal["pld", "rdp"] = "pld"
-
-    def of_steps(self, steps: int) -> DPSGD:
-        """Return the settings of DP-SGD that spend the budget over this number of steps."""
-        return DPSGD(
-            self.epsilon, self.delta, self.clip, self.rate, steps, self.lr, self.momentum, accountant=self.accountant
-        )
-
-
 class PrivateLocalSettings(PrivateTraining):
     """Settings of local training under differential privacy.
 
@@ -104,13 +75,6 @@ class PrivateLocalSettings(PrivateTraining):
     def private(self) -> DPSGD:
         """The settings of DP-SGD."""
         return self.of_steps(self.steps)
-
-
-def guarantee_of(training: DPSGD, steps: int) -> PrivacyGuarantee:
-    """Return the guarantee of a network after this number of its budget's steps."""
-    noise = Mechanism(training.mechanism().sigma, steps, training.rate)
-    spent = training.epsilon if steps == training.steps else float(f"{training.spent(steps):.4g}")
-    return PrivacyGuarantee(spent, training.delta, training.accountant, training.clip, noise, OF_NETWORKS)
 
 
 class SiteNetworks(StudyScheme):

@@ -1,51 +1,45 @@
-"""Federated averaging: networks go back and forth between server and sites, round after round.
+"""``fedavg``, federated averaging: networks go back and forth between server and sites, round after round.
 
-The schemes are ``fedavg`` (McMahan et al., AISTATS 2017, arXiv 1602.05629), ``fedprox`` (Li et al., MLSys 2020, arXiv
-1812.06127), and ``dp-fedavg``, whose local steps are differentially private. Server strategies are Flower's own; a
-subclass adds another by its name: see `fedistill.schemes.fedadam`.
+McMahan et al., AISTATS 2017 (arXiv 1602.05629). Server strategies are Flower's own; a subclass adds another by its
+name, or varies what sites do: see `fedistill.schemes.fedadam`, `fedprox` and `dp_fedavg` beside it.
 
 The step size is chosen separately for every number of rounds, among the pilots' histories, on the sites' validation
-images: the best one after twenty rounds would be unfair to one round. A private scheme takes its step size from its
-settings: validation images are patients' too, and its bound does not cover them.
+images: the best one after twenty rounds would be unfair to one round.
 """
 
 import asyncio
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
-import torch
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from fedistill.config import Share, Simulation
 from fedistill.config.base import Frozen
 from fedistill.consent.items import Item
-from fedistill.core.events import Event
 from fedistill.core.seeds import generator, rng, spawn
 from fedistill.core.store import KeptCheckpoints, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import SettingError
-from fedistill.methods import Task
-from fedistill.models import Network, Params
+from fedistill.models import Params
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
-from fedistill.privacy.policy.disclosure import disclosed_count, too_small, without
+from fedistill.privacy.policy.disclosure import too_small, without
 from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, StudyScheme
-from fedistill.schemes.local import PrivateTraining, guarantee_of
-from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
+from fedistill.schemes.private import PrivateTraining, guarantee_of
+from fedistill.schemes.rounds_shadow import RoundsShadow, Turns
+from fedistill.schemes.server.condition import Condition, Result, network_seed
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.federated_eval import sum_tallies
+from fedistill.schemes.server.round_history import RoundHistory, RunKey, curve_rows, resume, stack_rounds
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
-    Sent,
     ShadowSpec,
     network_seeds,
     shadow_detail,
@@ -53,8 +47,8 @@ from fedistill.schemes.server.shadows import (
 )
 from fedistill.schemes.server.trainer import trained_by_sites
 from fedistill.schemes.server.work import Forecast, Training
-from fedistill.schemes.site.training import RoundReply, answer_round, train_locally
-from fedistill.training.dpsgd import DPSGD, begin
+from fedistill.schemes.site.training import RoundReply, answer_round
+from fedistill.training.dpsgd import DPSGD
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.transport.protocol.training_messages import RoundRequest, RoundSettings
@@ -97,77 +91,6 @@ class FedAvgSettings(MultiRoundSettings):
     """
 
     local_epochs: Annotated[int, Field(ge=1)] = 1
-
-
-class FedProxSettings(FedAvgSettings):
-    """Settings of federated averaging with a proximal term.
-
-    Args:
-        mu: weight of half the squared distance to the round's global weights in a site's loss.
-    """
-
-    mu: Annotated[float, Field(gt=0)] = 0.1
-
-
-class DPFedAvgSettings(PrivateTraining, MultiRoundSettings):
-    """Settings of federated averaging whose local steps are differentially private.
-
-    Args:
-        rounds: the largest number spends the whole budget, fewer rounds spend less.
-        local_steps: of DP-SGD at a site in a round.
-    """
-
-    # Four such sites, epsilon 10: 98.0 (92.7). Epsilon 1: 96.8 (78.5); lr 0.5: 97.1 (64.7).
-    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (10,)
-    local_steps: Annotated[int, Field(ge=1, le=10_000)] = 3
-    lr: Annotated[float, Field(gt=0)] = 1.0
-
-    @property
-    def private(self) -> DPSGD:
-        """The settings of DP-SGD for all rounds."""
-        return self.of_steps(self.rounds[-1] * self.local_steps)
-
-
-@dataclass(frozen=True)
-class RunKey:
-    """The identity of one network's rounds within a run."""
-
-    partition: int
-    scheme: str
-    model: str
-    seed: int
-    network: int
-    lr: float
-
-    @property
-    def name(self) -> str:
-        """Label for people, and the network's name in events."""
-        redraw = f" partition {self.partition}" if self.partition else ""
-        return f"{self.scheme} {self.model}{redraw} lr {self.lr:g} network {self.network + 1}"
-
-
-@dataclass(frozen=True, eq=False)
-class RoundHistory:
-    """A network after each round.
-
-    Args:
-        params: after each round.
-        notes: for each round its ``sites``, bytes ``up`` and ``down``, and the sites' ``seconds``.
-        validation: AUC and balanced accuracy on the sites' validation images after each round; NaN if there are none.
-    """
-
-    run_key: RunKey
-    params: list[Params]
-    notes: list[dict[str, Any]]
-    validation: list[tuple[float, float]] = field(default_factory=list)
-
-    def transfer(self, rounds: int) -> Transfer:
-        """Return the data that crossed the sites' boundaries in the first ``rounds`` rounds."""
-        past = self.notes[:rounds]
-        up, down = sum(n["up"] for n in past), sum(n["down"] for n in past)
-        seconds = sum(n["seconds"] for n in past)
-        took_part = tuple(dict.fromkeys(site for n in past for site in n["sites"]))
-        return Transfer(took_part, release_bytes=up, up=up, down=down, seconds=seconds)
 
 
 class RoundsScheme(StudyScheme):
@@ -380,7 +303,7 @@ class RoundsScheme(StudyScheme):
         network, request = ctx.trainer.network(run_key.model), self.round_request(ctx.simulation, run_key)
         checkpoint = KeptCheckpoints(ctx.store)(self._detail(ctx, run_key))
         strategy = self.strategy(settings)
-        params, notes = _resume(checkpoint.load(), network.names, strategy)
+        params, notes = resume(checkpoint.load(), network.names, strategy)
         start = generator(self.start_seed(simulation, run_key), "init")
         now = params[-1] if params else network.init(start)
         for number in range(len(params) + 1, settings.rounds[-1] + 1):
@@ -403,7 +326,7 @@ class RoundsScheme(StudyScheme):
             now = result.params
             params.append(now)
             notes.append({"sites": result.sites, "up": result.up, "down": result.down, "seconds": result.seconds})
-            tensors = dict(zip(network.names, _stack(params), strict=True))
+            tensors = dict(zip(network.names, stack_rounds(params), strict=True))
             checkpoint.save({**tensors, **strategy.state()}, {"rounds": notes})
         return RoundHistory(run_key, params, notes, await self._validate(ctx, run_key, params))
 
@@ -443,7 +366,7 @@ class RoundsScheme(StudyScheme):
         if self.private or not ctx.holdings[run_key.partition].shares:  # no hospital scores networks of a round
             return [(math.nan, math.nan)] * len(params)
         names = ctx.trainer.network(run_key.model).names
-        stacked = dict(zip(names, _stack(params), strict=True))
+        stacked = dict(zip(names, stack_rounds(params), strict=True))
         name = f"validation {run_key.name}"
         totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
         return [(total.auc, total.balanced_accuracy) for total in totals]
@@ -456,7 +379,7 @@ class RoundsScheme(StudyScheme):
             networks = [trained_by_sites(params, 0.0) for params in history.params]
             named = run_key.partition, self.name, None, run_key.seed, run_key.model, "common", len(networks)
             probabilities = await ctx.trainer.test(Condition(*named), networks)
-            ctx.curves.extend(_curve_rows(ctx, history, probabilities))
+            ctx.curves.extend(curve_rows(ctx, history, probabilities))
             return probabilities
 
         return await ctx.once(("tested", run_key), tested)
@@ -575,204 +498,10 @@ class RoundsScheme(StudyScheme):
         return Turns(site, drawn, {name: simulation.federation.policy_of(name).share_counts for name in ctx.sites})
 
 
-class FedProxScheme(RoundsScheme):
-    """Federated averaging with a proximal term in the sites' loss."""
-
-    def strategy(self, settings: Any) -> ServerStrategy:
-        """Return Flower's FedProx, which sends the proximal weight with every round."""
-        return ServerStrategy("FedProx", {"proximal_mu": self.mu(settings)}, named=False)
-
-    def mu(self, settings: Any) -> float:
-        """Return the weight of the proximal term."""
-        return settings.mu
-
-
-class PrivateRoundsScheme(RoundsScheme):
-    """Federated averaging whose local steps are differentially private."""
-
-    def training(self, settings: Any) -> DPSGD:
-        """Return the settings of DP-SGD for all rounds."""
-        return settings.private
-
-    def local_steps(self, settings: Any, images: int, batch: int) -> int:
-        """Return the number of DP-SGD steps of a site in a round."""
-        return settings.local_steps
-
-    def round_request(self, simulation: Simulation, run_key: RunKey) -> RoundSettings:
-        """Return the settings of every round, except its seed."""
-        settings = self.settings_in(simulation)
-        return RoundSettings(
-            scheme=self.name,
-            model=run_key.model,
-            width=simulation.width,
-            partition=run_key.partition,
-            local_epochs=0,
-            batch=simulation.recipe.batch,
-            lr=run_key.lr,
-            augment=False,
-            seed=0,
-            private=settings.private,
-            steps=settings.local_steps,
-        )
-
-    def step_sizes(self, simulation: Simulation) -> tuple[float, ...]:
-        """Return the only candidate, that of the settings."""
-        return (self.settings_in(simulation).lr,)
-
-
-def curve_table(curves: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rounds.csv, a row for each network and round, sorted."""
-    keys = ["partition", "scheme", "model", "seed", "network", "lr", "round"]
-    return pd.DataFrame(curves).sort_values(keys, ignore_index=True)
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The participants of every round, and how they are weighted.
-
-    Args:
-        site: the attacked site.
-        drawn: for each network, the sites of every round, in the federation's order.
-        counts: how each site discloses its number of images, its weight (see `fedistill.privacy.policy.disclosure`).
-        mu: weight of FedProx's proximal term; 0 for none.
-    """
-
-    site: str
-    drawn: tuple[tuple[tuple[str, ...], ...], ...]
-    counts: Mapping[str, str]
-    mu: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class RoundsShadow:
-    """A shadow of all rounds, in which the attacked site holds the shadow's images.
-
-    The attacker is the server: it sends out the global network, sees every site's network, and aggregates them by its
-    own strategy. It knows the initial weights, who takes part in which round, the local steps and their recipe, but not
-    the seed of the site's order of images, augmentation and noise: these are drawn anew for every shadow, at the other
-    sites too.
-
-    Beyond the attacker of a site's Releases, it knows the other sites' images. A real server sees only their networks,
-    which tell it the same: what the attacked site received in each round, up to the others' randomness.
-
-    Args:
-        network: what is trained.
-        request: settings of every round, except its seed.
-        seeds: of the networks' initial weights; each network spends its epsilon.
-        turns: who takes part.
-        strategy: of the server.
-    """
-
-    network: Network
-    request: RoundSettings
-    seeds: tuple[int, ...]
-    turns: Turns
-    strategy: ServerStrategy = field(default_factory=lambda: ServerStrategy("FedAvg"))
-
-    def make(self, task: Task, others: Mapping[str, ImageSet]) -> Sent:
-        """Return the networks that the site sends in the rounds that it takes part in, and those it received in them.
-
-        ``others`` are the images of every other site.
-        """
-        # All rounds, not only the last: 80 images of phantom:breast, width 8, 6 rounds, 16 shadows, AUC of the
-        # strongest attack on the last round's networks and on all: 62 and 63 % (1 local epoch), 71 and 73 (5), 70 and
-        # 75 (5, lr 0.1). After 20 rounds of 1 epoch there is no difference (67 and 66, intervals of 12 points).
-        total, done = sum(self._last(drawn) for drawn in self.turns.drawn), 0
-        sent: list[Params] = []
-        received: list[Params] = []
-        for number, seed in enumerate(self.seeds):
-            strategy, drawn = self.strategy.fresh(), self.turns.drawn[number]
-            now = begin(self.network, seed)
-            for i, sites in enumerate(drawn[: self._last(drawn)]):
-                of_round = spawn(task.seed, "network", number, "round", i + 1)
-                begun = now
-                now, own = self.one_round(task, others, strategy, i + 1, now, sites, seed=of_round)
-                if own is not None:
-                    sent.append(own)
-                    received.append(begun)
-                done += 1
-                task.on_event(Event("training", step=done, steps=total))
-        return Sent(None, sent, received)
-
-    def one_round(
-        self,
-        task: Task,
-        others: Mapping[str, ImageSet],
-        strategy: ServerStrategy,
-        number: int,
-        start: Params,
-        sites: tuple[str, ...],
-        *,
-        seed: int,
-    ) -> tuple[Params, Params | None]:
-        """Return the global network after a round, and the attacked site's network, None if it takes no part.
-
-        Args:
-            task: with the attacked site's images.
-            others: images of the other sites, by name.
-            strategy: the server's, in its state before the round.
-            number: of the round, from 1.
-            start: the global network before the round.
-            sites: the participants.
-            seed: of the round, from which every site's seed is spawned by its name.
-        """
-        replies: list[tuple[int, Params]] = []
-        own = None
-        for name in sites:
-            images = task.images if name == self.turns.site else others[name]
-            if not len(images):
-                continue  # a site without images sends nothing
-            params = train_locally(
-                self.request, self.network, start, images, seed=spawn(seed, name), device=torch.device(task.device)
-            )
-            replies.append((disclosed_count(len(images), self.turns.counts[name]), params))
-            own = params if name == self.turns.site else own
-        if not replies:
-            return start, own
-        return strategy.fold(number, self.network, start, replies), own
-
-    def _last(self, drawn: tuple[tuple[str, ...], ...]) -> int:
-        """Return the last round, from 1, that the attacked site takes part in; later rounds reveal nothing new."""
-        return max((i + 1 for i, sites in enumerate(drawn) if self.turns.site in sites), default=0)
-
-
-def _resume(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tuple[list[Params], list[dict[str, Any]]]:
-    """Return parameters and notes of a checkpoint's rounds, and restore the strategy's state after them."""
-    if kept is None:
-        return [], []
-    tensors, note = kept
-    strategy.resume({name: value for name, value in tensors.items() if name not in names})
-    rounds = len(note["rounds"])
-    return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
-
-
-def _curve_rows(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Yield the rows of rounds.csv of one network."""
-    for i, (auc, balanced) in enumerate(history.validation):
-        transfer = history.transfer(i + 1)
-        yield {
-            **asdict(history.run_key),
-            "round": i + 1,
-            "sites": len(history.notes[i]["sites"]),
-            "validation_auc": auc,
-            "validation_balanced_accuracy": balanced,
-            **ctx.trainer.quality(probabilities[i]),
-            "bytes_up": transfer.up,
-            "bytes_down": transfer.down,
-            "sites_seconds": round(transfer.seconds, 3),
-        }
-
-
 def _without_small(ctx: StudyContext, site: str, share: Share) -> ImageSet:
     """Return a site's training images without the classes that are too small by its policy."""
     least = ctx.simulation.federation.policy_of(site).min_class_size
     return without(share.train, too_small(share.train, least))
 
 
-def _stack(params: list[Params]) -> list[Tensor]:
-    return [torch.stack(parts) for parts in zip(*params, strict=True)]
-
-
 FEDAVG = RoundsScheme("fedavg", "weights averaged every round (arXiv 1602.05629)", FedAvgSettings)
-FEDPROX = FedProxScheme("fedprox", "fedavg with a proximal term (arXiv 1812.06127)", FedProxSettings)
-DP_FEDAVG = PrivateRoundsScheme("dp-fedavg", "fedavg, differentially private", DPFedAvgSettings)

@@ -1,4 +1,4 @@
-"""One study: all conditions run concurrently, each in its own scheme; then the audit.
+"""A study: all conditions run concurrently, each in its own scheme; then the audit.
 
 A condition's networks are scored once on the official test split, and at the sites on the images that they hold out.
 """

@@ -14,7 +14,7 @@ from fedistill.training.metrics import without_auc
 
 
 class SourceSet(NamedTuple):
-    """One of the sets that a test split consists of.
+    """A set among those that a test split consists of.
 
     Args:
         name: in the tables.

@@ -1,0 +1,1 @@
+"""Fit networks: augmentation, recipes, plain and private training, metrics."""

@@ -26,7 +26,7 @@ FLIP = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One drawn augmentation.
+    """An augmentation that was drawn.
 
     Args:
         op: one of `OPERATIONS`.
@@ -112,23 +112,24 @@ def apply(x: Tensor, drawn: Draw) -> Tensor:
 
 
 def apply_each(x: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Augment groups of equally many images, (K N, C, H, W), each by a draw of its own (for N images, or shared); those
-    that drew the same operation take it at once, since a GPU waits for the start of each.
+    """Augment groups of equally many images, (K N, C, H, W), each by a draw of its own (for N images, or shared).
+
+    Groups that drew the same operation take it at once, since a GPU waits for the start of each.
 
     >>> one = draw(torch.Generator().manual_seed(0), 1, size=28, mirror=True, shared=True)
     >>> apply_each(torch.zeros(6, 1, 28, 28), [one, one, one]).shape
     torch.Size([6, 1, 28, 28])
     """
     n = len(x) // len(draws)
-    made = list(x.split(n))
+    augmented = list(x.split(n))
     for op in OPERATIONS:
         who = [k for k, drawn in enumerate(draws) if drawn.op == op]
         if who:
             values = torch.cat([draws[k].values.expand(n, -1) for k in who])
-            parts = apply(torch.cat([made[k] for k in who]), Draw(op, values)).split(n)
+            parts = apply(torch.cat([augmented[k] for k in who]), Draw(op, values)).split(n)
             for k, part in zip(who, parts, strict=True):
-                made[k] = part
-    return torch.cat(made)
+                augmented[k] = part
+    return torch.cat(augmented)
 
 
 def _hole(size: int) -> int:

@@ -23,16 +23,18 @@ KEPT = 5  # numbers in memory for each that a layer puts out, gradients included
 
 
 def at_once(network: Network) -> int:
-    """Images of which each one's own word is asked in one piece: what fits in memory, and no more than pays."""
+    """Return how many images' own gradients are computed in one piece: what fits in memory, and no more than pays."""
     return min(64, max(1, MEMORY // (4 * KEPT * network.activations)))
 
 
 def gradients_of_each(
     network: Network, params: Params, places: list[int] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """``gradients(x, y)``: the gradient of each image's own loss, flat: (N, C, H, W), (N,) or (N, L) -> (N, P).
+    """Return ``gradients(x, y)``, the flat gradient of each image's own loss: (N, C, H, W), (N,) or (N, L) -> (N, P).
 
     Args:
+        network: whose loss it is.
+        params: where the gradient is taken.
         places: of the parameters to differentiate by, in order; all of them unless given.
     """
     fixed = [p.detach() for p in params]
@@ -52,14 +54,14 @@ def gradients_of_each(
 
 
 def units(images: ImageSet) -> Tensor:
-    """Which unit of privacy each image belongs to, int64 (N,), numbered from 0: its patient's, or its own."""
+    """Return each image's unit of privacy, int64 (N,), numbered from 0: its patient, or itself without patients."""
     if images.groups is None:
         return torch.arange(len(images))
     return torch.from_numpy(np.unique(images.groups, return_inverse=True)[1].reshape(-1).astype(np.int64))
 
 
 def whole(unit: Tensor, taken: Tensor, most: int) -> Iterator[Tensor]:
-    """Positions of the taken units' images, in pieces of about `most`; all images of a unit in one piece.
+    """Yield the positions of the taken units' images, in pieces of about `most`; all images of a unit in one piece.
 
     >>> [p.tolist() for p in whole(torch.tensor([0, 1, 0, 2]), torch.tensor([True, False, True]), 2)]
     [[0, 2], [3]]
@@ -78,11 +80,12 @@ def whole(unit: Tensor, taken: Tensor, most: int) -> Iterator[Tensor]:
 
 
 def clipped_sum(rows: Tensor, unit: Tensor, labels: Tensor, classes: int, clip: float) -> Tensor:
-    """The sum of units, each clipped, by class.
+    """Sum the units' vectors by class, each unit clipped before.
 
     Args:
         rows: (N, D), an image's vector each; all images of every unit that has any.
-        unit: int64 (N,); labels: int64 (N,).
+        unit: int64 (N,), whose each image is.
+        labels: int64 (N,), the class each image counts for.
         classes: K.
         clip: the norm of a unit's vectors, over all its classes together, is scaled down to this.
 
@@ -114,14 +117,18 @@ def noisy_sum(
     source: Source,
     names: tuple[str | int, ...],
 ) -> tuple[Tensor, float]:
-    """Answer one query: the clipped sum over a sample of the units, with its noise.
+    """Answer one query by the Gaussian mechanism: the clipped sum over a sample of the units, with its noise.
 
     Args:
-        unit: int64 (N,), whose each image is; labels: int64 (N,), which of the `classes` sums it belongs to.
-        rows: what images at these positions tell, (n,) -> (n, D), of norm at most `clip`.
+        unit: int64 (N,), whose each image is.
+        labels: int64 (N,), which of the sums it belongs to.
+        classes: K, how many sums there are.
+        rows: computes the vectors of images at these positions, (n,) -> (n, D).
+        clip: the norm that a unit's vectors, over all its classes together, are scaled down to.
         sigma: the noise's standard deviation in every coordinate, as a multiple of `clip`.
         rate: chance of each unit to be in the sample; 1: all are.
         most: images looked at in one piece.
+        source: of sample and noise.
         names: of the query, for its random numbers.
 
     Returns:
@@ -132,8 +139,8 @@ def noisy_sum(
     taken = torch.ones(n, dtype=torch.bool) if rate == 1 else source.uniform(n, "sample", *names) < rate
     total: Tensor | None = None
     for at in whole(unit, taken, most):
-        told = torch.cat([rows(piece).cpu() for piece in at.split(most)])  # a patient may have more images than fit
-        part = clipped_sum(told, unit[at], labels[at], classes, clip)
+        vectors = torch.cat([rows(piece).cpu() for piece in at.split(most)])  # a patient may have more images than fit
+        part = clipped_sum(vectors, unit[at], labels[at], classes, clip)
         total = part if total is None else total + part
     if total is None:  # nobody is in the sample: noise alone is the answer, and no one can tell
         total = torch.zeros((classes, rows(torch.arange(1)).shape[1]), dtype=torch.float64)

@@ -29,7 +29,7 @@ IDLE = 8
 
 @dataclass(frozen=True)
 class Rule:
-    """How a gradient moves the weights: SGD's momentum and weight decay, and FedProx's pull to where it began."""
+    """The update rule: SGD's momentum and weight decay, and FedProx's pull to where it began (arXiv 1812.06127)."""
 
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -135,7 +135,7 @@ class Descent:
         return [tuple(w.detach().clone(memory_format=torch.contiguous_format) for w in each) for each in self.weights]
 
     def _for(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Callable[[], None]]:
-        """The buffers of batches of this shape, and the step on them."""
+        """Return the buffers of batches of this shape, and the step on them."""
         shape = x.shape, y.shape
         if shape not in self._steps:
             if len(self._steps) == SHAPES:
@@ -178,8 +178,10 @@ class Descent:
 def borrowed(
     network: Network, params: Sequence[Params], *, rule: Rule, precision: str, soft: bool = False
 ) -> Iterator[Descent]:
-    """Give the descent of networks from these parameters, with the graphs of an earlier one of the same kind where one
-    is idle: the next of several evaluation networks records nothing.
+    """Lend the descent of networks from these parameters.
+
+    It has the graphs of an earlier descent of the same kind where one is idle, so the next of several evaluation
+    networks records nothing.
     """
     key = network, len(params), rule, precision, soft, params[0][0].device, params[0][0].dtype
     descent = _idle.pop(key, None)
@@ -197,8 +199,10 @@ _idle: OrderedDict[tuple[object, ...], Descent] = OrderedDict()
 
 
 def lowered(network: Network, precision: str) -> Callable[[Params, Tensor], Tensor]:
-    """Return the network as it computes in a precision: in bfloat16 its parameters and images are rounded on the way
-    in, and logits come back, as gradients do, in the parameters' own type.
+    """Return the network as it computes in a precision.
+
+    In bfloat16 its parameters and images are rounded on the way in; logits come back, as gradients do, in the
+    parameters' own type.
     """
     if precision != "bfloat16":
         return network

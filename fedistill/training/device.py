@@ -9,7 +9,7 @@ from fedistill.errors import PlanError
 
 
 def device_for(gpus: float) -> torch.device:
-    """The device of work that may use this share of a GPU: ``cpu`` for none, else ``cuda``.
+    """Return the device of work that may use this share of a GPU: ``cpu`` for none, else ``cuda``.
 
     Raises:
         PlanError: a GPU is asked for and PyTorch sees none. It is never replaced in silence: its results would differ
@@ -32,14 +32,14 @@ def device_for(gpus: float) -> torch.device:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Within the block a GPU computes float32 as float32, and the same again each time."""
+    """Let a GPU compute float32 as float32 within the block, and the same again each time."""
     with computing_in("float32", device):
         yield
 
 
 @contextmanager
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Within the block a GPU multiplies float32 as this precision says, and gives the same again each time.
+    """Let a GPU multiply float32 at this precision within the block, and give the same again each time.
 
     By default PyTorch rounds what goes into a convolution to ten bits (TF32) and what goes into a matrix product not at
     all, and cuDNN may choose algorithms that add in whatever order their threads finish, or by trying which is faster
@@ -47,6 +47,7 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
 
     Args:
         precision: ``float32``, or ``tf32``, or ``bfloat16``, where the products that are left in float32 are TF32's.
+        device: where the block computes.
     """
     if device.type != "cuda":
         yield

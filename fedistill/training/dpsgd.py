@@ -52,7 +52,7 @@ class DPSGD:
     accountant: str = "pld"
 
     def mechanism(self) -> Mechanism:
-        """The noise it takes."""
+        """Return the noise that spends epsilon over all the steps."""
         sigma = sigma_for(
             epsilon=self.epsilon, delta=self.delta, steps=self.steps, rate=self.rate, accountant=self.accountant
         )
@@ -64,7 +64,7 @@ class DPSGD:
         return PrivacyCost(noise, self.spent(steps), self.delta, self.accountant)
 
     def spent(self, steps: int) -> float:
-        """Epsilon after so many of the steps.
+        """Return the epsilon spent after so many of the steps.
 
         >>> short = DPSGD(1.0, 1e-5, clip=1.0, rate=1.0, steps=4, lr=0.1, momentum=0.0)
         >>> short.spent(1) < 0.5 < 0.99 < short.spent(4) <= 1
@@ -98,7 +98,7 @@ def fit_privately(
     device: torch.device | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Params:
-    """Train one network.
+    """Train one network by DP-SGD (Abadi et al., arXiv 1607.00133).
 
     Args:
         network: its shape.
@@ -108,7 +108,8 @@ def fit_privately(
         source: of samples and noise.
         start: parameters to begin with, drawn without a look at the images, or themselves private.
         steps: of the settings' that are taken now; all unless given.
-        on_step: told (step, steps, signal to noise) after each; the last is as private as the images.
+        device: to train on; the processor unless given.
+        on_step: called with (step, steps, signal to noise) after each; the last is as private as the images.
 
     Returns:
         the parameters, detached, on the device.
@@ -124,9 +125,9 @@ def fit_privately(
         gradients = gradients_of_each(network, tuple(weights))
 
         def rows(at: torch.Tensor, gradients: Callable[..., torch.Tensor] = gradients) -> torch.Tensor:
-            told = gradients(pixels[at].to(device), targets[at].to(device))
+            each = gradients(pixels[at].to(device), targets[at].to(device))
             # A gradient that is no number says nothing, and is not passed on.
-            return torch.where(torch.isfinite(told).all(1, keepdim=True), told, torch.zeros_like(told))
+            return torch.where(torch.isfinite(each).all(1, keepdim=True), each, torch.zeros_like(each))
 
         with full_precision(device):
             noisy, ratio = noisy_sum(
@@ -142,13 +143,13 @@ def fit_privately(
                 names=(step,),
             )
         parts = (noisy[0] / expected).split(sizes)
-        found = tuple(part.view(w.shape).to(w) for part, w in zip(parts, weights, strict=True))
-        descend(weights, velocity, found, recipe, lr=recipe.lr_at(step, total))
+        noisy_gradients = tuple(part.view(w.shape).to(w) for part, w in zip(parts, weights, strict=True))
+        descend(weights, velocity, noisy_gradients, recipe, lr=recipe.lr_at(step, total))
         if on_step is not None:
             on_step(step + 1, total, ratio)
     return tuple(weights)
 
 
 def begin(network: Network, seed: int) -> Params:
-    """The parameters that `fedistill.training.fit` would begin with for this seed: schemes are compared on them."""
+    """Draw the parameters that `fedistill.training.fit` begins with for this seed: schemes are compared on them."""
     return network.init(generator(seed, "init"))

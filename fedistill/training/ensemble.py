@@ -41,18 +41,19 @@ def fit_ensemble(
     soft: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Params]:
-    """Train a network for each seed.
+    """Train a network for each seed, several at a time where that is faster.
 
     Args:
         network: their shape.
-        images: float32 (N, C, H, W), which all train on, or (K, N, C, H, W), a pool for each; on the device to train
-            on. labels: int64 (N,) or float32 (N, L), or with the leading axis of the images; there too.
+        images: float32 (N, C, H, W), which all train on, or (K, N, C, H, W), a pool for each; on the device
+            to train on.
+        labels: int64 (N,) or float32 (N, L), or with the leading axis of the images; there too.
         recipe: steps, batch, step size, augmentation.
         seeds: initial parameters, order of images and augmentation of a network come from its own.
         mirror: whether a flip keeps the labels true.
         precision: what a GPU computes in, as for `fit`.
         soft: whether labels are probabilities of classes, as for `fit`.
-        on_step: told (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
+        on_step: called with (step, steps) after each step, of all networks' steps; on a GPU when it is launched.
 
     Returns:
         each network's parameters, detached, on the images' device.
@@ -68,18 +69,18 @@ def fit_ensemble(
     together = at_once(network, min(recipe.batch, images.shape[-4])) if in_graphs else 1
     for members in (slice(i, i + together) for i in range(0, len(seeds), together)):
         x, y = (images[members], labels[members]) if own else (images[None], labels[None])
-        told = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))
+        tell = _counting_on(on_step, members.start, len(seeds[members]), len(seeds))
         if together == 1:
             [seed] = seeds[members]
             trained.append(
-                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=told)
+                fit(network, x[0], y[0], recipe, seed=seed, mirror=mirror, precision=precision, soft=soft, on_step=tell)
             )
             continue
         begun = [tuple(p.to(x) for p in network.init(generator(seed, "init"))) for seed in seeds[members]]
         rule = Rule(recipe.momentum, recipe.weight_decay)
         planned = schedule(recipe, x.shape[1], seeds=seeds[members], size=x.shape[-1], mirror=mirror, device=x.device)
         with borrowed(network, begun, rule=rule, precision=precision, soft=soft) as descent:
-            follow(descent, planned, x, y, recipe, told)
+            follow(descent, planned, x, y, recipe, tell)
             trained += descent.current()
     return trained
 
@@ -97,7 +98,7 @@ def at_once(network: Network, batch: int) -> int:
 def _counting_on(
     on_step: Callable[[int, int], None] | None, done: int, group: int, networks: int
 ) -> Callable[[int, int], None] | None:
-    """The listener of some networks' training: it counts all networks' steps, on from those trained before."""
+    """Return the listener of some networks' training: it counts all networks' steps, on from those trained before."""
     if on_step is None:
         return None
     return lambda step, steps: on_step(done * steps + group * step, networks * steps)

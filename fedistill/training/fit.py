@@ -36,7 +36,8 @@ def fit(
 
     Args:
         network: its shape.
-        images: float32 (N, C, H, W) on the device to train on; labels: int64 (N,) or float32 (N, L), there too.
+        images: float32 (N, C, H, W) on the device to train on.
+        labels: int64 (N,) or float32 (N, L), there too; float32 (N, C) with `soft`.
         recipe: steps, batch, step size, augmentation. On a GPU, one with AdamW or a mixture takes its steps one
             operation after another, several times slower than plain SGD's graphs.
         seed: initial parameters, order of images and augmentation come from it.
@@ -45,7 +46,7 @@ def fit(
         proximal: weight of half the squared distance to where it began, in the loss (FedProx, arXiv 1812.06127).
         precision: what a GPU computes in: ``float32``, ``tf32`` or ``bfloat16``. A processor computes in full.
         soft: whether labels are probabilities of classes, float32 (N, C), and not several labels an image.
-        on_step: told (step, steps) after each; on a GPU when it is launched.
+        on_step: called with (step, steps) after each; on a GPU when it is launched.
 
     Returns:
         the parameters, detached, on the images' device.
@@ -99,7 +100,12 @@ def follow(
     """Take the steps of a schedule by a descent of K networks; nothing here waits for a GPU.
 
     Args:
-        images, labels: with a leading axis: a pool for each network, or one for all.
+        descent: of the networks.
+        planned: the steps.
+        images: float32 (K, N, C, H, W), a pool for each network, or (1, N, C, H, W), one for all.
+        labels: with the same leading axes.
+        recipe: the step size at each step.
+        on_step: called with (step, steps) after each.
     """
     pools, n = images.shape[:2]
     steps, device = recipe.steps_for(n), images.device
@@ -129,7 +135,7 @@ def descend(
 
 
 def predict(network: Network, params: Params, images: Tensor, *, batch: int = 512) -> Tensor:
-    """Logits, float32 (N, K) on the processor, of images (N, C, H, W); computed where the parameters are."""
+    """Compute logits, float32 (N, K) on the processor, of images (N, C, H, W), where the parameters are."""
     device = params[0].device
     with torch.no_grad(), full_precision(device):
         parts = [network(params, images[i : i + batch].to(device)) for i in range(0, len(images), batch)]
@@ -137,15 +143,15 @@ def predict(network: Network, params: Params, images: Tensor, *, batch: int = 51
 
 
 def probabilities(logits: Tensor, *, multilabel: bool) -> Tensor:
-    """Logits (N, K) as probabilities: over classes, or for each label on its own."""
+    """Turn logits (N, K) into probabilities: over classes, or for each label on its own."""
     return logits.sigmoid() if multilabel else logits.softmax(1)
 
 
 def stack(networks: Sequence[Params]) -> Params:
-    """Several networks' parameters as one tuple of tensors with a leading axis."""
+    """Stack several networks' parameters into one tuple of tensors with a leading axis."""
     return tuple(torch.stack(parts) for parts in zip(*networks, strict=True))
 
 
 def unstack(params: Params) -> list[Params]:
-    """The inverse of `stack`."""
+    """Undo `stack`."""
     return [tuple(p[i] for p in params) for i in range(len(params[0]))]

@@ -79,7 +79,7 @@ def _recorded(body: Callable[[], None]) -> Callable[[], None]:
 
 @cache
 def _first() -> torch.cuda.CUDAGraph:
-    """A graph that does nothing much and stays, for the memory that it holds.
+    """Record a graph that does nothing much and stays, for the memory that it holds.
 
     All graphs of this process work in that memory. They may share it: none leaves anything there, since their results
     stand in buffers, and they run one after another. It is given up with the last graph that holds it.
@@ -91,13 +91,15 @@ def _first() -> torch.cuda.CUDAGraph:
 
 
 def abreast(bodies: Sequence[Callable[[], None]], *, device: torch.device, most: int = 8) -> Callable[[], None]:
-    """Return what does all of these, which do not depend on each other; recorded, a GPU does several at one time.
+    """Return a function that calls these independent ones; recorded, a GPU runs several at a time.
 
     A small network's operations are too small to fill a card. As branches of one graph each has its own workspace of
     cuBLAS: graphs on several streams share the one of the stream they were recorded on, spoil each other's and hang.
 
     Args:
-        most: at one time.
+        bodies: the functions.
+        device: where they compute.
+        most: streams, and so bodies at one time.
     """
     if device.type != "cuda" or len(bodies) == 1:
 

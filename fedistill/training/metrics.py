@@ -12,7 +12,7 @@ METRICS = ("accuracy", "auc", "balanced_accuracy", "f1_macro")
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The four metrics, in 0..1.
+    """Compute the four metrics, in 0..1.
 
     Args:
         labels: int64 (N,), or (N, L) of 0 and 1.
@@ -64,8 +64,9 @@ def _mean(values: list[float]) -> float:
 
 
 def without_auc(labels: np.ndarray, classes: int) -> list[int]:
-    """Return the classes that have no AUC, for nobody has them or everybody has; they have no part in its mean. Where
-    they are all of them, AUC is not defined.
+    """List the classes that have no AUC, because nobody has them or everybody has; they have no part in its mean.
+
+    Where they are all of them, AUC is not defined.
 
     Args:
         labels: as for `score`.
@@ -105,17 +106,18 @@ class Tally:
 
     @property
     def auc(self) -> float:
-        """Mean over classes of the share of concordant pairs, pairs taken within a site; NaN without any pair."""
+        """Return the share of concordant pairs within sites, averaged over classes; NaN without any pair."""
         has = self.pairs > 0
         return float((self.concordant[has] / self.pairs[has]).mean()) if has.any() else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """Share of right decisions; NaN without any image."""
+        """Return the share of right decisions; NaN without any image."""
         return float(self.correct.sum() / self.count.sum()) if self.count.sum() else float("nan")
 
     @property
     def balanced_accuracy(self) -> float:
+        """Return the share recognised, averaged over classes that have images; NaN without any image."""
         has = self.count > 0
         return float((self.correct[has] / self.count[has]).mean()) if has.any() else float("nan")
 
@@ -131,11 +133,11 @@ def tally(labels: np.ndarray, probabilities: np.ndarray) -> Tally:
     truth = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(k)
     concordant, pairs = np.zeros(k), np.zeros(k)
     for c in range(k):
-        mine, others = probabilities[truth[:, c], c], probabilities[~truth[:, c], c]
-        pairs[c] = len(mine) * len(others)
+        positives, negatives = probabilities[truth[:, c], c], probabilities[~truth[:, c], c]
+        pairs[c] = len(positives) * len(negatives)
         if pairs[c]:
-            ranked = np.sort(others)
-            below, upto = np.searchsorted(ranked, mine, "left"), np.searchsorted(ranked, mine, "right")
+            ranked = np.sort(negatives)
+            below, upto = np.searchsorted(ranked, positives, "left"), np.searchsorted(ranked, positives, "right")
             concordant[c] = (below + upto).sum() / 2
     if labels.ndim == 2:
         right = (probabilities > 0.5) == truth

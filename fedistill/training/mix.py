@@ -15,7 +15,7 @@ from fedistill.models import objective
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """One drawn mixture of a batch.
+    """A mixture of a batch that was drawn.
 
     Args:
         partner: int64 (N,), each image's partner, by its position in the batch.

@@ -51,14 +51,15 @@ class Recipe:
 
     @property
     def plain(self) -> bool:
-        """Whether it is SGD on unmixed images: what the graphs of a GPU take."""
+        """Return whether it is SGD on unmixed images, which a GPU's graphs can take."""
         return self.optimiser == "sgd" and self.mix == "none"
 
     def with_lr(self, lr: float) -> "Recipe":
+        """Return the recipe with another step size."""
         return replace(self, lr=lr)
 
     def steps_for(self, images: int) -> int:
-        """SGD steps on a pool of this many images.
+        """Return the number of SGD steps on a pool of this many images.
 
         >>> Recipe(steps=None, epochs=300, batch=256).steps_for(600)
         900
@@ -68,7 +69,7 @@ class Recipe:
         return self.epochs * -(-images // min(self.batch, images))
 
     def lr_at(self, step: int, steps: int) -> float:
-        """The step size of a step, counted from 0.
+        """Return the step size of a step, counted from 0.
 
         >>> [Recipe(lr=1.0).lr_at(step, 3) for step in range(3)]
         [1.0, 1.0, 0.1]

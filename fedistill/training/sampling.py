@@ -46,7 +46,7 @@ class _Sample(torch.autograd.Function):
 
 
 def _collected(dy: Tensor, theta: Tensor) -> Tensor:
-    """The gradient in the input pixels, like dy."""
+    """Return the gradient in the input pixels, like dy."""
     n, c, side, _ = dy.shape
     # From -1..1 to pixels: position = ((coordinate + 1) side - 1) / 2. Around the centre the map is the same matrix.
     linear, shift, centre = theta[:, :, :2], theta[:, :, 2:] * (side / 2), (side - 1) / 2
@@ -69,5 +69,5 @@ def _collected(dy: Tensor, theta: Tensor) -> Tensor:
 
 
 def _times(matrices: Tensor, points: Tensor) -> Tensor:
-    """(N, 2, 2) times (N, 2, P), in full precision: as a matrix product a GPU might round it."""
+    """Multiply (N, 2, 2) by (N, 2, P) in full precision: as a matrix product a GPU might round it."""
     return (matrices[:, :, :, None] * points[:, None]).sum(2)

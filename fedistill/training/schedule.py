@@ -24,7 +24,7 @@ AHEAD = 64
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of K networks.
+    """A step that K networks take together.
 
     Args:
         at: int64 (K, batch), the images of each network by their position in its pool.
@@ -40,7 +40,7 @@ class Step:
 def schedule(
     recipe: Recipe, images: int, *, seeds: Sequence[int], size: int, mirror: bool, device: torch.device
 ) -> Iterator[Step]:
-    """The steps of several networks that are trained side by side, on the device.
+    """Yield the steps of several networks that are trained side by side, on the device.
 
     Args:
         recipe: steps, batch and whether to augment.
@@ -48,6 +48,7 @@ def schedule(
         seeds: a network's order and augmentation come from its own.
         size: height and width of the images in pixels.
         mirror: whether a flip keeps the labels true.
+        device: where the steps are needed.
     """
     batch = min(recipe.batch, images)
     orders = [_order(images, batch, generator(seed, "order")) for seed in seeds]
@@ -85,7 +86,7 @@ def ahead(drawn: Iterator[Step], device: torch.device) -> Iterator[Step]:
 
 
 def _order(images: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches without end: whole epochs in random order, one running into the next."""
+    """Yield batches without end: whole epochs in random order, one running into the next."""
     waiting = torch.empty(0, dtype=torch.int64)
     while True:
         if len(waiting) < batch:
@@ -95,7 +96,7 @@ def _order(images: int, batch: int, generator: torch.Generator) -> Iterator[Tens
 
 
 def _handed(drawn: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. From pinned memory a GPU fetches it by itself, while the processor goes on."""
+    """Copy a tensor to the device; from pinned memory a GPU fetches it by itself, while the processor goes on."""
     if device.type == "cuda":
         drawn = drawn.pin_memory()
     return drawn.to(device, non_blocking=True)

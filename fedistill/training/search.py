@@ -30,7 +30,7 @@ class Grid:
 
 
 def search(grid: Grid) -> Search:
-    """Yields candidates, is sent their validation AUC (NaN where there is none), returns the recipe to use.
+    """Yield candidates, be sent their validation AUC (NaN where there is none), return the recipe to use.
 
     Every step size is tried. Where the steps may grow their number is doubled as long as validation gains, every step
     size tried each time: what all images together can do must not be understated. Without any value (no site has
@@ -59,7 +59,7 @@ def search(grid: Grid) -> Search:
 
 
 def settle(grid: Grid, value: Callable[[list[Recipe]], Sequence[float]]) -> Recipe:
-    """The outcome of `search` where values come at once.
+    """Run `search` to its end where values come at once.
 
     >>> settle(Grid(Recipe(), (0.01, 0.1)), lambda recipes: [recipe.lr for recipe in recipes]).lr
     0.1

@@ -91,5 +91,5 @@ def status_in_words(words: str) -> tuple[int | None, str]:
     >>> status_in_words(f"ServerApp failed with exception: {words_with_status(2, 'no such file')}")
     (2, 'no such file')
     """
-    found = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
-    return (None, words) if found is None else (int(found[1]), found[2])
+    match = re.search(rf"{_STATUS} (\d): (.*)", words, re.DOTALL)
+    return (None, words) if match is None else (int(match[1]), match[2])

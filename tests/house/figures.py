@@ -53,6 +53,9 @@ FLOOR = {room: -row for row, rooms in enumerate(ROWS.strip().splitlines()) for r
 FOREIGN = {"found", "asked", "told", "made", "mine"}
 """Names that say how a value came about and not what it is."""
 
+RIDDLES = ("What", "Of", "Whether", "One", "How")
+"""First words of docstrings that neither name a thing nor begin with a verb."""
+
 
 def modules(package: Path = PACKAGE) -> dict[str, ast.Module]:
     """Parse every module of a package, by its dotted name without the package's own."""
@@ -165,7 +168,7 @@ def main(package: Path = PACKAGE) -> None:
     print(f"upward: {len(up)} {up}")
     names = Counter(n.id for t in trees.values() for n in ast.walk(t) if isinstance(n, ast.Name) and n.id in FOREIGN)
     print(f"names: {sum(names.values())} {dict(names)}")
-    starts = Counter(text.split()[0] for text in docstrings(trees) if text.split()[0] in ("What", "Of", "Whether"))
+    starts = Counter(text.split()[0] for text in docstrings(trees) if text.split()[0] in RIDDLES)
     print(f"docstrings: {sum(starts.values())} {dict(starts)}")
     kinds = kind_tests(trees)
     print(f"tests of a scheme's kind: {len(kinds)}")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from house.figures import PACKAGE, arrows, floor, modules, upward
+from house.figures import PACKAGE, RIDDLES, arrows, docstrings, floor, modules, upward
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,10 @@ def test_no_folder_holds_more_than_twenty_modules():
 def test_closets_of_a_room_hang_together_by_few_arrows(trees, room):
     between = arrows(room, trees)
     assert len(between) <= 30, sorted(between)
+
+
+def test_docstrings_name_a_thing_or_begin_with_a_verb(trees):
+    assert not [text for text in docstrings(trees) if text.split()[0] in RIDDLES]
 
 
 def imports(path):

@@ -12,7 +12,7 @@ from fedistill.errors import PlanError
 from fedistill.models import build
 from fedistill.report.html.summary import beside
 from fedistill.report.run_data import read_run
-from fedistill.schemes.rounds import DPFedAvgSettings
+from fedistill.schemes.dp_fedavg import DPFedAvgSettings
 from fedistill.schemes.site import training as site_training
 from fedistill.schemes.site.private_training import Private
 from fedistill.schemes.site.training import train_to_end

@@ -14,7 +14,8 @@ from fedistill.methods.engine.method import Task
 from fedistill.models import build
 from fedistill.privacy.attacks.registry import Evidence, verdicts
 from fedistill.privacy.attacks.shadow_design import halves
-from fedistill.schemes.rounds import DPFedAvgSettings, RoundsShadow, Turns
+from fedistill.schemes.dp_fedavg import DPFedAvgSettings
+from fedistill.schemes.rounds_shadow import RoundsShadow, Turns
 from fedistill.study.audit.shadow_task import shadow
 from fedistill.training.dpsgd import begin
 from fedistill.transport.protocol.training_messages import RoundSettings

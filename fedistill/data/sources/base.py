@@ -44,7 +44,7 @@ class DatasetCard:
 
 @dataclass(frozen=True)
 class DataSource(ABC):
-    """One data set, as the user's word names it.
+    """A data set, as the user's word names it.
 
     A kind of data set is a subclass: it claims the words that name its data sets, loads their images and describes
     them. Everything else asks the properties below and never looks at the word.

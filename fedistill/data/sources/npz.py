@@ -1,4 +1,4 @@
-"""One reader for every ``.npz`` in MedMNIST's layout: a hospital's own file or a downloaded one.
+"""The reader of every ``.npz`` in MedMNIST's layout: a hospital's own file or a downloaded one.
 
 Required: ``train_images, train_labels, test_images, test_labels``. May be absent: ``val_images, val_labels``,
 ``train_groups, val_groups, test_groups`` (patients) and ``class_names``.

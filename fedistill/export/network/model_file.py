@@ -27,7 +27,7 @@ _TENSOR = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})\.([\w.\-]{1,100})", re.ASCII)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network is built from.
+    """An architecture: the name and sizes from which a network is built.
 
     Args:
         model: name of the architecture.

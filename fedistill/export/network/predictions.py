@@ -22,7 +22,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of images.
+    """A model's predictions for images.
 
     Args:
         table: a row an image.

@@ -1,4 +1,4 @@
-"""What to export: one Release file, one site's Release of a run, or a run's whole pool."""
+"""Selection of what to export: one Release file, one site's Release of a run, or a run's whole pool."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ SPLIT_WORDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One file and what is known of it.
+    """A file and what is known of it.
 
     Args:
         path: of the file.

@@ -32,19 +32,19 @@ def list_folders(source: Path, *, classes: Sequence[str] = (), leave_out: Sequen
         raise DataError(f"Two folders of {source} are one split.", found=", ".join(each.name for each in above))
     skipped: list[tuple[str, str]] = []
     other: list[str] = []
-    found: list[tuple[str, str, Path]] = []  # split, class, path
+    files: list[tuple[str, str, Path]] = []  # split, class, path
     for top in above if given else [source]:
         for folder in _folders(top):
             for path in _files(folder):
                 if kind_of(path):
-                    found.append((splits[top] or "" if given else "", folder.name, path))
+                    files.append((splits[top] or "" if given else "", folder.name, path))
                 else:
                     other.append(_name(path, source))
         loose = [path for path in sorted(top.iterdir()) if path.is_file() and not path.name.startswith(".")]
         for path in loose:
             (skipped.append((_name(path, source), "in no class's folder")) if kind_of(path)
              else other.append(_name(path, source)))  # fmt: skip
-    if not found:
+    if not files:
         loose_images = len(skipped)
         raise DataError(
             f"{source} has no image in a class's folder." if loose_images else f"{source} has no image.",
@@ -52,10 +52,10 @@ def list_folders(source: Path, *, classes: Sequence[str] = (), leave_out: Sequen
             found=f"{loose_images} images outside, {len(other)} other files, {len(above)} folders",
             mend="sort the images into a folder for each class, or give a table of paths and labels instead",
         )
-    names = order_classes({label for _, label, _ in found}, classes, leave_out, what=str(source))
+    names = order_classes({label for _, label, _ in files}, classes, leave_out, what=str(source))
     number = {name: k for k, name in enumerate(names)}
     entries = [
-        Entry(path, _name(path, source), number[label], split=split) for split, label, path in found if label in number
+        Entry(path, _name(path, source), number[label], split=split) for split, label, path in files if label in number
     ]
     return Listing(entries, names, False, skipped, other)
 

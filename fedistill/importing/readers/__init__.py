@@ -1,4 +1,4 @@
-"""One reader for each kind of file; which one reads a file is decided here, by its name or its first bytes."""
+"""Readers, one for each kind of file; which one reads a file is decided here, by its name or its first bytes."""
 
 from functools import cache
 from pathlib import Path

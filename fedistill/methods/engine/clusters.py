@@ -24,7 +24,7 @@ COARSE = 8  # pixels a side of what images are told apart by
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How a class is matched.
+    """Settings of matching a class in parts.
 
     Args:
         clusters: that each class is split into, each matched with its own part of the synthetic images; fewer where
@@ -40,11 +40,12 @@ class ClusterSettings:
 def clusters_held(
     images: ImageSet, each: int, settings: ClusterSettings, features: Callable[[], Tensor] | None = None
 ) -> list[Tensor]:
-    """Positions of each cluster's images, class after class, equally many clusters of every class.
+    """Return the positions of each cluster's images, class after class, equally many clusters of every class.
 
     A class too small for so many clusters is split into fewer, and these are listed several times.
 
     Args:
+        images: the real images.
         each: synthetic images of a class, which the clusters share evenly.
         settings: how many, and how large.
         features: what images are told apart by, (N, D); their pixels, eight a side, unless given. Called where any
@@ -70,12 +71,12 @@ def clusters_held(
 
 
 def _divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is at most so much; 1 at least."""
+    """Return the largest divisor of a number that is at most so much; 1 at least."""
     return max(d for d in range(1, max(1, min(number, most)) + 1) if number % d == 0)
 
 
 def _cut(at: Tensor, coarse: Tensor, parts: int) -> list[Tensor]:
-    """These positions in so many parts, cut by halves along the principal axis of what lies in each."""
+    """Split these positions into so many parts, cut by halves along the principal axis of what lies in each."""
     if parts == 1:
         return [at]
     centred = coarse[at] - coarse[at].mean(0)

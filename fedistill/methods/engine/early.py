@@ -43,7 +43,7 @@ class EarlySettings:
 
 
 def networks(task: Task, settings: EarlySettings) -> Callable[[torch.Generator], Params]:
-    """Where a method's networks come from: ``draw(generator)`` gives the parameters of one, on the task's device."""
+    """Return ``draw(generator)``, which gives the parameters of one of the method's networks, on the task's device."""
     net = task.network()
     if not settings.early_networks:
         return lambda generator: tuple(p.to(task.device) for p in net.init(generator))
@@ -57,7 +57,7 @@ def networks(task: Task, settings: EarlySettings) -> Callable[[torch.Generator],
 
 
 def _remembered(task: Task, settings: EarlySettings, index: int) -> torch.Tensor:
-    """The states of one network, float32 (STAGES, P)."""
+    """Return the states of one network, float32 (STAGES, P), from the store where they were trained before."""
     about = {
         **task.training_detail(),
         "steps": settings.early_steps,

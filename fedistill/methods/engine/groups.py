@@ -43,7 +43,8 @@ class Matching(Protocol):
         """Return the sum of the groups' distances (), and its gradient in the images (N, C, H, W).
 
         Args:
-            images, labels: the synthetic ones, group after group.
+            images: the synthetic ones, (N, C, H, W), group after group.
+            labels: theirs.
             draws: the augmentation of each group's real and synthetic images, or None.
             generator: of the real batches.
         """
@@ -53,6 +54,7 @@ def matching_of(task: Task, first: Start, *, batch_real: int, micro_batch: int) 
     """Return the matching of a task on its device.
 
     Args:
+        task: gives the real images, the network and the device.
         first: the groups.
         batch_real: real images of a group in a batch.
         micro_batch: of these in one piece, on a processor.
@@ -160,7 +162,8 @@ class RecordedGroups:
         """Return the sum of the distances (), and its gradient in the images (N, C, H, W).
 
         Args:
-            images, labels: the synthetic ones, group after group.
+            images: the synthetic ones, (N, C, H, W), group after group.
+            labels: theirs.
             batches: positions of each group's real images, `batch_real` of them.
             draws: the augmentation of each group's real and synthetic images; or None of each.
         """

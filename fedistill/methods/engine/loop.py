@@ -80,7 +80,7 @@ class State:
 
 @dataclass(frozen=True)
 class Advance:
-    """One iteration's outcome: the next state, its loss, and what to tell a person watching."""
+    """The outcome of an iteration: the next state, its loss, and a message for a person watching."""
 
     state: State
     loss: float
@@ -93,7 +93,7 @@ Advancing = Callable[[State, float, torch.Generator], Advance]
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """How far the loop has come: all that a resumed one needs."""
+    """The loop's progress: all that a resumed one needs."""
 
     state: State
     good: State
@@ -114,7 +114,7 @@ class _Run:
 
     @property
     def shown(self) -> State:
-        """The state with the images that would be returned were this the last iteration."""
+        """Return the state with the images that would be returned were this the last iteration."""
         return replace(self.state, images=self.total / self.averaged) if self.averaged else self.state
 
 
@@ -124,8 +124,9 @@ def steadily(
     """Run a method's iterations to their end.
 
     Args:
-        task: what it was asked to do.
-        name, settings: the method's.
+        task: gives the seed, the budget, the checkpoints and the validation images.
+        name: of the method.
+        settings: of the method.
         labels: of the images.
         first: where the images start.
         advance: one iteration.
@@ -149,8 +150,8 @@ def steadily(
         while run.step < settings.iterations and not run.stopped:
             generator = seeds.generator(task.seed, name, task.budget, "step", run.step, run.halvings)
             with computing_in(task.computes_in, first.images.device):
-                found = advance(run.state, run.pace, generator)
-            after, note = _accept(run, found, name)
+                outcome = advance(run.state, run.pace, generator)
+            after, note = _accept(run, outcome, name)
             if not note and after.step > unaveraged:
                 after = replace(after, total=after.total + after.state.images, averaged=after.averaged + 1)
             if judge is not None and not note and (after.step % every == 0 or after.step == settings.iterations):
@@ -165,8 +166,8 @@ def steadily(
                     step=run.step,
                     steps=settings.iterations,
                     seconds=run.seconds,
-                    message="; ".join(filter(None, (found.message, _said(run), note))),
-                    loss=found.loss,
+                    message="; ".join(filter(None, (outcome.message, _said(run), note))),
+                    loss=outcome.loss,
                     validation_auc=_just_seen(run),
                 )
             )
@@ -182,17 +183,17 @@ def steadily(
     return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before, pack=pack)
 
 
-def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
-    """The run after one iteration: one step on, or back at the last good images with half the step."""
-    images = found.state.images
+def _accept(run: _Run, outcome: Advance, name: str) -> tuple[_Run, str]:
+    """Return the run after one iteration: one step on, or back at the last good images with half the step."""
+    images = outcome.state.images
     fine = (
-        math.isfinite(found.loss)
-        and all(math.isfinite(v) for v in found.state.numbers.values())
+        math.isfinite(outcome.loss)
+        and all(math.isfinite(v) for v in outcome.state.numbers.values())
         and bool(images.abs().amax() < FARTHEST_PIXEL)  # False for NaN as well
-        and bool(torch.isfinite(found.state.velocity).all())
+        and bool(torch.isfinite(outcome.state.velocity).all())
     )
     if fine:
-        run = replace(run, state=found.state, step=run.step + 1)
+        run = replace(run, state=outcome.state, step=run.step + 1)
         if run.step % GOOD_EVERY == 0:
             run = replace(run, good=run.state, good_step=run.step)
         return run, ""
@@ -201,7 +202,7 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
             f"{name}: the images left the range of numbers after {run.step + 1} iterations, "
             f"however small the step ({run.pace:.0e} of the one set).",
             expected=f"finite pixels below {FARTHEST_PIXEL:g}",
-            found=f"loss {found.loss:g}, largest pixel {float(images.abs().amax()):g}",
+            found=f"loss {outcome.loss:g}, largest pixel {float(images.abs().amax()):g}",
             mend="take a smaller lr_img, or lr_net, lr_lr or lr_teacher where the method has them",
         )
     numbers = {name: 0.0 if name.endswith("velocity") else value for name, value in run.good.numbers.items()}
@@ -222,7 +223,7 @@ def _accept(run: _Run, found: Advance, name: str) -> tuple[_Run, str]:
 
 
 def _look(run: _Run, judge: Judge, labels: Tensor, patience: int, pack: int) -> tuple[_Run, str]:
-    """The run after a look at the validation images."""
+    """Return the run after a look at the validation images."""
     shown = run.shown
     quality = judge(packing.shown(shown.images, pack), packing.repeated(labels, pack))
     earlier = [q for _, q in run.looks]
@@ -250,7 +251,7 @@ def _said(run: _Run) -> str:
 
 
 def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
-    """A run as tensors and plain numbers."""
+    """Return a run as tensors and plain numbers."""
     states = {"state": run.state, "good": run.good, "chosen": run.chosen}
     # Clones, because two states may be one, and a file holds every tensor for itself.
     tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
@@ -261,11 +262,11 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
     return tensors, note
 
 
-def _resumed(found: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
-    """The run a checkpoint holds, or a new one."""
-    if found is None:
+def _resumed(saved: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run:
+    """Return the run that a checkpoint holds, or a new one."""
+    if saved is None:
         return _Run(first, first, first, torch.zeros_like(first.images))
-    tensors, note = found
+    tensors, note = saved
     device = first.images.device
 
     def state(name: str) -> State:

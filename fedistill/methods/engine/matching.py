@@ -18,7 +18,7 @@ EPS = 1e-6
 
 
 def matched(params: Sequence[Tensor]) -> list[Tensor]:
-    """The parameters whose gradients are compared: weights; biases and norm parameters are not."""
+    """Return the parameters whose gradients are compared: weights; biases and norm parameters are not."""
     return [p for p in params if p.ndim > 1]
 
 
@@ -31,10 +31,13 @@ def real_gradient(
     micro_batch: int,
     precision: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """The gradient of the mean loss over a real batch (N, C, H, W) with respect to the matched weights.
+    """Compute the gradient of the mean loss over a real batch in the matched weights.
 
     Args:
+        net: the network.
         params: leaves that require gradients.
+        x: images (N, C, H, W).
+        y: their labels, int64 (N,) or float32 (N, L).
         micro_batch: images in one piece.
         precision: what the network computes in; bfloat16 keeps three digits of the gradient's direction and takes half
             the time where the processor has it. The pieces are added up, and returned, as `params` are.
@@ -54,7 +57,7 @@ def _as(precision: torch.dtype, params: Params) -> Params:
 
 
 def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """Sum over weights, and over their output rows, of 1 - cosine of the two gradients.
+    """Sum 1 - cosine of the two gradients over weights and over their output rows.
 
     >>> round(float(distance([torch.eye(2)], [torch.eye(2).flip(0)])), 4)
     2.0
@@ -72,11 +75,13 @@ def match(
     draw: Draw | None = None,
     precision: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Distance of one class's synthetic gradient from the wanted one, and its gradient in the images.
+    """Compute the distance of one class's synthetic gradient from the wanted one, and its gradient in the images.
 
     Args:
+        net: the network.
         params: leaves that require gradients.
-        images, labels: the synthetic images of the class.
+        images: the synthetic images of the class, (N, C, H, W).
+        labels: theirs.
         wanted: as `real_gradient` gives it.
         draw: the augmentation the real images were given; these are given the same.
         precision: as for `real_gradient`; the distance itself is taken in the type of `params`.
@@ -94,7 +99,7 @@ def match(
 
 
 def _rows_apart(a: Tensor, b: Tensor) -> Tensor:
-    """Sum over output rows of 1 - cosine."""
+    """Sum 1 - cosine over output rows."""
     a, b = a.flatten(1), b.flatten(1)
     norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
     return (1 - (a * b).sum(1) / (norms + EPS)).sum()

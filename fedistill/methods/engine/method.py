@@ -42,31 +42,33 @@ Checkpoints = Callable[[Mapping[str, Any]], Checkpoint]
 
 
 class NoCheckpoint:
-    """The checkpoint of who keeps nothing."""
+    """A checkpoint that keeps nothing."""
 
     def load(self) -> None:
+        """Return None: nothing is kept."""
         return None
 
     def save(self, tensors: Tensors, note: Mapping[str, Any]) -> None:
+        """Keep nothing."""
         return None
 
 
 def unkept(about: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoints of who keeps nothing: a stopped distillation begins anew."""
+    """Return a checkpoint that keeps nothing: a stopped distillation begins anew."""
     return NoCheckpoint()
 
 
 def forget(kind: str, settings: Mapping[str, Any], make: Callable[[], Tensors]) -> Tensors:
-    """The store of who keeps nothing: always made anew."""
+    """Make the tensors anew, and keep nothing."""
     return make()
 
 
 def unpaid(about: Mapping[str, Any], cost: PrivacyCost) -> None:
-    """The charge of who keeps no account."""
+    """Charge nothing: no account is kept."""
 
 
 def in_memory(behind: Remember = forget) -> Remember:
-    """A store that keeps everything until it is dropped, and asks the one behind it for what it has not met.
+    """Return a store that keeps everything until it is dropped, and asks the one behind it for what it has not met.
 
     Several budgets distilled in one call train their experts once this way, whatever the store behind.
 
@@ -189,19 +191,23 @@ class Task:
 
     @property
     def budget(self) -> int:
-        """Images per class, for methods that need to know."""
+        """Return the images per class, for methods that need to know.
+
+        Raises:
+            SettingError: the task has no budget.
+        """
         if self.ipc is None:
             raise SettingError("This method works to a budget.", expected="ipc, at least 1", found=None)
         return self.ipc
 
     @property
     def computes_in(self) -> str:
-        """`precision` as it is on `device`: a processor has no TF32."""
+        """Return `precision` as it is on `device`: a processor has no TF32."""
         return on(self.device, self.precision)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that networks are matched in."""
+        """Return the type that networks are matched in."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def training_detail(self) -> dict[str, Any]:
@@ -231,7 +237,7 @@ class Task:
         }
 
     def network(self) -> Network:
-        """The network to match on, shaped for these images."""
+        """Build the network to match on, shaped for these images."""
         x = self.images
         return build(self.model, channels=x.channels, classes=x.n_classes, size=x.size, width=self.width)
 
@@ -264,9 +270,10 @@ class Method:
 
 
 def classes_held(images: ImageSet) -> list[Tensor]:
-    """Positions of each class's images, for the classes that have any: a site is never asked for a class it lacks.
+    """Return the positions of each class's images, for the classes that have any.
 
-    A multi-label set has no classes to keep apart: all its images are one group.
+    A site is never asked for a class it lacks. A multi-label set has no classes to keep apart: all its images are one
+    group.
     """
     if images.multilabel:
         return [torch.arange(len(images))]

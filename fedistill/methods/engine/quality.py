@@ -1,4 +1,4 @@
-"""How good are images on their way? Small networks trained on them, scored on the site's own validation images."""
+"""Quality of images on their way: small networks trained on them, scored on the site's own validation images."""
 
 from dataclasses import dataclass, replace
 
@@ -54,7 +54,7 @@ class Judge:
 
     @classmethod
     def of(cls, task: Task, name: str) -> "Judge | None":
-        """The judge of a task; None where it has too few validation images to judge by."""
+        """Return the judge of a task; None where it has too few validation images to judge by."""
         if task.val is None or not len(task.val):
             return None
         val, scored = _drawn(task.val, seeds.rng(task.seed, name, "look"))
@@ -67,7 +67,7 @@ class Judge:
         return cls(network, pixels, val.labels, scored, val.mirror, seed, of_training(task.device), task.on_event)
 
     def __call__(self, images: Tensor, labels: Tensor) -> float:
-        """Mean AUC of the networks' averaged predictions, 0..1; 0 where a network cannot be trained on the images."""
+        """Return the AUC, 0..1, of the networks' averaged predictions, mean over classes; 0 where training diverges."""
         total = torch.zeros(())
         for k in range(NETWORKS):
             seed = seeds.spawn(self.seed, k)
@@ -93,11 +93,11 @@ class Judge:
 
 
 def _drawn(val: ImageSet, generator: np.random.Generator) -> tuple[ImageSet, np.ndarray]:
-    """At most `MOST` of the images, rare classes (or labels) before the rest, and the classes there are enough of."""
+    """Draw at most `MOST` of the images, rare classes (or labels) first, and return the classes there are enough of."""
     order = generator.permutation(len(val))
     shown = val.labels[order]
-    mine = shown.astype(bool) if val.multilabel else shown[:, None] == np.arange(val.n_classes)
-    rare = (mine & (mine.cumsum(0) <= FEWEST * 4)).any(1)  # the first twenty of each
+    labelled = shown.astype(bool) if val.multilabel else shown[:, None] == np.arange(val.n_classes)
+    rare = (labelled & (labelled.cumsum(0) <= FEWEST * 4)).any(1)  # the first twenty of each
     kept = np.sort(order[np.argsort(~rare, kind="stable")][:MOST])
     drawn = val.take(kept)
     counts = drawn.counts()

@@ -19,7 +19,7 @@ def setting(
     choices: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Any:
-    """A dataclass field with a default and the range its values must keep to.
+    """Return a dataclass field with a default and the range its values must keep to.
 
     A ``quiet`` one is not mentioned in keys and Releases while it has its default: one that came later than they did.
     """
@@ -51,7 +51,7 @@ def read(
     where: str = "these settings",
     under: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The dataclass with these values, checked.
+    """Build the dataclass from these values, checked.
 
     Args:
         kind: a frozen dataclass whose fields are made by `setting`.

@@ -12,7 +12,7 @@ from fedistill.training.descent import Descent
 
 
 def fresh(params: Sequence[Tensor]) -> Params:
-    """The same values as leaves of their own, ready to be trained or matched on."""
+    """Copy parameters to leaves of their own, ready to be trained or matched on."""
     return tuple(p.detach().clone().requires_grad_() for p in params)
 
 
@@ -74,6 +74,12 @@ def epochs(
 
     Args:
         take: takes one step on images and labels, as `step` does.
+        x: images (N, C, H, W).
+        y: their labels.
+        n: epochs.
+        batch: images a step.
+        generator: of the order.
+        view: augments a batch.
     """
     for _ in range(n):
         if len(x) <= batch:
@@ -85,12 +91,12 @@ def epochs(
 
 
 def flatten(params: Sequence[Tensor]) -> Tensor:
-    """All parameters as one vector (P,)."""
+    """Return all parameters as one vector (P,)."""
     return torch.cat([p.detach().flatten() for p in params])
 
 
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Params:
-    """A vector (P,) as parameters of these shapes.
+    """Return a vector (P,) as parameters of these shapes.
 
     >>> shapes = (torch.zeros(2, 3), torch.zeros(4))
     >>> [tuple(p.shape) for p in unflatten(torch.arange(10.0), shapes)]
@@ -101,7 +107,7 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Params:
 
 
 def finite(theta: Tensor, whose: str, step_size: str) -> Tensor:
-    """These parameters, if training has kept them finite: broken ones would be remembered for good.
+    """Return these parameters if training has kept them finite: broken ones would be remembered for good.
 
     Raises:
         RunError: it has not.

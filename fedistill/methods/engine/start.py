@@ -38,7 +38,7 @@ class PackSettings:
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """n of these positions, without replacement while they last, then again from all of them.
+    """Draw n of these positions, without replacement while they last, then again from all of them.
 
     >>> sample(torch.tensor([4, 7]), 5, torch.Generator().manual_seed(0)).sort().values.tolist()[0]
     4
@@ -79,7 +79,7 @@ def start(
     *,
     pack: int = 1,
 ) -> Start:
-    """Where a task begins.
+    """Return where a task's images begin.
 
     A multi-label set is one group of ipc x labels images, whose label vectors are those of real images drawn at
     random: vectors made up would pair findings that never occur together. Where a policy wants classes of several
@@ -126,9 +126,9 @@ def start(
         images = torch.randn((len(positions), real.channels, real.size, real.size), generator=generator)
     if kind in ("mean", "gaussian"):
         pixels = real.pixels()
-        for at, mine in zip(held, groups, strict=True):
+        for at, group in zip(held, groups, strict=True):
             draw = _beside_mean if kind == "mean" else gaussian
-            images[mine] = draw(pixels[at], images[mine])
+            images[group] = draw(pixels[at], images[group])
     return Start(images, labels, held, groups)
 
 
@@ -140,6 +140,7 @@ def gaussian(real: Tensor, noise: Tensor) -> Tensor:
     """Return draws from the Gaussian of low rank that fits real images (N, C, H, W).
 
     Args:
+        real: the images that are fitted.
         noise: standard normal (M, C, H, W), of which a draw takes as many numbers as there are axes.
 
     Returns:

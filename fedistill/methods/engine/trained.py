@@ -65,11 +65,11 @@ def trained_networks(task: Task, settings: TrainedSettings) -> list[TrainedNetwo
         RunError: training left the range of numbers.
     """
     shapes = task.network().init(torch.Generator())
-    found = []
+    networks = []
     for index in range(settings.networks):
         ends = _remembered(task, settings, index).to(task.device)
-        found.append(TrainedNetwork(*(sgd.unflatten(end, shapes) for end in ends)))
-    return found
+        networks.append(TrainedNetwork(*(sgd.unflatten(end, shapes) for end in ends)))
+    return networks
 
 
 def _remembered(task: Task, settings: TrainedSettings, index: int) -> Tensor:

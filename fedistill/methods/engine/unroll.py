@@ -49,12 +49,14 @@ def trajectory_gradient(
     draws: Sequence[Draw | None],
     graphs: int = GRAPHS,
 ) -> TrajectoryGradient:
-    """Loss |theta_N - target|^2 / |start - target|^2 after one step of SGD per batch, and its exact gradient.
+    """Compute |theta_N - target|^2 / |start - target|^2 after one step of SGD per batch, and its exact gradient.
 
     Args:
         net: the network.
-        start, target: the expert's weights where the steps begin, and where they should lead.
-        images, labels: the synthetic set.
+        start: the expert's weights where the steps begin.
+        target: the expert's weights where they should lead.
+        images: the synthetic ones, (N, C, H, W).
+        labels: theirs.
         lr: the step size.
         batches: positions of the images of each step, int64; an image may come back in later steps.
         draws: the augmentation of each step, or None; the backward sweep replays the same one.
@@ -89,7 +91,7 @@ def trajectory_gradient(
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One step of SGD: leaves, and the gradient of the loss in the parameters."""
+    """A step of SGD: leaves, and the gradient of the loss in the parameters."""
 
     params: Params
     images: Tensor

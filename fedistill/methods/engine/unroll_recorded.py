@@ -68,7 +68,7 @@ class RecordedTrajectory:
         return TrajectoryGradient(loss, by_image, by_lr)
 
     def _begin(self, start: Params, steps: int) -> Descent:
-        """The network at the start, with room for the weights after each step."""
+        """Return the network at the start, with room for the weights after each step."""
         if self._descent is None:
             self._descent = Descent(self._net, [start], precision=self._precision)
             self._adjoint = torch.zeros_like(self._descent.vectors[0])
@@ -81,7 +81,7 @@ class RecordedTrajectory:
         return self._descent
 
     def _walk(self, x: Tensor, y: Tensor) -> "_Back":
-        """The graph over a step of this many images, with these in its buffers."""
+        """Return the graph over a step of this many images, with these in its buffers."""
         assert self._descent is not None
         if x.shape not in self._back:
             self._back[x.shape] = _Back(self._net, self._precision, self._descent, self._adjoint, self._minus_lr, x, y)
@@ -92,8 +92,10 @@ class RecordedTrajectory:
 
 
 class _Back:
-    """The walk back over one step: with s = <gradient at (weights, x), adjoint> it puts ds/dx in `by_x`, s in `s`, and
-    takes lr ds/dweights off the adjoint.
+    """The walk back over one step.
+
+    With s = <gradient at (weights, x), adjoint> it puts ds/dx in `by_x`, s in `s`, and takes lr ds/dweights off the
+    adjoint.
     """
 
     def __init__(

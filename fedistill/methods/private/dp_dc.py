@@ -1,5 +1,7 @@
-"""dp-dc: gradient matching under differential privacy (PSG, Chen, Kerkouche & Fritz, *Private Set Generation with
-Discriminative Information*, NeurIPS 2022, arXiv 2211.04446), with questions asked beforehand.
+"""dp-dc: gradient matching under differential privacy, with questions asked beforehand.
+
+After PSG (Chen, Kerkouche & Fritz, *Private Set Generation with Discriminative Information*, NeurIPS 2022, arXiv
+2211.04446).
 
 As in PSG, a question goes to a Poisson sample of all classes' images, each image's gradient is clipped, and noise is
 added to the sum. Two things are different, for the size of a hospital. The sum is kept apart by class, which costs no
@@ -48,7 +50,7 @@ class DPDCSettings(PrivateSettings):
 
 
 def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:
-    """Images whose gradients point where the noisy ones of the real images do.
+    """Distil images whose gradients point where the noisy ones of the real images do.
 
     Raises:
         SettingError: a multi-label set.
@@ -73,9 +75,9 @@ def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:
         query = int(torch.randint(settings.queries, (1,), generator=generator))
         total, gradient = torch.zeros((), device=images.device), torch.empty_like(images)
         for place, c in enumerate(classes):
-            mine = slice(place * task.budget, (place + 1) * task.budget)
+            of_class = slice(place * task.budget, (place + 1) * task.budget)
             answer = sgd.unflatten(wanted[query, c], weights)
-            away, gradient[mine] = match(net, networks[query], state.images[mine], labels[mine], answer)
+            away, gradient[of_class] = match(net, networks[query], state.images[of_class], labels[of_class], answer)
             total = total + away
         velocity = settings.momentum_img * state.velocity + gradient
         loss = float(total) / len(classes)
@@ -86,7 +88,7 @@ def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:
 
 
 def per_image(net: Network, params: Params) -> Callable[[Tensor, Tensor], Tensor]:
-    """``gradients(x, y)``: the gradient of each image's own loss, flat: (N, C, H, W), (N,) -> (N, P).
+    """Return ``gradients(x, y)``, the flat gradient of each image's own loss: (N, C, H, W), (N,) -> (N, P).
 
     P counts the weights that are compared (`fedistill.methods.engine.matching.matched`), biases left out: nobody asks
     for them, so no noise is spent on them.

@@ -55,12 +55,12 @@ class DPDMSettings(PrivateSettings):
 
 
 def unit(embedding: Tensor) -> Tensor:
-    """Embeddings (N, D) brought to norm 1."""
+    """Scale embeddings (N, D) to norm 1."""
     return embedding / embedding.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
 def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
-    """Images whose mean embeddings under a few random networks are the real ones', as far as the noise tells.
+    """Distil images whose mean embeddings under a few random networks are the real ones', as far as the noise tells.
 
     Raises:
         SettingError: a multi-label set.
@@ -110,10 +110,14 @@ def fitted(
     """Fit images to noisy class means until they are as near as the noise leaves the true ones.
 
     Args:
-        task, name, settings: as the method runs; the real images are looked at no more.
-        images, labels: where it begins, class after class, smaller by the grain.
+        task: as the method runs; its real images are looked at no more.
+        name: of the method.
+        settings: of the method.
+        images: where the fit begins, class after class, smaller by the grain.
+        labels: theirs.
         spaces: from images (N, C, H, W) to rows (N, D), one for each query.
-        means: (Q, K, D); explained: the squared distance that noise alone explains.
+        means: (Q, K, D).
+        explained: the squared distance that noise alone explains.
         lr_img: step size on the images.
     """
     size, classes = task.images.size, means.shape[1]
@@ -121,12 +125,12 @@ def fitted(
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         distance, gradient = 0.0, torch.zeros_like(state.images)
         for c in range(classes):
-            mine = slice(c * task.budget, (c + 1) * task.budget)
-            points = state.images[mine].detach().requires_grad_()
+            of_class = slice(c * task.budget, (c + 1) * task.budget)
+            points = state.images[of_class].detach().requires_grad_()
             seen = grown(points, size)
             for space, wanted in zip(spaces, means[:, c], strict=True):
                 away = (space(seen).mean(0) - wanted).square().sum() / (classes * len(spaces))
-                gradient[mine] += torch.autograd.grad(away, points, retain_graph=True)[0]
+                gradient[of_class] += torch.autograd.grad(away, points, retain_graph=True)[0]
                 distance += float(away.detach())
         near = distance <= explained
         loss = 0.0 if near else distance - explained
@@ -134,13 +138,14 @@ def fitted(
         return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
 
     first = State(images, torch.zeros((2, *images.shape), device=images.device))
-    made = steadily(task, name, settings, labels, first, advance)
-    return replace(made, images=grown(made.images, size))
+    fitted_set = steadily(task, name, settings, labels, first, advance)
+    return replace(fitted_set, images=grown(fitted_set.images, size))
 
 
 def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
-    """Class means out of noisy sums (Q, K, D) and counts (K,): (Q, K, D), and the squared distance from the true ones
-    that the noise explains, as a mean over the classes.
+    """Return class means (Q, K, D) out of noisy sums (Q, K, D) and counts (K,), and the error that the noise explains.
+
+    The error is the squared distance from the true means, as a mean over the classes.
 
     Means of vectors of norm 1 have norm 1 at most, so a longer one is brought back: it can only come nearer. The fit
     ends for all classes at once, when their mean distance is explained: classes fitted more closely than others would
@@ -154,7 +159,7 @@ def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
 
 
 def grown(points: Tensor, size: int) -> Tensor:
-    """Images (N, C, size, size) through these points (N, C, side, side)."""
+    """Interpolate images (N, C, size, size) through these points (N, C, side, side)."""
     if points.shape[-1] == size:
         return points
     return F.interpolate(points, size=(size, size), mode="bilinear", align_corners=False)

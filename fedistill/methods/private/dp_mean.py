@@ -60,12 +60,12 @@ class DPMeanSettings(PrivateSettings):
     lr_img: float = setting(0.05, above=0)
 
     def asked(self) -> dict[str, Any]:
-        """Those of its settings that the noisy answers depend on."""
+        """Return those settings that the noisy answers depend on."""
         return super().asked() | {name: getattr(self, name) for name in SPACE}
 
 
 def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
-    """Images whose class means in a public space are the real ones', as far as the noise tells.
+    """Distil images whose class means in a public space are the real ones', as far as the noise tells.
 
     Raises:
         SettingError: a multi-label set.
@@ -106,7 +106,7 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
 
 
 def shrunk_means(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
-    """Class means out of noisy sums (Q, K, D) and counts (K,), shrunk: (Q, K, D), and their expected squared error.
+    """Shrink class means out of noisy sums (Q, K, D) and counts (K,): (Q, K, D), and their expected squared error.
 
     A mean of which the noise alone explains the whole length becomes 0, the public mean: nothing was learned of it.
 

@@ -18,12 +18,12 @@ ROOM = math.sqrt(1 - COUNT**2)
 
 
 def source(task: Task, name: str) -> Source:
-    """Where a task's noise comes from; `name` is the method's."""
+    """Return the source of a task's noise; `name` is the method's."""
     return source_for(task.entropy, task.seed, name)
 
 
 def counted(vectors: Tensor, clip: float) -> Tensor:
-    """Vectors (N, D), scaled down to norm `clip` where they are longer, and the count's coordinate: (N, D + 1).
+    """Clip vectors (N, D) to norm `clip`, and add the coordinate that counts them: (N, D + 1).
 
     No row is longer than `clip`; a vector that is not finite counts as an image that tells nothing else.
     """

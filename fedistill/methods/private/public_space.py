@@ -38,7 +38,7 @@ FLATTEST = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One half of the space.
+    """A part of the space, of pixels or of an embedding.
 
     Args:
         seen: what is looked at, (N, C, H, W) -> (N, D), differentiable.
@@ -75,7 +75,8 @@ def public_space(
     """Return the space for images of this shape.
 
     Args:
-        net: whose embedding is looked at, and `params`, its random parameters.
+        net: whose embedding is looked at.
+        params: its random parameters.
         channels: of the images.
         size: height and width of the images in pixels.
         coarse: side to which images are reduced for the part of pixels.

@@ -1,5 +1,6 @@
-"""Queries of the differentially private methods: they ask the images a few questions, add noise to each answer, and
-never look at the images again.
+"""Queries of the differentially private methods.
+
+They ask the images a few questions, add noise to each answer, and never look at the images again.
 
 Everything after the noise is post-processing: the images are fitted to the noisy answers by as many steps as one likes,
 for any number of budgets, at no further cost (as Dosser, ICCV 2025, for distribution matching; PSG, Chen et al.,
@@ -75,11 +76,11 @@ class PrivateSettings(SteadySettings):
 
     @property
     def sampling(self) -> float:
-        """Chance of a unit to be asked in a query."""
+        """Return the chance of a unit to be asked in a query."""
         return float(getattr(self, "rate", 1.0))
 
     def mechanism(self) -> Mechanism:
-        """The noise it takes."""
+        """Return the noise that spends epsilon over all queries."""
         steps, rate = self.queries, self.sampling
         sigma = sigma_for(epsilon=self.epsilon, delta=self.delta, steps=steps, rate=rate, accountant=self.accountant)
         return Mechanism(sigma, steps, rate)
@@ -89,7 +90,7 @@ class PrivateSettings(SteadySettings):
         return PrivacyCost(self.mechanism(), self.epsilon, self.delta, self.accountant)
 
     def asked(self) -> dict[str, Any]:
-        """Those of its settings that the noisy answers depend on: the others may change, and nothing is spent again."""
+        """Return those settings that the noisy answers depend on: the others may change, and nothing is spent again."""
         return {name: value for name, value in asdict(self).items() if name in ASKED}
 
 
@@ -157,9 +158,11 @@ def ask(
     net: Network,
     each: float,
 ) -> Answers:
-    """The noisy answers to a method's queries: from the store where they were given before, for they cost once.
+    """Return the noisy answers to a method's queries: from the store where they were given before, for they cost once.
 
     Args:
+        task: gives the images, the noise, the store and the account that is charged.
+        settings: epsilon, delta, clip and the queries' number.
         name: of the method.
         rows: of each query, by its number: what images at these positions tell, (n,) -> (n, D + 1), made by
             `fedistill.methods.private.noise.counted`.
@@ -254,6 +257,9 @@ def begin(task: Task, name: str, answers: Answers, *, side: int | None = None) -
     fit to unseeded noise are not kept: a stopped one begins again from the answers, which are.
 
     Args:
+        task: as the method runs.
+        name: of the method.
+        answers: to its queries.
         side: of the images in pixels, where it is not the real ones'.
     """
     side = task.images.size if side is None else side

@@ -22,24 +22,24 @@ COVERED = (
 
 
 def statement(budgets: Sequence[PrivateSettings], *, groups: bool, entropy: str) -> str:
-    """The statement.
+    """Write the statement.
 
     Args:
         budgets: the settings of each budget; those that ask the same questions share the answers, and spend once.
         groups: whether the images say which patient they are of.
         entropy: of the task.
     """
-    asked = {tuple(each.asked().items()): each for each in budgets}.values()
-    mechanisms = [each.mechanism() for each in asked]
-    delta = max(each.delta for each in asked)
-    accountant = "rdp" if any(each.accountant == "rdp" for each in asked) else "pld"
+    queries = {tuple(each.asked().items()): each for each in budgets}.values()
+    mechanisms = [each.mechanism() for each in queries]
+    delta = max(each.delta for each in queries)
+    accountant = "rdp" if any(each.accountant == "rdp" for each in queries) else "pld"
     unit = "group of images that belong together (a patient's)" if groups else "image"
     spent = epsilon_of(mechanisms, delta=delta, accountant=accountant)
     words = [
         f"Differentially private: epsilon {spent:.4g} at delta {delta:g} for every single {unit}, added or removed, "
         f"counted by the {accountant} accountant.",
     ]
-    for each, mechanism in zip(asked, mechanisms, strict=True):
+    for each, mechanism in zip(queries, mechanisms, strict=True):
         sums = "1 noisy sum" if mechanism.steps == 1 else f"{mechanism.steps} noisy sums"
         sampled = f"a Poisson sample (sampling rate {mechanism.rate:g})"
         over = "all of them (sampling rate 1)" if mechanism.rate == 1 else sampled

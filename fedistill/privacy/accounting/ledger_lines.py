@@ -36,7 +36,7 @@ NOTED: frozenset[str] = frozenset(get_args(Noted))
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a ledger.
+    """A line of a ledger.
 
     Args:
         time: seconds since 1970.

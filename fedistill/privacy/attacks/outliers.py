@@ -54,14 +54,14 @@ def outliers(images: ImageSet, shadows: int, *, seed: int, share: float = MOST) 
     unit = np.arange(len(images)) if images.groups is None else images.groups
     places = [at for at in random.permutation(drawn).tolist() if unit[at] not in unit[far]]
     at = np.array([*places[: len(drawn) - len(far)], *far], np.int64)
-    made = images.images[at].copy()
+    canaries = images.images[at].copy()
     blank, noise, other = np.array_split(np.arange(len(at) - len(far)), len(KINDS) - 1)
     for level, i in zip(np.linspace(0, 255, max(2, len(blank))), blank, strict=False):
-        made[i] = round(level)
-    made[noise] = random.integers(0, 256, made[noise].shape, np.uint8)
-    made[other] = _other_modality(images, len(other), spawn(seed, "modality"))
+        canaries[i] = round(level)
+    canaries[noise] = random.integers(0, 256, canaries[noise].shape, np.uint8)
+    canaries[other] = _other_modality(images, len(other), spawn(seed, "modality"))
     order = np.argsort(at)
-    return Canaries(at[order], images.labels[at[order]], halves(len(at), shadows, seed=seed), made[order])
+    return Canaries(at[order], images.labels[at[order]], halves(len(at), shadows, seed=seed), canaries[order])
 
 
 def _farthest(images: ImageSet, count: int) -> list[int]:
@@ -70,8 +70,8 @@ def _farthest(images: ImageSet, count: int) -> list[int]:
     away = np.zeros(len(images))
     labels = np.zeros(len(images), np.int64) if images.multilabel else images.labels
     for c in np.unique(labels):
-        mine = labels == c
-        away[mine] = np.linalg.norm(flat[mine] - flat[mine].mean(0), axis=1)
+        of_class = labels == c
+        away[of_class] = np.linalg.norm(flat[of_class] - flat[of_class].mean(0), axis=1)
     order = np.argsort(-away, kind="stable")
     unit = np.arange(len(images)) if images.groups is None else images.groups
     first = np.sort(np.unique(unit[order], return_index=True)[1])

@@ -48,7 +48,7 @@ SEEN = {
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What the attacker knows beside the method and its settings.
+    """The attacker's knowledge beside the method and its settings.
 
     Args:
         population: whether it has images of the same kind that the site does not hold.
@@ -61,7 +61,7 @@ class Knowledge:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What an attacker has on all shadows of one target.
+    """The evidence that an attacker has: all shadows of one target.
 
     Args:
         signals: a shadow each, in the design's order.

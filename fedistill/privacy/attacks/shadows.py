@@ -1,4 +1,4 @@
-"""One shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
+"""A shadow of an audit: what a site that holds just these records would send, and what the server makes of it.
 
 The attacker is the server, or whoever gets hold of a network that a site trained alone. It knows the method, its
 settings, the other sites' Releases and the recipe that networks are trained by. It does not know which records the site
@@ -9,7 +9,7 @@ come to each record, and how sure the networks are of the record and of moved co
 arXiv 2112.03570; Zarifzadeh et al., ICML 2024, arXiv 2312.03262).
 
 Where sites send networks round after round, a shadow is all rounds of that: see
-`fedistill.schemes.rounds`.
+`fedistill.schemes.rounds_shadow`.
 
 It is granted two things that a real server would have to guess: records that are the site's own, and the validation
 images by which the site's method stops. The population that RMIA needs is the official test split, which the server has

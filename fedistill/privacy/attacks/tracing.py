@@ -59,7 +59,7 @@ Embed = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Axes:
-    """One class in one space, in the coordinates of the class's principal axes.
+    """A class in one space, in the coordinates of the class's principal axes.
 
     Args:
         records: int64 (n,), positions of the records of the class.
@@ -123,9 +123,9 @@ class Tracer:
             for basis in self._bases[name]:
                 means = np.full((len(releases), basis.axes.shape[1]), np.nan)
                 for number, (point, (_, labels)) in enumerate(zip(points, releases, strict=True)):
-                    mine = point if self.multilabel else point[labels == basis.label]
-                    if len(mine):
-                        means[number] = ((mine.mean(0) - basis.centre) @ basis.axes).double().numpy()
+                    of_class = point if self.multilabel else point[labels == basis.label]
+                    if len(of_class):
+                        means[number] = ((of_class.mean(0) - basis.centre) @ basis.axes).double().numpy()
                 traced[name].append(Axes(basis.records, basis.deviations, means))
         return traced
 
@@ -217,14 +217,14 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 def _basis(label: int, points: Sequence[Tensor], labels: Sequence[Tensor]) -> _Basis:
     """Return the principal axes of a class: of its records and of the population's images of it together."""
-    mine = torch.nonzero(labels[0] == label).flatten()
+    records = torch.nonzero(labels[0] == label).flatten()
     known = torch.cat([point[at == label] for point, at in zip(points, labels, strict=True)]).double()
     centre = known.mean(0)
     _, spread, axes = torch.linalg.svd(known - centre, full_matrices=False)
     kept = min(int((spread > _LEAST * spread[:1].clamp_min(_TINY)).sum()), AXES)
     axes = axes[:kept].T.contiguous()
-    deviations = (points[0][mine].double() - centre) @ axes
-    return _Basis(label, mine.numpy(), deviations.numpy(), centre, axes)
+    deviations = (points[0][records].double() - centre) @ axes
+    return _Basis(label, records.numpy(), deviations.numpy(), centre, axes)
 
 
 def _spaces(records: ImageSet, population: ImageSet | None, seed: int) -> list[tuple[str, Embed]]:

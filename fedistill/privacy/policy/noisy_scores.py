@@ -52,7 +52,7 @@ class ScoreNoise:
 
     @property
     def cost(self) -> PrivacyCost:
-        """What one question spends."""
+        """Return what a question spends."""
         mechanism = Mechanism(self.sigma)
         return PrivacyCost(mechanism, epsilon_of(mechanism, delta=DELTA), DELTA)
 
@@ -100,8 +100,8 @@ def noisy_tallies(
     classes = probabilities[0].shape[1]
     counts = np.stack([histograms(labels, each) for each in probabilities])
     drawn = source.normal(counts.shape, "scores").numpy()
-    told = counts + noise.sigma * sensitivity(len(probabilities), classes) * drawn
-    return [_tally(each, classes) for each in told]
+    noisy = counts + noise.sigma * sensitivity(len(probabilities), classes) * drawn
+    return [_tally(each, classes) for each in noisy]
 
 
 def one_each(images: ImageSet) -> ImageSet:
@@ -111,12 +111,12 @@ def one_each(images: ImageSet) -> ImageSet:
     return images.take(np.sort(np.unique(images.groups, return_index=True)[1]))
 
 
-def _tally(told: np.ndarray, classes: int) -> Tally:
+def _tally(noisy: np.ndarray, classes: int) -> Tally:
     """Return concordant pairs and all pairs of noisy histograms, none of them below 0."""
-    others, own = np.clip(told[:, 0], 0, None), np.clip(told[:, 1], 0, None)
+    others, own = np.clip(noisy[:, 0], 0, None), np.clip(noisy[:, 1], 0, None)
     below = np.cumsum(others, axis=1) - others
     concordant, pairs = (own * (below + others / 2)).sum(1), own.sum(1) * others.sum(1)
-    if len(told) < classes:  # of two classes, the first is the mirror of the second
+    if len(noisy) < classes:  # of two classes, the first is the mirror of the second
         concordant, pairs = np.repeat(concordant, classes), np.repeat(pairs, classes)
     nothing = np.zeros(classes)
     return Tally(np.minimum(concordant, pairs), pairs, nothing, nothing)

@@ -1,4 +1,4 @@
-"""How making it went: distillation, experts and federated rounds, step by step, from events.jsonl and rounds.csv."""
+"""Curves of the making: distillation, experts and federated rounds, step by step, from events.jsonl and rounds.csv."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,5 +1,6 @@
-"""Quality against privacy: every scheme's AUC against what the strongest attack on it found, both with intervals;
-and attacks' ROC curves.
+"""Quality against privacy: every scheme's AUC against what the strongest attack on it found, both with intervals.
+
+Beside it stand the attacks' ROC curves.
 
 An attack's AUC is the chance that it ranks an image that was in a site's data above one that was not; 50 % is a coin.
 Of several attacks on one scheme the strongest is shown. It was chosen on the shadows it is shown for, which errs on the
@@ -33,8 +34,9 @@ CERTAIN = 95.0
 
 
 def frontier_points(run: RunData) -> pd.DataFrame:
-    """Return a row for each scheme, budget, epsilon and start that was attacked and trained on; of several numbers of
-    rounds, the one that was attacked.
+    """Return a row for each scheme, budget, epsilon and start that was attacked and trained on.
+
+    Of several numbers of rounds, it is the one that was attacked.
 
     Returns:
         `ATTACKED`; ``auc, balanced_accuracy`` and their ``_low`` and ``_high``, of networks; ``attack, seen`` of the
@@ -153,10 +155,9 @@ def _draw_frontier(axis: "Axes", lines: pd.DataFrame, metric: str, known: Looks)
 
 
 def _edge(lines: pd.DataFrame) -> float | None:
-    """Return where points stand whose patients are found out for certain, if true places would leave no room for the
-    others.
+    """Return where to draw points of certain attacks (AUC near 1), if their true places left the others no room.
 
-    They are then drawn there with their number beside them; None where all have their places.
+    Their number stands beside them there; None where all have their places.
     """
     aucs = 100 * lines["attack_auc"].dropna()
     ends = 100 * lines["attack_auc_high"].fillna(lines["attack_auc"])
@@ -183,8 +184,9 @@ LEAST = 1e-3
 
 
 def roc_panels(run: RunData, known: Looks) -> list[Panel]:
-    """Return a panel with the ROC curve of the strongest attack on every scheme, both axes logarithmic: how many are
-    named while hardly anybody is accused wrongly; none where no curve was kept.
+    """Return a panel with the ROC curve of the strongest attack on every scheme; none where no curve was kept.
+
+    Both axes are logarithmic: they show how many are named while hardly anybody is accused wrongly.
     """
     lines = frontier_points(run)
     if lines.empty or run.roc.empty:

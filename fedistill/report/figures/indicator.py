@@ -1,5 +1,6 @@
-"""The indicator: does a small random subset foretell what distilled images reach, a point a data set, and the line
-through them with its band.
+"""The indicator: does a small random subset foretell what distilled images reach?
+
+A figure has a point a data set, and the line through them with its band.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +61,11 @@ def draw_indicator(
     """Write a PNG of the points of one kind and budget: a panel for each scheme and metric.
 
     Args:
-        measured, table, predicted, name: as `foretold` takes them.
+        measured: of `study.feasibility.run_metrics.points`.
+        table: of `study.feasibility.indicator.indicator`.
+        path: of the PNG.
+        predicted: as `foretold` takes it.
+        name: of the data set that is predicted.
 
     Raises:
         SettingError: there is nothing to draw, or the points are of several kinds or budgets.
@@ -107,10 +112,11 @@ def foretold(
     """Return a panel for each scheme and metric of one kind of runs at one budget.
 
     Args:
-        measured: of `study.feasibility.run_metrics.points`; table: of `study.feasibility.indicator.indicator`.
+        measured: of `study.feasibility.run_metrics.points`.
+        table: of `study.feasibility.indicator.indicator`.
         name: what the panels' names begin with.
-        predicted: of `study.feasibility.predict.foretold`, drawn as a star with its interval; predicted_set: of what
-            data set.
+        predicted: of `study.feasibility.predict.foretold`, drawn as a star with its interval.
+        predicted_set: its data set.
     """
     panels = []
     groups = measured[measured["metric"].isin(MEASURED)].groupby(["scheme", "settings", "metric"], sort=False)

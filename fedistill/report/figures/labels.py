@@ -53,8 +53,12 @@ def write_labels(
     """Write each label where it covers least; points close together with equal words share one.
 
     Args:
+        axis: that they are written into.
+        points: labels of points.
+        lines: labels of lines across.
         curves: of each drawn curve (points, 2), its corners in the data's units.
-        size: of the letters, in points; shared: the colour of words that several points have in common.
+        size: of the letters, in points.
+        shared: the colour of words that several points have in common.
     """
     frame = np.asarray(axis.bbox.extents)
     markers = {point: _marker(axis, point) for point in points}

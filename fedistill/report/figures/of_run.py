@@ -56,8 +56,9 @@ def figures_of(run: RunData) -> RunFigures:
 
 
 def save_figures(run: RunData, figures: RunFigures) -> None:
-    """Write comparison.png, communication.png, sweep.png, frontier.png and those of the indicator into the run folder,
-    each where there is anything to draw.
+    """Write the figures into the run folder, each where there is anything to draw.
+
+    They are comparison.png, communication.png, sweep.png, frontier.png and those of the indicator.
     """
     headings = {
         "comparison": ("global networks trained on what the hospitals share", figures.ipc),
@@ -95,9 +96,7 @@ def _sweep(run: RunData, known: Looks) -> dict[bool, Chart]:
 
 
 def _indicator(run: RunData) -> list[Chart]:
-    """Return whether random subsets foretell distilled images, over the sets of a sweep; phantoms and real images
-    apart.
-    """
+    """Return the indicator's figures over the sets of a sweep, phantoms and real images apart."""
     if len({point.simulation.federation.dataset for point in run.plan.points} - {None}) < FEWEST:
         return []
     known = points(read_runs([run.folder], notes=[]))

@@ -44,7 +44,7 @@ MARKERS = ("o", "^", "P", "v", "X", "*", "<")
 
 @dataclass(frozen=True)
 class Look:
-    """How a scheme is drawn.
+    """A scheme's colour and marker.
 
     Args:
         colour: of the light theme; marker: matplotlib's word for it; hollow: drawn empty, and its lines dashed.
@@ -56,15 +56,17 @@ class Look:
 
     @property
     def line(self) -> str:
+        """Return matplotlib's word for the line's style."""
         return "--" if self.hollow else "-"
 
     @property
     def face(self) -> str:
+        """Return the colour inside the marker."""
         return "none" if self.hollow else self.colour
 
     @property
     def key(self) -> Markup:
-        """The marker as a picture for a legend."""
+        """Return the marker as a picture for a legend."""
         style = f"fill: {as_variable(self.face)}; stroke: {as_variable(self.colour)}; stroke-width: 1.4"
         svg = Markup('<svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><path d="{}" style="{}"/></svg>')
         return svg.format(_outline(self.marker), style)

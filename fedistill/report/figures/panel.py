@@ -49,7 +49,7 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a figure.
+    """A picture of a figure.
 
     Args:
         name: letters, digits and dashes; no two of a page alike.
@@ -66,7 +66,7 @@ class Panel:
 
     @cached_property
     def svg(self) -> Markup:
-        """The picture as an element of a page."""
+        """Draw the picture as an element of a page."""
         from matplotlib.figure import Figure
 
         with _styled():
@@ -92,7 +92,10 @@ def save_png(path: Path, heading: str, panels: Sequence[Panel], legend: Legend =
     """Write panels side by side under a heading; without any, take away what an earlier report has left there.
 
     Args:
-        legend: who is in it.
+        path: of the PNG.
+        heading: above the panels.
+        panels: to draw.
+        legend: names and looks of the series that they show.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -135,7 +138,7 @@ def _fill(figure: Any, panels: Sequence[Panel], down: int = 1, across: int = 1, 
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """Matplotlib's settings for what is drawn within: words are words, though they have dollars in them."""
+    """Set matplotlib up for what is drawn within: words are words, though they have dollars in them."""
     import matplotlib
 
     settings: Any = {
@@ -199,7 +202,9 @@ def inline(document: str, name: str, alt: str) -> Markup:
     """Return an SVG document as an element of a page: nothing but shapes and text can come through.
 
     Args:
+        document: the SVG.
         name: what its own names begin with from now on.
+        alt: the picture in words, for who cannot see it.
 
     >>> text = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt"><script>x</script><text>1 &lt; 2</text></svg>'
     >>> print(inline(text, "a", 'what "it" shows'))

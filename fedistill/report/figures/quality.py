@@ -30,6 +30,8 @@ def by_ipc(shown: pd.DataFrame, majority: Majority, known: Looks) -> list[Panel]
 
     Args:
         shown: lines of comparison.csv of one point, partition, recipe and model.
+        majority: the line of who always names the commonest class.
+        known: each scheme's look.
     """
     lines = in_percent(shown)
     lines = lines[lines["ipc"].notna() | lines["scheme"].isin(ACROSS)]
@@ -69,6 +71,8 @@ def by_bytes(shown: pd.DataFrame, majority: Majority, known: Looks) -> list[Pane
 
     Args:
         shown: lines of comparison.csv of one point, partition, recipe and model.
+        majority: the line of who always names the commonest class.
+        known: each scheme's look.
     """
     lines = in_percent(shown)
     lines = lines[lines["bytes"].notna()]
@@ -103,11 +107,11 @@ def by_bytes(shown: pd.DataFrame, majority: Majority, known: Looks) -> list[Pane
 
 
 def over_random(shown: pd.DataFrame, known: Looks) -> list[Panel]:
-    """Return a panel with the 95 % interval of every scheme's difference in AUC to random images; none where none is
-    known.
+    """Return a panel with the 95 % interval of every scheme's difference in AUC to random images; none without any.
 
     Args:
         shown: lines of comparison.csv of one point, partition, recipe and model.
+        known: each scheme's look.
     """
     randoms = shown[shown["scheme"] == "random"].set_index("ipc")["auc"].astype(float)
     lines = shown[shown["auc_vs_random_low"].notna()] if "auc_vs_random_low" in shown else shown.iloc[:0]
@@ -137,7 +141,11 @@ def by_condition(name: str, title: str, top: pd.DataFrame, known: Looks, limits:
     """Return a panel of AUC, a row each for a run's schemes at their largest budgets.
 
     Args:
-        top: lines in percent (`in_percent`); limits: of the axis of AUC, in percent.
+        name: of the panel.
+        title: above it.
+        top: lines in percent (`in_percent`).
+        known: each scheme's look.
+        limits: of the axis of AUC, in percent.
     """
     lines = lines_of(top)
 
@@ -156,6 +164,7 @@ def gains(gained: pd.DataFrame, known: Looks) -> list[Panel]:
 
     Args:
         gained: ``scheme, ipc, rounds, site, gain_auc`` in 0..1, of each scheme one budget.
+        known: each scheme's look.
     """
     if gained.empty:
         return []
@@ -205,6 +214,11 @@ def draw_series(
     """Draw a scheme's points, joined; return its bars and its line, which words should not cover.
 
     Args:
+        axis: to draw into.
+        places: the points' places along x.
+        own: the scheme's lines, in percent, as many.
+        metric: the column along y.
+        look: of the scheme.
         faint: draw the line that joins them faintly.
     """
     y, spread = own[metric].to_numpy(float), own[f"{metric}_spread"].to_numpy(float)

@@ -25,6 +25,7 @@ def over_points(compared: pd.DataFrame, points: Sequence[tuple[str, ...]], known
     Args:
         compared: comparison.csv of a sweep.
         points: the words of their settings, in the order of its columns.
+        known: each scheme's look.
         name: what the panels' names begin with.
     """
     columns = swept(compared)

@@ -1,4 +1,4 @@
-"""One page on several runs: what ran, what each reached, set beside one another.
+"""The page on several runs: what ran, what each reached, set beside one another.
 
 Phantoms and real images never share a figure or a table: each has a part of the page of its own.
 """
@@ -37,7 +37,7 @@ NEEDED = ("rows", "compared", "by_site")
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One run, or one point of its sweep.
+    """A run, or a point of its sweep.
 
     Args:
         run: the run's name on the page; point: what point it is, empty where nothing is swept.
@@ -52,6 +52,7 @@ class Piece:
 
     @property
     def title(self) -> str:
+        """Return data set, run and point in words."""
         return ", ".join(filter(None, (self.dataset, self.run, self.point)))
 
 

@@ -35,6 +35,7 @@ def render(name: str, /, **content: Any) -> str:
 
     Args:
         name: of its template, ``run`` or ``runs``.
+        **content: values of the template's names.
     """
     environment = Environment(
         loader=FunctionLoader(template),

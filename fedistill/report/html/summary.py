@@ -37,6 +37,7 @@ class Sentence:
 
     @property
     def short(self) -> str:
+        """Return the verdict in a few words."""
         return VERDICTS[self.verdict]
 
 
@@ -64,7 +65,8 @@ def beside(run: RunData) -> list[str]:
 
 
 def _privately(line: Mapping[str, Any]) -> str:
-    """
+    """Return the words for a line's epsilon; none without one.
+
     >>> _privately({"epsilon": 10.0}), _privately({"epsilon": float("nan")})
     (', trained under differential privacy (epsilon 10)', '')
     """
@@ -104,7 +106,8 @@ def _answer(run: RunData, line: Mapping[str, Any]) -> Sentence:
 
 
 def _said(low: float, high: float) -> tuple[str, str]:
-    """
+    """Return a verdict and its words for the interval (low, high) of a difference to random images.
+
     >>> _said(-0.008, 0.015)[1], _said(0.001, 0.02)[0], _said(-0.03, -0.01)[0]
     ('it includes zero, so no gain is proven', 'gain', 'loss')
     """
@@ -165,7 +168,8 @@ def first_point_words(run: RunData) -> str:
 
 
 def _span(low: float, high: float) -> str:
-    """
+    r"""Return an interval of shares as words, in points.
+
     >>> _span(-0.008, 0.015)
     '−0.8 to +1.5\xa0points'
     """

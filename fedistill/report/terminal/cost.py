@@ -12,7 +12,10 @@ def print_cost(cost: PlanCost, console: Console, *, here: int, workers: int | No
     """Print the kinds of work, the longest first; then time, memory and bytes, here and on a cluster.
 
     Args:
-        here: CPUs of this machine; workers: of a cluster, where there is one to plan for.
+        cost: of the plan.
+        console: to print to.
+        here: CPUs of this machine.
+        workers: of a cluster, where there is one to plan for.
     """
     heads = [Head("work", number=False, folds=True), Head("by", number=False), *map(Head, ("tasks", "time", "longest"))]
     print_rows(

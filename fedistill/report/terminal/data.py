@@ -1,4 +1,4 @@
-"""What was imported, and what a data set holds, in one screen."""
+"""A screen on what was imported, and on what a data set holds."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How far a run is: what is done, running and left, and about how long it still takes; from its plan and its events."""
+"""Progress of a run, from its plan and its events: what is done, running and left, and about how long it takes yet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from fedistill.report.format import duration
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long it still takes.
+    """An estimate of the time still needed.
 
     Args:
         seconds: of the work whose speed is known; None where none is.
@@ -22,7 +22,7 @@ class Estimate:
 
     @property
     def words(self) -> str:
-        """For people.
+        """Return it in words.
 
         >>> Estimate(700.0).words, Estimate(700.0, ("mtt",)).words
         ('about 12 min left', '12 min left and mtt, of which nothing is known yet')
@@ -51,7 +51,7 @@ class RunningJob:
 
 
 class RunProgress:
-    """How far a run is: it takes in every event.
+    """A run's progress: it takes in every event.
 
     Args:
         plan: of plan.json; see `fedistill.study.orchestrator.plan_record`.
@@ -99,7 +99,7 @@ class RunProgress:
         self.most = max(self.most, len(self.running))
 
     def left(self) -> dict[tuple[str, str], str]:
-        """Jobs that are neither done nor under way, with their schemes.
+        """Return jobs that are neither done nor under way, with their schemes.
 
         Points of a sweep do what they have in common once: a job whose results are there is none of them.
         """
@@ -160,7 +160,7 @@ class RunProgress:
 
     @property
     def line(self) -> str:
-        """Jobs and results that are done, of how many, in words."""
+        """Return how many jobs and results are done, of how many, in words."""
         counts = self.by_scheme().values()
         done = sum(each[0] for each in counts)
         return f"{done}/{len(self.jobs)} jobs, {len(self.scored)}/{len(self.arms)} results"

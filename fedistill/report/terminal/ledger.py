@@ -25,6 +25,7 @@ def print_ledgers(path: Path, console: Console, *, site: str | None = None) -> N
 
     Args:
         path: of a ledger; or a run folder, or a folder given as ``--cache``.
+        console: to print to.
         site: whose alone.
 
     Raises:

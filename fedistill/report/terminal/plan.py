@@ -13,9 +13,10 @@ from fedistill.report.terminal.table import empty_table
 
 
 def print_holdings(federation: Federation, held: Holdings, console: Console) -> None:
-    """Print who holds what: a row a class, a column a site, called by its number where names are too wide; or a row a
-    site with its classes in words, where numbers are too wide as well or hardly a site has several classes. Then what
-    nobody holds, and scanners.
+    """Print who holds what; then what nobody holds, and scanners.
+
+    A row is a class and a column a site, called by its number where names are too wide. Where numbers are too wide as
+    well, or hardly a site has several classes, a row is a site, with its classes in words.
     """
     _print_about(federation, held, console)
     table = _by_class(federation.sites, held)
@@ -87,7 +88,7 @@ def _by_site(federation: Federation, held: Holdings) -> Table:
 
 
 def _sizes(held: Holdings) -> dict[str, list[int]]:
-    """Each site's training and validation images, and those held out where there are any."""
+    """Return each site's training and validation images, and those held out where there are any."""
     sizes = {
         "training": [len(share.train) for share in held.shares],
         "validation": [len(share.val) for share in held.shares],

@@ -49,6 +49,7 @@ class Progress:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
+        """Take in an event: show it, and what its site does now."""
         if event.plan is not None:
             self._so_far = RunProgress(event.plan)
         if self._so_far is not None:

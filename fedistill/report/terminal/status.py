@@ -1,4 +1,4 @@
-"""How far a run in another terminal is, read from its folder; nothing in it is touched."""
+"""Status of a run in another terminal, read from its folder; nothing in it is touched."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from fedistill.study.folder.event_log import EventLog, older_words, read_events,
 
 @dataclass(frozen=True, eq=False)
 class RunStatus:
-    """How far a run is.
+    """A run's progress, as its folder shows it at one moment.
 
     Args:
         so_far: what is done, running, left and failed.

@@ -29,8 +29,9 @@ def print_rows(console: Console, heads: Sequence[Head], rows: Iterable[Sequence[
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table; of one in groups a table each, all as wide, below the group's name, which would not fit into a
-    column.
+    """Print a table; one in groups as a table a group, all as wide.
+
+    A group's name stands above its table: it would not fit into a column.
     """
     if not table.rows:
         return

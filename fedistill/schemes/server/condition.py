@@ -12,7 +12,7 @@ from fedistill.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition of the comparison.
+    """A condition of the comparison.
 
     Args:
         rounds: of federated averaging; None for other schemes.

@@ -164,7 +164,7 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """What an attacker gets of one shadow.
+    """The outputs of one shadow, as an attacker gets them.
 
     Args:
         release: the site's images as the server decodes them, of all its Releases; None if it sends none.

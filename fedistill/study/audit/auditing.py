@@ -106,7 +106,7 @@ class Auditing:
 
     @property
     def knows(self) -> Knowledge:
-        """What the attacker knows beside seed and method."""
+        """Return what the attacker knows beside seed and method."""
         audit = self.ctx.simulation.audit
         assert audit is not None
         return Knowledge(population=audit.population == "known", half=audit.members == "half")

@@ -1,4 +1,4 @@
-"""One shadow as a job of the server: a module-level function of plain values, because it runs on Ray's workers."""
+"""A shadow as a job of the server: a module-level function of plain values, because it runs on Ray's workers."""
 
 import time
 from collections.abc import Mapping

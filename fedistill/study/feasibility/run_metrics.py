@@ -24,7 +24,7 @@ POINTS = "kind phantom scheme settings ipc metric dataset random distilled full 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One data set in one run, by one model.
+    """A data set in one run, measured by one model.
 
     Args:
         dataset: see `kind.set_named`.

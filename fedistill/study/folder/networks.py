@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One network of a condition.
+    """A network of a condition.
 
     Args:
         partition, scheme, ipc, rounds, seed, recipe, model, site, left_out: of the condition, as in results.csv.

@@ -32,7 +32,7 @@ RAY_BYTES = 700 << 20
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of work.
+    """A kind of work.
 
     Args:
         what: label for people.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedistill.config import Plan
-from fedistill.schemes.rounds import curve_table
+from fedistill.schemes.server.round_history import curve_table
 from fedistill.study.folder.run_folder import RunFolder
 from fedistill.study.orchestrator import Study
 from fedistill.study.preflight import PointData

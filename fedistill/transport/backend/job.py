@@ -1,4 +1,4 @@
-"""One job, wherever it runs: the driver's own process or a Ray worker. Backends differ only in how they get here."""
+"""A job, wherever it runs: the driver's own process or a Ray worker. Backends differ only in how they get here."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping

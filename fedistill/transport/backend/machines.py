@@ -12,7 +12,7 @@ from fedistill.errors import PlanError
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine of a cluster.
+    """A machine of a cluster.
 
     Args:
         name: as its owner called it (``ray start --node-name``), else its host and address.

@@ -1,4 +1,4 @@
-"""What a message says to a deployed site: the HASH of a study, and the names of items of it. Nothing else.
+"""The message to a deployed site: the HASH of a study, and the names of items of it. Nothing else.
 
 Method, settings, budgets, model, seed: the site works them out from its own copy of the study. Beside the names there
 is only what no study can say beforehand: the network of a round, other sites' Releases, networks to be scored.

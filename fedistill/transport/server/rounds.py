@@ -1,4 +1,4 @@
-"""One round of any of Flower's own server strategies (`flwr.serverapp.strategy`) through the coordinator.
+"""A round of any of Flower's own server strategies (`flwr.serverapp.strategy`) through the coordinator.
 
 A strategy's ``start`` would block and send to a grid by itself. This file calls its two halves: ``configure_train``
 makes the messages, ``aggregate_train`` aggregates the replies. The caller draws the sites, because a strategy draws
@@ -56,7 +56,7 @@ class RoundResult:
 
 
 class ServerStrategy:
-    """One of Flower's server strategies, whose state can be saved and resumed.
+    """A server strategy of Flower's, whose state can be saved and resumed.
 
     Args:
         name: of the class in `flwr.serverapp.strategy`.

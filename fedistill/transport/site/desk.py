@@ -33,7 +33,7 @@ class WaitsError(PolicyError):
 
 
 class Desk:
-    """What one message may ask a deployed site for.
+    """The desk that a message to a deployed site comes to: it decides what the message may ask for.
 
     Args:
         message: as it came.

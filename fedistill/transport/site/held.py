@@ -1,4 +1,4 @@
-"""What waits in the airlock, as people at the site look at it: images beside the nearest real ones, and the screens."""
+"""Contents of the airlock, as people at the site look at them: images beside the nearest real ones, and the screens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What waits under a number.
+    """An answer that waits in the airlock, as it is shown.
 
     Args:
         title: what it is; lines: its figures, in words; pictures: its images; none of networks.
@@ -107,15 +107,15 @@ def _screens(synthetic: SyntheticSet, train: ImageSet, held_out: ImageSet, budge
     if not len(held_out):
         return [f"{budget}: no images are set aside (held_out), so the screen for copies has nothing to compare with."]
     try:
-        found = screen(synthetic, train, held_out, space="pixels")
+        result = screen(synthetic, train, held_out, space="pixels")
     except DataError as error:
         return [f"{budget}: no screen: {error.what}"]
-    ratios = found.ratio[found.compared]
+    ratios = result.ratio[result.compared]
     least = f"{ratios.min():.2f}" if len(ratios) else "unknown"
     return [
-        f"{budget}: {100 * found.nearer:.0f} % are nearer to a training image than to any set aside (chance gives "
-        f"{100 * found.expected:.0f} %, p = {found.p:.3f}); the smallest ratio of the distances is {least}, a copy has "
-        f"0 ({LABEL})."
+        f"{budget}: {100 * result.nearer:.0f} % are nearer to a training image than to any set aside (chance gives "
+        f"{100 * result.expected:.0f} %, p = {result.p:.3f}); the smallest ratio of the distances is {least}, a copy "
+        f"has 0 ({LABEL})."
     ]
 
 

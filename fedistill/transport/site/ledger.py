@@ -31,7 +31,7 @@ Answers = tuple[Mapping[str, Any], PrivacyCost]
 
 @dataclass(frozen=True)
 class Account:
-    """One job's account in its site's ledger.
+    """A job's account in its site's ledger.
 
     Args:
         site: whose ledger it is.
