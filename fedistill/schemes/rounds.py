@@ -42,6 +42,7 @@ from fedistill.schemes.local import PrivateTraining, guarantee_of
 from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.federated_eval import sum_tallies
+from fedistill.schemes.server.questions import Question
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
@@ -365,6 +366,17 @@ class RoundsScheme(StudyScheme):
                     networks=1,
                 )
 
+    def choosing(self, simulation: Simulation) -> Iterator[Question]:
+        """Yield a question for each pilot of each step size: its networks after the numbers of rounds to choose for."""
+        for run_key in self.run_keys(simulation):
+            if self._is_pilot(simulation, run_key):
+                yield Question(_validation(run_key), run_key.model, len(self.settings_in(simulation).rounds))
+
+    def _is_pilot(self, simulation: Simulation, run_key: RunKey) -> bool:
+        """Return whether a step size is chosen by this network, among several."""
+        pilots = min(simulation.recipe.pilots, simulation.networks)
+        return len(self.step_sizes(simulation)) > 1 and run_key.network < pilots
+
     def round_seed(self, simulation: Simulation, run_key: RunKey, number: int) -> int:
         """Return the seed of a round."""
         named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
@@ -439,14 +451,24 @@ class RoundsScheme(StudyScheme):
         }
 
     async def _validate(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
-        """Return AUC and balanced accuracy on the sites' validation images after each round; NaN if private."""
-        if self.private or not ctx.holdings[run_key.partition].shares:  # no hospital scores networks of a round
-            return [(math.nan, math.nan)] * len(params)
-        names = ctx.trainer.network(run_key.model).names
-        stacked = dict(zip(names, _stack(params), strict=True))
-        name = f"validation {run_key.name}"
-        totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
-        return [(total.auc, total.balanced_accuracy) for total in totals]
+        """Return AUC and balanced accuracy on the sites' validation images after each round; NaN where none is known.
+
+        A private scheme asks for none. Hospitals are asked only where the study has a budget for scores, about the
+        networks that a step size is chosen by; they tell an AUC alone.
+        """
+        values = [(math.nan, math.nan)] * len(params)
+        scored = [] if self.private else list(range(len(params)))
+        if scored and not ctx.holdings[run_key.partition].shares:
+            asked = ctx.simulation.scores_epsilon is not None and self._is_pilot(ctx.simulation, run_key)
+            scored = [number - 1 for number in self.settings_in(ctx.simulation).rounds] if asked else []
+        if scored:
+            names = ctx.trainer.network(run_key.model).names
+            stacked = dict(zip(names, _stack([params[i] for i in scored]), strict=True))
+            about = {"model": run_key.model, "partition": run_key.partition}
+            totals = await sum_tallies(ctx, ctx.sites, _validation(run_key), stacked, **about)
+            for i, total in zip(scored, totals, strict=True):
+                values[i] = (total.auc, total.balanced_accuracy)
+        return values
 
     async def _test(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
         """Return test probabilities after each round, float32 (rounds, N, K), and record the curve."""
@@ -744,6 +766,11 @@ def _resume(kept: Any, names: tuple[str, ...], strategy: ServerStrategy) -> tupl
     strategy.resume({name: value for name, value in tensors.items() if name not in names})
     rounds = len(note["rounds"])
     return [tuple(tensors[name][i] for name in names) for i in range(rounds)], list(note["rounds"])
+
+
+def _validation(run_key: RunKey) -> str:
+    """Return the name of the question to sites how a network does after its rounds."""
+    return f"validation {run_key.name}"
 
 
 def _curve_rows(ctx: StudyContext, history: RoundHistory, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
