@@ -66,7 +66,7 @@ def require_deployable(plan: Plan) -> None:
     rounds = [name for name in simulation.scheme if scheme_named(name).has_rounds and not scheme_named(name).private]
     if rounds and len(simulation.recipe.lr) > 1 and simulation.scores_epsilon is None:
         raise PlanError(
-            f"{', '.join(rounds)} would choose a step size by the sites' scores, and hospitals tell them with noise.",
+            f"{', '.join(rounds)} would choose a step size by the sites' scores, which hospitals tell only with noise.",
             expected="one step size, or scores_epsilon, what a hospital's scores may spend",
             found=simulation.recipe.lr,
             mend="choose it in a simulation, and give --set recipe.lr=0.01; or scores_epsilon, at hospitals with "
