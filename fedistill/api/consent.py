@@ -8,10 +8,10 @@ from pathlib import Path
 from fedistill.config.site_file import OwnSite
 from fedistill.consent.agreement import Agreement, Agreements, write
 from fedistill.consent.airlock import held
-from fedistill.consent.items import Item, items_of, schemes_of
+from fedistill.consent.items import Item, answerable, items_of, schemes_of
 from fedistill.consent.study import canonical, hash_of, load_study
 from fedistill.consent.terms import forbidden, require_within, totals
-from fedistill.consent.words import described, evidence
+from fedistill.consent.words import described, evidence, unanswered
 from fedistill.core.files import keep_private
 from fedistill.errors import PolicyError, SettingError, nearest
 from fedistill.privacy.accounting.counter import counter_of
@@ -79,11 +79,12 @@ def prepare(
     """
     simulation = load_study(study, changes=changes, phantom=phantom)
     policy = own.federation.policy_of(own.file.name)
-    everything = items_of(simulation, own.file.name)
+    held_out = own.federation.held_out > 0
+    whole = items_of(simulation, own.file.name)
+    everything = answerable(whole, held_out=held_out)
     for name in (*without, *standing):
         if name not in simulation.scheme:
             raise SettingError(f"The study has no scheme {name!r}.", mend=nearest(name, simulation.scheme))
-    held_out = own.federation.held_out > 0
     refused = dict.fromkeys(without, "this hospital takes no part in it")
     items = {name: item for name, item in everything.items() if item.scheme not in refused}
     refused |= forbidden(items, policy, held_out=held_out)
@@ -93,12 +94,13 @@ def prepare(
         raise PolicyError("The site's policy leaves nothing of the study to agree to.", found=reasons or "no item")
     book = book_of(own)
     entries = book.entries()
-    sums = totals(items, Agreements(own.agreements, entries), entries, policy)
+    sums = totals(items, Agreements(own.agreements, entries), entries, policy, held_out=held_out)
     require_within(sums, policy)
     found = () if evidence is None else tuple(_evidence(evidence, items))
     text = canonical(simulation)
     lines = [
         *described(simulation, items, refused, sums, policy),
+        *unanswered(len(whole) - len(everything)),
         *(f"Audit: {line}" for line in found),
         f"HASH {hash_of(text)}, until {_day(until)}.",
     ]

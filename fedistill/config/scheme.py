@@ -163,6 +163,10 @@ class Scheme(ABC):
         """
         yield from ()
 
+    def score_items(self, simulation: "Simulation", site: str) -> Iterator["Item"]:
+        """Yield, in a fixed order, the scores that a site is asked for under this scheme; none by default."""
+        yield from ()
+
     def check_simulation(self, simulation: "Simulation", settings: Sequence[Any]) -> None:  # noqa: B027 - few need any
         """Raise ValueError where the simulation lacks what the scheme needs."""
 

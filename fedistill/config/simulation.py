@@ -68,7 +68,10 @@ class Simulation(Frozen):
         deadline_s: seconds a site's job may take, from its start.
         silence_s: seconds without a sign of life after which a job is tried again, once.
         scores_epsilon: what a deployed site's scores spend in all, where step sizes are chosen by them
-            (``recipe.chosen_on = "sites"``); a simulation's scores are exact.
+            (``recipe.chosen_on = "sites"``, and schemes with rounds); a simulation's scores are exact.
+        evaluation_epsilon: what a deployed site spends in all on scores of every condition's networks on the images
+            that it has set aside; None: deployed sites are not asked. A simulation's sites are, and their scores are
+            exact.
         audit: what attacks are tried on what a site sends; none unless given.
         purpose, requester: what the study is for and who asks, in a line each, for those who decide on it.
     """
@@ -97,6 +100,7 @@ class Simulation(Frozen):
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
     scores_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
+    evaluation_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     audit: Audit | None = None
     purpose: Annotated[str, Field(max_length=1000)] | None = None
     requester: Annotated[str, Field(max_length=300)] | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 from fedistill.config.scheme import scheme_named
@@ -27,8 +28,9 @@ class Item:
         key: SHA-256 of what decides its bytes, so that the same Release in two studies is known as one.
         build: makes the scheme's request of what came with the message: nothing for a Release, else networks or other
             sites' Releases.
-        networks: how many leave, or are scored.
+        networks: how many leave, or are scored; an ensemble that is scored is one.
         per_class: images of a class that leave, of all budgets and draws together; None: all of them.
+        split: images that networks are scored on, ``val`` or ``held_out``; empty where none are scored.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Item:
     build: Callable[[Any], Any] = field(repr=False, compare=False)
     networks: int = 0
     per_class: int | None = 0
+    split: str = ""
 
 
 def whatever_comes(request: Any) -> Callable[[Any], Any]:
@@ -64,11 +67,17 @@ def items_of(study: Simulation, site: str) -> dict[str, Item]:
         )
     items: dict[str, Item] = {}
     for name in sorted(study.scheme):
-        for item in scheme_named(name).items(study, site):
+        scheme = scheme_named(name)
+        for item in chain(scheme.items(study, site), scheme.score_items(study, site)):
             known = items.setdefault(item.name, item)
             if known is not item and (known.kind, known.key) != (item.kind, item.key):
                 raise PlanError(f"The study asks two things under the name {item.name!r}.")
     return items
+
+
+def answerable(items: Mapping[str, Item], *, held_out: bool) -> dict[str, Item]:
+    """Return the items that a site can answer: without images set aside, none that asks for scores on them."""
+    return {name: item for name, item in items.items() if held_out or item.split != "held_out"}
 
 
 def schemes_of(items: Mapping[str, Item]) -> list[str]:

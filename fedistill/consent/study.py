@@ -25,6 +25,8 @@ from fedistill.methods.presets import fingerprint
 from fedistill.privacy.policy.rules import Policy
 
 FORMAT = 1
+LATER = ("evaluation_epsilon",)
+"""Settings that came later: left out of the text where they are None, so that a study without them keeps its HASH."""
 LONGEST = 1 << 20
 """Characters of a canonical text that are read."""
 NOT_OF_THE_STUDY = frozenset({"federation", "deadline_s", "silence_s", "threads", "gpus", "audit", "epsilon"})
@@ -78,6 +80,7 @@ def canonical(simulation: Simulation) -> str:
         simulation: written out; see `load_study`.
     """
     federation = simulation.federation
+    left_out = NOT_OF_THE_STUDY | {name for name in LATER if getattr(simulation, name) is None}
     content: dict[str, Any] = {
         "format": FORMAT,
         "fedistill": __version__,
@@ -85,7 +88,7 @@ def canonical(simulation: Simulation) -> str:
         "sites": list(federation.sites),
         "data": data_names(federation),
         "size": federation.size,
-        "study": simulation.model_dump(mode="json", exclude=set(NOT_OF_THE_STUDY)),
+        "study": simulation.model_dump(mode="json", exclude=set(left_out)),
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fedistill.consent.agreement import Agreements
-from fedistill.consent.items import Item
+from fedistill.consent.items import Item, answerable
 from fedistill.core.accounting import PrivacyCost
 from fedistill.errors import PolicyError
 from fedistill.privacy.accounting.budget import spent
@@ -48,10 +48,19 @@ def forbidden(items: Mapping[str, Item], policy: Policy, *, held_out: bool) -> d
     return reasons
 
 
-def totals(items: Mapping[str, Item], agreements: Agreements, entries: Sequence[Entry], policy: Policy) -> Totals:
+def totals(
+    items: Mapping[str, Item], agreements: Agreements, entries: Sequence[Entry], policy: Policy, *, held_out: bool
+) -> Totals:
     """Return what leaves in all if a site agrees to these items too.
 
     A Release that two studies share, with every setting alike, is the same bytes and counts once.
+
+    Args:
+        items: that it would answer.
+        agreements: of the site.
+        entries: all lines of its ledger.
+        policy: its rules.
+        held_out: whether it has images set aside.
     """
     gone = gone_from(entries)
     known = {entry.item for entry in gone.values()}
@@ -62,7 +71,7 @@ def totals(items: Mapping[str, Item], agreements: Agreements, entries: Sequence[
     ahead = {
         item.key: item
         for each in agreements.holding()
-        for item in each.items().values()
+        for item in answerable(each.items(), held_out=held_out).values()
         if (each.hash, item.name) not in rejected
         and (item.kind == "release" or (each.hash, item.name) not in begun)  # its costs are in the ledger
     }

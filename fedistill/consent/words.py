@@ -11,6 +11,7 @@ from fedistill.consent.terms import Totals
 from fedistill.errors import SettingError
 from fedistill.methods import labels_for, settings_for
 from fedistill.methods.engine.settings import pack_of
+from fedistill.privacy.policy.noisy_scores import DELTA
 from fedistill.privacy.policy.rules import Policy
 
 ROUNDS = (
@@ -69,12 +70,7 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
     """Return the lines on one scheme of a study."""
     first = items[0]
     if first.kind == "scores":
-        networks, allowed = sum(item.networks for item in items), study.scores_epsilon
-        return [
-            f"{scheme}: {_count(networks, 'network')} that the server trained are scored on validation images here. "
-            "Counts leave with Gaussian noise for what one image (or patient) can change in them, and tell an AUC.",
-            f"  Private: epsilon {allowed:g} in all, at delta 1e-05, of this hospital's budget.",
-        ]
+        return _of_scores(study, scheme, items)
     known = scheme_named(scheme)
     if first.kind == "release":
         real = "real images of patients" if known.real else "synthetic images"
@@ -99,6 +95,35 @@ def of_scheme(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str
     if not known.private:
         lines.append("  No privacy bound: attacks find traces of patients in everything of this kind.")
     return lines
+
+
+def _of_scores(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str]:
+    """Return the lines on scores: how many networks, on which images, and what that costs."""
+    lines = []
+    on = {
+        "val": ("validation images here", study.scores_epsilon),
+        "held_out": ("the images that this hospital has set aside (held_out)", study.evaluation_epsilon),
+    }
+    for split, (images, allowed) in on.items():
+        networks = sum(item.networks for item in items if item.split == split)
+        if networks:
+            lines += [
+                f"{scheme}: {_count(networks, 'network')} that the server sends "
+                f"{'is' if networks == 1 else 'are'} scored on {images}. "
+                "Counts leave with Gaussian noise for what one image (or patient) can change in them, and tell an AUC.",
+                f"  Private: epsilon {allowed:g} in all, at delta {DELTA:g}, of this hospital's budget.",
+            ]
+    return lines
+
+
+def unanswered(questions: int) -> list[str]:
+    """Return the line on questions that ask for images set aside, at a site that has none."""
+    if not questions:
+        return []
+    many = _count(questions, "question")
+    return [
+        f"{many} for scores on images set aside: not answered, for this hospital has set none aside (held_out = 0)."
+    ]
 
 
 def _of_images(study: Simulation, scheme: str, items: Sequence[Item]) -> list[str]:

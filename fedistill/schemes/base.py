@@ -12,9 +12,11 @@ from typing import Any
 
 from fedistill.config import Holdings, Job, Simulation
 from fedistill.config.scheme import Scheme, scheme_named
+from fedistill.consent.items import Item
 from fedistill.errors import PlanError, SettingError
 from fedistill.schemes.server.condition import Condition, Result
 from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.questions import Question, evaluation_name, items_for
 from fedistill.schemes.server.shadows import AuditData, AuditTarget, ShadowSpec
 from fedistill.schemes.server.trainer import Trained
 from fedistill.schemes.server.work import Forecast, Training
@@ -35,6 +37,16 @@ class StudyScheme(Scheme):
         if condition.recipe == "common":
             yield condition
 
+    def every_condition(self, simulation: Simulation, partition: int) -> Iterator[Condition]:
+        """Yield all conditions of the scheme in a redraw, in the order of the simulation's file."""
+        for seed in simulation.repeats(self.name):
+            for ipc in simulation.budgets(self.name):
+                for rounds in simulation.rounds(self.name):
+                    for model in simulation.models:
+                        for recipe in simulation.recipes:
+                            line = Condition(partition, self.name, ipc, seed, model, recipe, rounds)
+                            yield from self.conditions(simulation, line)
+
     def jobs(self, simulation: Simulation) -> Iterator[Job]:
         """Yield the jobs that make Releases at sites, for progress and forecast."""
         yield from ()
@@ -42,6 +54,39 @@ class StudyScheme(Scheme):
     def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
         """Map each of the simulation's budgets to the budget of a site's job; here to itself."""
         return {ipc: ipc for ipc in simulation.budgets(self.name)}
+
+    def choosing(self, simulation: Simulation) -> Iterator[Question]:
+        """Yield the questions to deployed sites by which step sizes are chosen; none by default."""
+        yield from ()
+
+    def most_members(self, simulation: Simulation) -> int:
+        """Return how many networks give one prediction together, at most."""
+        return 1
+
+    def questions(self, simulation: Simulation, site: str) -> list[Question]:
+        """Return all questions for scores that a deployed site is asked under this scheme.
+
+        Args:
+            simulation: the study.
+            site: its name; networks of another site's own are not scored there.
+        """
+        asked = [] if simulation.scores_epsilon is None else list(self.choosing(simulation))
+        if simulation.evaluation_epsilon is None or self.one_place:
+            return asked
+        members = self.most_members(simulation)
+        return asked + [
+            Question(evaluation_name(condition), condition.model, simulation.networks, "held_out", members)
+            for condition in self.every_condition(simulation, 0)
+            if condition.site in ("", site)
+        ]
+
+    def score_items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+        """Yield the items of `questions`."""
+        own = self.questions(simulation, site)
+        if own:
+            schemes = [study_scheme(name) for name in simulation.scheme]
+            everything = [each for scheme in schemes for each in scheme.questions(simulation, site)]
+            yield from items_for(simulation, site, own, everything)
 
     @abstractmethod
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
-from fedistill.config.scheme import CENTRAL, NoSettings, scheme_named
-from fedistill.consent.items import SCORES, Item, whatever_comes
+from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.consent.items import Item, whatever_comes
 from fedistill.core.seeds import spawn
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
@@ -31,7 +31,6 @@ from fedistill.models import Network
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.floors import patients_per_image
-from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.release.release import Release, pack, sha256, unpack
 from fedistill.schemes.base import Networks, StudyScheme
@@ -40,6 +39,7 @@ from fedistill.schemes.server.condition import Choice, Condition, Result, Transf
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.pool import Pool, build_pool, join
 from fedistill.schemes.server.pooling import cap_counts
+from fedistill.schemes.server.questions import Question
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
@@ -58,7 +58,7 @@ from fedistill.schemes.site.release import carry_out, item_of, per_class, reques
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.recipe import Recipe
 from fedistill.transport.backend.events import emitter
-from fedistill.transport.protocol.messages import EvalRequest, Outcome, shown_line, shown_trace, tensors_of
+from fedistill.transport.protocol.messages import Outcome, shown_line, shown_trace
 from fedistill.transport.protocol.release_sizes import release_sizes
 from fedistill.transport.server.release_validation import validate_release
 from fedistill.transport.site.context import SiteContext
@@ -174,29 +174,16 @@ class ImageScheme(StudyScheme):
                 whatever_comes(own),
                 per_class=per_class(own, chosen, deployed=True),
             )
-        if simulation.recipe.chosen_on == "sites" and simulation.scores_epsilon is not None and self.has_budget:
-            yield from self._score_items(simulation, site)
 
-    def _score_items(self, simulation: Simulation, site: str) -> Iterator[Item]:
+    def choosing(self, simulation: Simulation) -> Iterator[Question]:
         """Yield the questions by which the server chooses each pool's recipe, one an ipc, model and kind of recipe."""
-        asking = [name for name in simulation.scheme if scheme_named(name).pools_releases]
+        if self.one_place or not self.has_budget or simulation.recipe.chosen_on != "sites":
+            return
         pilots, candidates = min(simulation.recipe.pilots, simulation.networks), compared(simulation)
-        pools = len(asking) * len(simulation.ipc) * len(simulation.models)
-        in_all = pools * pilots * sum(map(len, candidates.values()))
-        assert simulation.scores_epsilon is not None
         for recipe, ipc, model in product(candidates, simulation.ipc, simulation.models):
-            each = pilots * len(candidates[recipe])
-            noise = ScoreNoise(simulation.scores_epsilon, pools * len(candidates), each, in_all)
-            sends = PolicyRequest(SCORES, sends="scores", private=True, costs=(noise.cost,), networks=in_all)
             condition = Condition(0, self.name, ipc, 0, model, recipe)
-            name = f"{site} {question_name(condition, [one.steps for one in candidates[recipe]])}"
-
-            def build(arrays: Any, name: str = name, model: str = model, noise: ScoreNoise = noise) -> EvalRequest:
-                params = {} if arrays is None else tensors_of(arrays)
-                return EvalRequest(name, model, simulation.width, 0, params, noise=noise)
-
-            key = key_of({"scores": name, "networks": each, "width": simulation.width, "seed": simulation.seed})
-            yield Item(name, "scores", SCORES, sends, key, build, networks=each)
+            name = question_name(condition, [one.steps for one in candidates[recipe]])
+            yield Question(name, model, pilots * len(candidates[recipe]))
 
     def guarantee(self, simulation: Simulation, ipc: int | None, rounds: int | None) -> PrivacyGuarantee | None:
         """Return the guarantee of a Release of this budget."""

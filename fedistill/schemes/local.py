@@ -243,6 +243,10 @@ class LocalScheme(SiteNetworks):
         result = Result(condition, [transfer] * n, [first.recipe] * n, [steps] * n, probabilities, [seconds] * n)
         return result, groups
 
+    def most_members(self, simulation: Simulation) -> int:
+        """Return how many networks give one prediction together: an ensemble's, one of each site."""
+        return len(simulation.federation.sites) if self.ensemble else 1
+
     def request_at(self, simulation: Simulation, site: str, condition: Condition, *, scheme: str) -> LocalTrainRequest:
         """Return the request to train on a site's own images only."""
         private = self.training(simulation.settings(self.name))

@@ -36,6 +36,7 @@ from fedistill.schemes.rounds_shadow import RoundsShadow, Turns
 from fedistill.schemes.server.condition import Condition, Result, network_seed
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.federated_eval import sum_tallies
+from fedistill.schemes.server.questions import Question
 from fedistill.schemes.server.round_history import RoundHistory, RunKey, curve_rows, resume, stack_rounds
 from fedistill.schemes.server.shadows import (
     AuditData,
@@ -288,6 +289,17 @@ class RoundsScheme(StudyScheme):
                     networks=1,
                 )
 
+    def choosing(self, simulation: Simulation) -> Iterator[Question]:
+        """Yield a question for each pilot of each step size: its networks after the numbers of rounds to choose for."""
+        for run_key in self.run_keys(simulation):
+            if self._is_pilot(simulation, run_key):
+                yield Question(_validation(run_key), run_key.model, len(self.settings_in(simulation).rounds))
+
+    def _is_pilot(self, simulation: Simulation, run_key: RunKey) -> bool:
+        """Return whether a step size is chosen by this network, among several."""
+        pilots = min(simulation.recipe.pilots, simulation.networks)
+        return len(self.step_sizes(simulation)) > 1 and run_key.network < pilots
+
     def round_seed(self, simulation: Simulation, run_key: RunKey, number: int) -> int:
         """Return the seed of a round."""
         named = (run_key.partition, run_key.seed, run_key.model, run_key.network)
@@ -362,14 +374,24 @@ class RoundsScheme(StudyScheme):
         }
 
     async def _validate(self, ctx: StudyContext, run_key: RunKey, params: list[Params]) -> list[tuple[float, float]]:
-        """Return AUC and balanced accuracy on the sites' validation images after each round; NaN if private."""
-        if self.private or not ctx.holdings[run_key.partition].shares:  # no hospital scores networks of a round
-            return [(math.nan, math.nan)] * len(params)
-        names = ctx.trainer.network(run_key.model).names
-        stacked = dict(zip(names, stack_rounds(params), strict=True))
-        name = f"validation {run_key.name}"
-        totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
-        return [(total.auc, total.balanced_accuracy) for total in totals]
+        """Return AUC and balanced accuracy on the sites' validation images after each round; NaN where none is known.
+
+        A private scheme asks for none. Hospitals are asked only where the study has a budget for scores, about the
+        networks that a step size is chosen by; they tell an AUC alone.
+        """
+        values = [(math.nan, math.nan)] * len(params)
+        scored = [] if self.private else list(range(len(params)))
+        if scored and not ctx.holdings[run_key.partition].shares:
+            asked = ctx.simulation.scores_epsilon is not None and self._is_pilot(ctx.simulation, run_key)
+            scored = [number - 1 for number in self.settings_in(ctx.simulation).rounds] if asked else []
+        if scored:
+            names = ctx.trainer.network(run_key.model).names
+            stacked = dict(zip(names, stack_rounds([params[i] for i in scored]), strict=True))
+            about = {"model": run_key.model, "partition": run_key.partition}
+            totals = await sum_tallies(ctx, ctx.sites, _validation(run_key), stacked, **about)
+            for i, total in zip(scored, totals, strict=True):
+                values[i] = (total.auc, total.balanced_accuracy)
+        return values
 
     async def _test(self, ctx: StudyContext, history: RoundHistory) -> np.ndarray:
         """Return test probabilities after each round, float32 (rounds, N, K), and record the curve."""
@@ -502,6 +524,11 @@ def _without_small(ctx: StudyContext, site: str, share: Share) -> ImageSet:
     """Return a site's training images without the classes that are too small by its policy."""
     least = ctx.simulation.federation.policy_of(site).min_class_size
     return without(share.train, too_small(share.train, least))
+
+
+def _validation(run_key: RunKey) -> str:
+    """Return the name of the question to sites how a network does after its rounds."""
+    return f"validation {run_key.name}"
 
 
 FEDAVG = RoundsScheme("fedavg", "weights averaged every round (arXiv 1602.05629)", FedAvgSettings)

@@ -32,14 +32,7 @@ def conditions(simulation: Simulation) -> Iterator[Condition]:
     """Yield every condition of the comparison, in the order of the simulation's file."""
     for partition in range(simulation.partitions):
         for name in simulation.scheme:
-            scheme = study_scheme(name)
-            for seed in simulation.repeats(name):
-                for ipc in simulation.budgets(name):
-                    for rounds in simulation.rounds(name):
-                        for model in simulation.models:
-                            for recipe in simulation.recipes:
-                                line = Condition(partition, name, ipc, seed, model, recipe, rounds)
-                                yield from scheme.conditions(simulation, line)
+            yield from study_scheme(name).every_condition(simulation, partition)
 
 
 def release_jobs(simulation: Simulation) -> Iterator[tuple[Job, str]]:

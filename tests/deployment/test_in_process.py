@@ -1,25 +1,20 @@
 """A study between hospitals, all in this process: the apps, agreements and grid as between machines, and no wire."""
 
-import csv
-
 import pytest
 import tomli_w
+from in_process import agree, table, untimed
+from in_process import ran as between
 
-from fedistill.api.consent import agreed_to, book_of, prepare
+from fedistill.api.consent import book_of
 from fedistill.app import run_simulation
+from fedistill.config import load_plan
 from fedistill.config.site_file import load_site
 from fedistill.consent.airlock import decide
-from fedistill.consent.study import load_study
 from fedistill.errors import PlanError
-from fedistill.study import run_on
-from fedistill.transport.backend.failure import Failure
-from fedistill.transport.backend.job import answer, attempt
-from fedistill.transport.backend.nodes import Node
+from fedistill.privacy.accounting.budget import spent
 from fedistill.transport.deploy import deadline_grid
-from fedistill.transport.deploy.client_loop import APP, _discreet
-from fedistill.transport.flower_internals import acting_as, become_server, stamped
+from fedistill.transport.deploy.deployed import require_deployable
 from fedistill.transport.server import coordinator as asking
-from fedistill.transport.server.launch import of_deployed
 
 SITES = ("a", "b")
 RULES = {"allow_weights": True, "share_counts": "rounded", "min_class_size": 8}
@@ -37,37 +32,6 @@ STUDY = {
     "recipe": {"steps": 4, "max_steps": 8, "lr": 0.01, "pilots": 1},
 }
 POLICY = {**RULES, "smallest_batch": 8, "fewest_iterations": 1, "widths": [4], "review": False}
-
-
-class Nodes:
-    """Flower's grid, whose nodes are hospitals in this process; they answer when they are asked for replies."""
-
-    def __init__(self, folder):
-        self.sites = {name: load_site(str(folder / f"{name}.toml")) for name in SITES}
-        self._nodes = {i: Node(i, name, self.sites[name].node_config()) for i, name in enumerate(SITES, 1)}
-        self._asked, self._count = {}, 0
-
-    def get_node_ids(self):
-        return list(self._nodes)
-
-    def push_messages(self, messages):
-        ids = []
-        for message in messages:
-            self._count += 1
-            ids.append(f"real-{self._count}")
-            self._asked[ids[-1]] = stamped(message, ids[-1])
-        return ids
-
-    def pull_messages(self, ids):
-        return [self._answered(self._asked.pop(each)) for each in list(ids) if each in self._asked]
-
-    def _answered(self, message):
-        node = self._nodes[message.metadata.dst_node_id]
-        outcome = attempt(answer, APP, message, node, {}, 7)
-        with acting_as(7, node.node_id):
-            reply, _ = _discreet(outcome, message, lambda event: None, own=node.config)
-        assert isinstance(outcome, Failure) == reply.has_error()
-        return reply
 
 
 @pytest.fixture
@@ -88,31 +52,8 @@ def deployed(tmp_path, monkeypatch):
     return tmp_path, site
 
 
-def agree(folder, name, **more):
-    own = load_site(str(folder / f"{name}.toml"))
-    agreed_to(own, prepare(own, str(folder / "study.toml"), **more), by="the data office")
-    return own
-
-
 def ran(folder, out="deployed", **changes):
-    become_server(7)
-    study = load_study(str(folder / "study.toml"), changes=[f"{name}={value}" for name, value in changes.items()])
-    run_on(study, of_deployed(Nodes(folder), study), out=folder / out, deployed=True)
-    return untimed(folder / out)
-
-
-def untimed(root):
-    """Rows of results.csv without timings, and without what messages take on their way."""
-    with (root / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        {key: value for key, value in row.items() if not key.endswith(("_seconds", "_up", "_down"))} for row in rows
-    ]
-
-
-def table(root, name):
-    with (root / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return between(folder, SITES, out, **changes)
 
 
 def test_results_are_those_of_the_simulation(deployed):
@@ -196,3 +137,33 @@ def test_step_sizes_are_chosen_by_scores_with_noise_where_hospitals_allow_them(d
     after = book_of(own).entries()
     assert sum(entry.charge is not None for entry in after) == 1, "asked again, the same counts, and nothing is spent"
     assert {entry.about["sha256"] for entry in after if entry.kind == "sent"} == {e.about["sha256"] for e in again}
+
+
+def test_step_sizes_of_rounds_are_chosen_by_scores_with_noise(deployed):
+    """One question a pilot, about the numbers of rounds that have a condition; without a budget none, and no run."""
+    folder, site = deployed
+    recipe = {**STUDY["recipe"], "lr": [0.01, 0.03]}
+    asked = {**STUDY, "scheme": {"fedavg": {"rounds": [1, 3]}}, "recipe": recipe}
+    (folder / "study.toml").write_text(tomli_w.dumps(asked))
+    with pytest.raises(PlanError, match="scores_epsilon"):
+        require_deployable(load_plan(str(folder / "study.toml")))
+    (folder / "study.toml").write_text(tomli_w.dumps({**asked, "scores_epsilon": 4.0}))
+    require_deployable(load_plan(str(folder / "study.toml")))
+    site("a", scores=4, epsilon_max=5.0, non_private="allow")
+    site("b", scores=3, epsilon_max=5.0, non_private="allow")
+    own, other = agree(folder, "a"), agree(folder, "b")
+    rows = ran(folder)
+    assert {row["rounds"] for row in rows} == {"1", "3"} and {row["lr"] for row in rows} <= {"0.01", "0.03"}
+    sent = [entry.about["item"] for entry in book_of(own).entries() if entry.kind == "sent"]
+    named = [f"a validation fedavg convnet lr {lr} network 1" for lr in ("0.01", "0.03")]
+    assert sorted(name for name in sent if "validation" in name) == named
+    charges = [entry.charge.cost for entry in book_of(own).entries() if entry.charge is not None]
+    assert len(charges) == 2 and spent(charges, delta=1e-5) == pytest.approx(4.0, rel=1e-3)
+    assert not [entry for entry in book_of(other).entries() if entry.charge is not None], "3 networks, not 4"
+    known = {row["round"]: row["validation_auc"] for row in table(folder / "deployed", "rounds")}
+    assert (
+        known["1"]
+        and known["3"]
+        and not known["2"]
+        and not any(row["validation_balanced_accuracy"] for row in table(folder / "deployed", "rounds"))
+    )

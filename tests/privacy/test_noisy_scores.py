@@ -75,6 +75,20 @@ def test_a_budget_of_eight_is_enough_to_choose_by_and_a_tenth_is_not():
     assert chosen(0.1) < 0.7
 
 
+@pytest.mark.parametrize(("images", "spread", "pull"), [(40, 0.080, 0.169), (400, 0.015, 0.008)])
+def test_forty_images_tell_next_to_nothing_of_six_conditions_and_four_hundred_do(images, spread, pull):
+    """The figures of simulations/README.md: epsilon 4, three networks a condition, their mean AUC against the exact."""
+    rng, noise, off = np.random.default_rng(0), ScoreNoise(4.0, 6, 3), []
+    assert noise.sigma * sensitivity(3, 2) == pytest.approx(4.59, abs=0.01)
+    for repeat in range(100):
+        labels = rng.integers(0, 2, images)
+        own = [1 / (1 + np.exp(1.5 - 2 * (rng.normal(size=images) + 1.5 * labels))) for _ in range(3)]
+        networks = [np.stack([1 - each, each], 1) for each in own]
+        told = noisy_tallies(labels, networks, noise, Seeded(repeat, images))
+        off.append(np.mean([each.auc for each in told]) - np.mean([tally(labels, each).auc for each in networks]))
+    assert np.std(off) == pytest.approx(spread, rel=0.3) and -np.mean(off) == pytest.approx(pull, rel=0.3)
+
+
 def test_a_patient_counts_once():
     images = load_dataset("phantom:breast", images=20)
     assert one_each(images) is images

@@ -5,6 +5,7 @@ images show what the official test split cannot: whether a hospital gains by joi
 """
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.context import StudyContext
+from fedistill.schemes.server.questions import evaluation_name
 from fedistill.schemes.server.trainer import Trained
 from fedistill.training.metrics import Tally
 from fedistill.transport.protocol.messages import EvalRequest
@@ -28,8 +30,8 @@ async def request_tallies(
     partition: int,
     split: str = "val",
     members: int = 1,
-) -> dict[str, list[Tally]]:
-    """Return by site one tally for each group of ``members`` networks; report the sites that fail, and leave them out.
+) -> tuple[dict[str, list[Tally]], dict[str, str]]:
+    """Return by site one tally for each group of ``members`` networks; and by site why others fail, which is reported.
 
     Args:
         ctx: of the study.
@@ -47,15 +49,16 @@ async def request_tallies(
         return EvalRequest(f"{site} {name}", model, ctx.simulation.width, partition, params, split, members)
 
     replies = await asyncio.gather(*[ctx.coordinator.score(site, question(site)) for site in sites])
-    tallies = {}
+    tallies, missing = {}, {}
     for site, reply in zip(sites, replies, strict=True):
         problem = reply if isinstance(reply, str) else _find_problem(reply, groups, ctx.expected.classes)
         if problem:
             ctx.report_failure(site, f"{site} {name}", problem)
+            missing[site] = problem
         else:
             assert not isinstance(reply, str)
             tallies[site] = reply
-    return tallies
+    return tallies, missing
 
 
 async def sum_tallies(
@@ -66,8 +69,8 @@ async def sum_tallies(
     Raises:
         RunError: fewer sites could score than ``min_sites`` requires.
     """
-    tallies = await request_tallies(ctx, sites, name, params, model=model, partition=partition)
-    missing = {site: "it could not score" for site in sites if site not in tallies}
+    tallies, failed = await request_tallies(ctx, sites, name, params, model=model, partition=partition)
+    missing = dict.fromkeys(failed, "it could not score")
     ctx.require_sites(len(tallies), len(sites), f"{name!r} on their validation images", missing)
     return [sum(each[1:], start=each[0]) for each in zip(*tallies.values(), strict=True)]
 
@@ -91,6 +94,8 @@ class SiteScore:
 
     Args:
         images: number of held-out images, as the site discloses it; None if it does not.
+        accuracy, balanced_accuracy: NaN where a site tells no right guesses, as deployed ones do not.
+        why: one-line reason why a deployed site did not score the condition; empty if it did.
     """
 
     condition: Condition
@@ -100,6 +105,7 @@ class SiteScore:
     auc: float
     accuracy: float
     balanced_accuracy: float
+    why: str = ""
 
 
 async def score_at_sites(
@@ -107,23 +113,27 @@ async def score_at_sites(
 ) -> list[SiteScore]:
     """Score a condition's networks at the sites that hold images out; a site's own networks at that site only.
 
-    ``groups`` are the condition's networks, each a group whose predictions are averaged.
+    Deployed sites are asked if the study has an ``evaluation_epsilon``. Their counts have noise, and tell an AUC alone;
+    for each that does not score there is one SiteScore with the reason.
+
+    Args:
+        ctx: of the study.
+        condition: whose networks they are.
+        groups: the networks, each a group whose predictions are averaged.
     """
     shares = ctx.holdings[condition.partition].shares
-    if not shares:
-        return []  # deployed sites do not disclose what they hold out
-    sites = [
-        name
-        for name, share in zip(ctx.sites, shares, strict=True)
-        if len(share.held_out) and condition.site in ("", name)
-    ]
+    deployed = not shares  # which do not say what they hold out, and are all asked
+    if deployed and ctx.simulation.evaluation_epsilon is None:
+        return []
+    holding = ctx.sites if deployed else [s for s, share in zip(ctx.sites, shares, strict=True) if len(share.held_out)]
+    sites = [name for name in holding if condition.site in ("", name)]
     if not sites:
         return []
     params = ctx.trainer.stacked([network for group in groups for network in group], condition.model)
-    tallies_by_site = await request_tallies(
+    tallies_by_site, missing = await request_tallies(
         ctx,
         sites,
-        f"evaluation {condition.name}",
+        evaluation_name(condition),
         params,
         model=condition.model,
         partition=condition.partition,
@@ -132,10 +142,13 @@ async def score_at_sites(
     )
     scores = []
     for site, tallies in tallies_by_site.items():
-        disclosed = ctx.simulation.federation.policy_of(site).share_counts != "none"
+        disclosed = not deployed and ctx.simulation.federation.policy_of(site).share_counts != "none"
         for network, tally in enumerate(tallies):
             # Each image counts once for every label, so all labels of a multi-label set have the same count.
             images = int(tally.count.max() if ctx.expected.multilabel else tally.count.sum())
             auc, accuracy, balanced = (round(v, 6) for v in (tally.auc, tally.accuracy, tally.balanced_accuracy))
             scores.append(SiteScore(condition, site, network, images if disclosed else None, auc, accuracy, balanced))
+    if deployed:
+        nothing = (0, None, math.nan, math.nan, math.nan)
+        scores += [SiteScore(condition, site, *nothing, why=why) for site, why in missing.items()]
     return scores

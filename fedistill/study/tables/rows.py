@@ -74,7 +74,8 @@ def sites_table(simulation: Simulation, rows: Sequence[SiteRow], scores: Sequenc
     """Return sites.csv: what each site shared for each budget, and its scores of a condition's networks.
 
     It has a row for each site and condition if sites score networks, else for each site and budget. ``gain_auc`` is the
-    difference to the site's own local network of the same number, mean over networks; blank if there is none.
+    difference to the site's own local network of the same number, mean over networks; blank if there is none. Where a
+    site did not score what it was asked to, ``test_why`` says why.
     """
     schemes, names = list(simulation.scheme), [*simulation.federation.sites, EVERYONE]
     ordered = sorted(
@@ -107,7 +108,7 @@ def _site_scores(scores: Sequence[SiteScore]) -> pd.DataFrame:
     lines: dict[tuple[Any, ...], list[SiteScore]] = {}
     for row in scores:
         lines.setdefault((row.condition, row.site), []).append(row)
-    records = []
+    records, refused = [], any(row.why for row in scores)
     for (condition, site), group in lines.items():
         gains = [row.auc - own.get((condition.partition, condition.model, site, row.network), np.nan) for row in group]
         is_own = condition.scheme == OWN
@@ -127,6 +128,7 @@ def _site_scores(scores: Sequence[SiteScore]) -> pd.DataFrame:
                 "test_accuracy": float(np.mean([row.accuracy for row in group])),
                 "test_balanced_accuracy": float(np.mean([row.balanced_accuracy for row in group])),
                 "gain_auc": np.nan if is_own else float(np.mean(gains)),
+                **({"test_why": group[0].why} if refused else {}),
             }
         )
     frame = pd.DataFrame(records)

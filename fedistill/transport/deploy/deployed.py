@@ -65,12 +65,13 @@ def require_deployable(plan: Plan) -> None:
             mend="take those tables away, or compare with them in a simulation",
         )
     rounds = [name for name in simulation.scheme if scheme_named(name).has_rounds and not scheme_named(name).private]
-    if rounds and len(simulation.recipe.lr) > 1:
+    if rounds and len(simulation.recipe.lr) > 1 and simulation.scores_epsilon is None:
         raise PlanError(
-            f"{', '.join(rounds)} would choose a step size by the sites' scores, and no hospital tells any.",
-            expected="one step size",
+            f"{', '.join(rounds)} would choose a step size by the sites' scores, which hospitals tell only with noise.",
+            expected="one step size, or scores_epsilon, what a hospital's scores may spend",
             found=simulation.recipe.lr,
-            mend="choose it in a simulation, and give --set recipe.lr=0.01",
+            mend="choose it in a simulation, and give --set recipe.lr=0.01; or scores_epsilon, at hospitals with "
+            "`scores` in their policy",
         )
 
 

@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.consent.agreement import Agreement, Agreements
 from fedistill.consent.airlock import digest_of, passes
-from fedistill.consent.items import Item
+from fedistill.consent.items import SCORES, Item
 from fedistill.core.text import printable
 from fedistill.errors import PolicyError, nearest
 from fedistill.privacy.accounting.ledger_lines import Entry, Noted
@@ -93,6 +93,7 @@ class Desk:
         item = self._items.get(name)
         if item is None:
             others = [each for each in self._agreement.refused if f" {each} " in name]
+            others += [each for each in (SCORES,) if self._kind == "scores" and each in self._agreement.refused]
             if others:
                 why = self._agreement.refused[others[0]]
                 raise PolicyError(f"The site takes no part in {others[0]!r} of this study: {why}.")

@@ -15,7 +15,7 @@ from fedistill.privacy.accounting.ledger_lines import Entry
 from fedistill.privacy.attacks.nearest import coordinates, nearest_of_class
 from fedistill.privacy.attacks.screens import LABEL, screen
 from fedistill.release.release import Release, unpack
-from fedistill.transport.protocol.messages import unpack_outcomes
+from fedistill.transport.protocol.messages import unpack_outcomes, unpack_tallies
 from fedistill.transport.site.context import read_context
 from fedistill.transport.site.kept import kept, key_for
 
@@ -99,6 +99,9 @@ def _held_in(pack: int) -> str:
 
 
 def _networks(content: RecordDict) -> list[str]:
+    if "tallies" in content:
+        aucs = ", ".join(f"{100 * each.auc:.0f}" for each in unpack_tallies(content))
+        return [f"Counts with noise of the server's networks on this site's images. What they tell: AUC {aucs}."]
     count = sum(int(np.prod(array.shape)) for record in content.array_records.values() for array in record.values())
     return [f"Networks of {count:,} numbers in all, trained on this site's images. No picture shows what they tell."]
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fedistill.config import Share
 from fedistill.consent.items import SCORES
+from fedistill.core.text import printable
 from fedistill.data import ImageSet
-from fedistill.errors import DataError, PolicyError, ReleaseError
+from fedistill.errors import PolicyError
 from fedistill.models import Network, build
 from fedistill.privacy.policy.noisy_scores import ScoreNoise, noisy_tallies, one_each
 from fedistill.release.release import sha256
@@ -21,6 +22,8 @@ from fedistill.training.noise import source_for
 from fedistill.transport.protocol.messages import EvalRequest
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.ledger import open_account
+
+IMAGES_OF = {"val": "validation images", "held_out": "images set aside (held_out)"}
 
 
 def build_network(model: str, width: int, share: Share) -> Network:
@@ -34,17 +37,17 @@ def score_networks(network: Network, params: Mapping[str, Tensor], split: ImageS
 
     ``params`` are stacked by name with a leading axis over the networks; ``split`` are the site's images.
     """
-    singles = _probabilities(network, params, split)
-    groups = [singles[i : i + members] for i in range(0, len(singles), members)]
-    return [tally(split.labels, torch.stack(group).mean(0).numpy()) for group in groups]
+    return [tally(split.labels, each.numpy()) for each in _probabilities(network, params, split, members=members)]
 
 
 def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise) -> list[Tally]:
-    """Return a tally for each network of a question, from counts with noise; one image a patient is scored.
+    """Return a tally for each group of a question's networks, from counts with noise; one image a patient is scored.
+
+    The noise is for the groups: what an image changes in a group's counts does not depend on how many it averages.
 
     Raises:
-        PolicyError: the site's rules do not allow it, or its privacy budget does not cover it. No noise was drawn.
-        ReleaseError: these are not networks of the study's shape, or not as many as it has.
+        PolicyError: the site's rules do not allow it, it has no such images, its privacy budget does not cover it, or
+            these are not networks of the study's shape, or not as many as it has. No noise was drawn.
     """
     if site.policy.limit is None or site.policy.scores < noise.scored:
         raise PolicyError(
@@ -54,25 +57,26 @@ def score_with_noise(question: EvalRequest, site: SiteContext, noise: ScoreNoise
         )
     whole = site.whole(question.partition)
     network = build_network(question.model, question.width, whole)
-    _require_shape(network, question.params, noise.networks)
-    images = one_each(whole.val)
+    _require_shape(network, question.params, noise.networks * question.members)
+    images = one_each({"val": whole.val, "held_out": whole.held_out}[question.split])
     if not len(images):
-        raise DataError("The site has no validation images to score on.", expected="at least one", found=0)
+        raise PolicyError(f"The site has no {IMAGES_OF[question.split]} to score networks on (rule scores).")
     account = open_account(site, SCORES, question.name, images)
     digest = sha256(b"".join(question.params[name].numpy().tobytes() for name in network.names))
     account.charge({"images": images.fingerprint(), "seed": question.name, "networks": digest}, noise.cost)
-    singles = [each.numpy() for each in _probabilities(network, question.params, images)]
+    told = _probabilities(network, question.params, images, members=question.members)
     source = source_for(site.entropy, site.mixed(0, question.name), "scores")
-    return noisy_tallies(images.labels, singles, noise, source)
+    return noisy_tallies(images.labels, [each.numpy() for each in told], noise, source)
 
 
-def _probabilities(network: Network, params: Mapping[str, Tensor], split: ImageSet) -> list[Tensor]:
+def _probabilities(network: Network, params: Mapping[str, Tensor], split: ImageSet, *, members: int) -> list[Tensor]:
+    """Return the probabilities, (N, K), of each group of ``members`` networks, the mean of theirs."""
     x = split.pixels()
     singles: list[Tensor] = []
     for one in unstack(tuple(params[name] for name in network.names)):
         scores = predict(network, one, x) if len(split) else x.new_zeros((0, split.n_classes))
         singles.append(probabilities(scores, multilabel=split.multilabel))
-    return singles
+    return [torch.stack(singles[i : i + members]).mean(0) for i in range(0, len(singles), members)]
 
 
 def _require_shape(network: Network, params: Mapping[str, Tensor], networks: int) -> None:
@@ -80,8 +84,8 @@ def _require_shape(network: Network, params: Mapping[str, Tensor], networks: int
     fits = set(params) == set(like)
     fits = fits and all(params[name].shape == (networks, *value.shape) for name, value in like.items())
     if not fits or not all(params[name].dtype == value.dtype for name, value in like.items()):
-        raise ReleaseError(
-            "These are not the study's networks.",
+        raise PolicyError(
+            "These are not the study's networks, or not as many as it has (rule agreement).",
             expected=[networks, *sorted(like)],
-            found={name: tuple(value.shape) for name, value in params.items()},
+            found=printable({name: tuple(value.shape) for name, value in params.items()}, most=300),
         )
