@@ -41,6 +41,8 @@ from fedistill.transport.site.context import SiteContext
 
 ROUNDS = 2
 MOST_ROUNDS = 100
+BETWEEN = -1
+"""Number of the network between rounds. Those that are scored count from 0: no image is made to suit one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,10 +241,7 @@ class ImageRounds(ImageScheme):
         return Sent(request.job, outcome, release, "", *guided_sizes(request, release))
 
     async def _network(self, ctx: StudyContext, line: Condition, number: int) -> dict[str, Any]:
-        """Return the parameters, by name, of the network trained on the pool of the first rounds.
-
-        It is one more than those that are scored, so that no image was made to suit one of these.
-        """
+        """Return the parameters, by name, of the network trained on the pool of the first rounds."""
         simulation = ctx.simulation
         condition = replace(line, model=simulation.models[0], recipe="common", rounds=number)
         pool, _ = await self._pool(ctx, line, number)
@@ -253,7 +252,7 @@ class ImageRounds(ImageScheme):
             return await choose(ctx, replace(condition, seed=0), begun, grows=False)
 
         recipe = (await ctx.once(("choice between rounds", first, number), chosen)).recipe
-        [network] = await ctx.trainer.train(condition, pool, recipe, [simulation.networks])
+        [network] = await ctx.trainer.train(condition, pool, recipe, [BETWEEN])
         return dict(zip(ctx.trainer.network(condition.model).names, network.params, strict=True))
 
     def _site_rows(self, ctx: StudyContext, line: Condition, sent: Sequence[Sent]) -> Iterator[SiteRow]:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from fedistill.config import load_simulation
+from fedistill.methods import SyntheticSet
 from fedistill.models import build
+from fedistill.schemes.images import ImageShadow, OtherReleases
 from fedistill.schemes.server import teaching as module
 from fedistill.schemes.server.cross_validation import split_folds
 from fedistill.schemes.server.pool import join
@@ -27,7 +29,7 @@ def teaching(monkeypatch):
 
 
 def lesson(site, *, classes=range(CLASSES), permuted=False):
-    """Images of bright quarters with noise: a quarter for each class; ``permuted`` ones carry the next class's label."""
+    """Images of noise with a bright quarter, another for each class; ``permuted`` ones carry the next class's label."""
     chance = np.random.default_rng(ord(site))
     images, labels = [], []
     for label in classes:
@@ -77,6 +79,22 @@ def test_it_is_judged_on_its_soft_labels_where_these_are_trained_towards(teachin
     wrong = torch.nn.functional.one_hot(lesson("c", permuted=True).labels, CLASSES).float()
     lessons = [lesson("a"), lesson("b"), replace(lesson("c"), soft=wrong)]
     assert levels(aucs(teaching, lessons))[2] == 0
+
+
+def test_the_shadows_of_an_audit_judge_their_own_release_anew(teaching):
+    def sent(site, **how):
+        one = lesson(site, **how)
+        return SyntheticSet(one.images, one.labels, EACH)
+
+    others = OtherReleases([sent("a")], [sent("b"), sent("d")])
+    recipe = Recipe("common", steps=1)
+    shadow = ImageShadow("tdm", None, "uint8", "taught", (1, 1, 1, 1), teaching.network, recipe, (0,), False)
+    shadow = replace(shadow, teaching=teaching)
+    for permuted in (False, True):
+        own = sent("c", permuted=permuted)
+        x, y = shadow.join(own, others)
+        there = bool((x == own.images[0]).flatten(1).all(1).any())
+        assert there is not permuted and len(x) == len(y)
 
 
 def test_copies_of_an_image_are_on_one_side_of_every_fold():
