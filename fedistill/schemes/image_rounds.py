@@ -110,7 +110,8 @@ class ImageRounds(ImageScheme):
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
     ) -> Sequence[Any]:
         """Return the method's settings for every part of every budget."""
-        number, chosen = self._rounds(values), []
+        number = self._rounds(values)
+        chosen: list[Any] = []
         for ipc in budgets:
             if ipc is None or ipc < number:
                 raise SettingError(

@@ -76,7 +76,7 @@ class ImageScheme(StudyScheme):
         method: of `fedistill.methods`.
     """
 
-    request = Job
+    request: type = Job
     pools_releases = True
     attackable = True
 
@@ -375,7 +375,7 @@ class ImageScheme(StudyScheme):
 
     # ------------------------------------------------------------------ at a site
 
-    def answer(self, request: Job, site: SiteContext) -> Outcome:
+    def answer(self, request: Any, site: SiteContext) -> Outcome:
         """Make a Release of the site's own images."""
         return carry_out(request, site, emitter(request.name, seed=request.seed, partition=request.partition))
 
