@@ -110,7 +110,7 @@ class Audit(Frozen):
         for name in self.schemes or ():
             if name not in attackable:
                 known = nearest(name, attackable) if attackable else "this simulation has none"
-                what = "is nothing that one site makes of its own images" if name in scheme_names() else "is no scheme"
+                what = scheme_named(name).unattacked if name in scheme_names() else "is no scheme"
                 raise ValueError(f"audit.schemes: {name!r} {what}, or has no [scheme.{name}] table here: {known}")
         if not attackable:
             raise ValueError("audit: no scheme here is what one site makes of its own images, so nothing is attacked")

@@ -34,8 +34,9 @@ BUILT_IN = {
     "dpsgd-local": "fedistill.schemes.local:DPSGD_LOCAL",
     "dpsgd-ensemble": "fedistill.schemes.local:DPSGD_ENSEMBLE",
     "join": "fedistill.schemes.join:JOIN",
+    "tdm-rounds": "fedistill.schemes.image_rounds:TDM_ROUNDS",
 }
-"""Schemes that are no distillation method, by name. Each method is a scheme by its own name."""
+"""Schemes that are more than one distillation, by name. Each method is a scheme by its own name."""
 
 CENTRAL = "central-"
 """Prefix of a method's name: the same method with all sites' data in one place."""
@@ -74,6 +75,8 @@ class Scheme(ABC):
         of_each_site: every site has networks of its own.
         request: type of the requests that `answer` takes.
         attackable: what it sends is what one site makes of its own images, so an audit can attack it.
+        unattacked: why an audit cannot, in words after its name.
+        simulated: it runs in simulations only, where no hospital's agreement is needed; the reason, in words.
     """
 
     request: type
@@ -87,6 +90,8 @@ class Scheme(ABC):
     one_place = False
     of_each_site = False
     attackable = False
+    unattacked = "is nothing that one site makes of its own images"
+    simulated = ""
 
     def __init__(self, name: str, summary: str, settings: type[Frozen] = NoSettings) -> None:
         self.name, self.summary, self.settings = name, summary, settings

@@ -62,7 +62,8 @@ class Simulation(Frozen):
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.
         epsilon: what every private scheme may spend, where its own settings do not say.
         pooling: how the server puts Releases together: ``concat`` as they are; ``balanced``, every class repeated to
-            the size of the largest; ``weighted``, every site's repeated in proportion to the images it holds.
+            the size of the largest; ``weighted``, every site's repeated in proportion to the images it holds;
+            ``taught``, every Release's repeated in proportion to how well it teaches images of the others.
         leave_out: schemes whose pools are also tried without each single site, which shows what that site adds.
         keep_real_images: whether releases of real images are kept in the run folder, not only their hashes.
         deadline_s: seconds a site's job may take, from its start.
@@ -94,7 +95,7 @@ class Simulation(Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
-    pooling: Literal["concat", "balanced", "weighted"] = "concat"
+    pooling: Literal["concat", "balanced", "weighted", "taught"] = "concat"
     leave_out: tuple[str, ...] = ()
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None

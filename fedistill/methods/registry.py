@@ -61,6 +61,7 @@ METHODS: dict[str, Method] = {
         tdm,
         TDMSettings,
         "distribution matching under trained networks (after arXiv 2110.04181, 2406.01063)",
+        guided=True,
         version=TDM_VERSION,
     ),
     "mtt": Method(

@@ -11,6 +11,10 @@ ones. What is added, each from work that showed its worth:
 
 The real images' side does not change while the synthetic images move. So it is worked out once for each of a few dozen
 *views* (a network, its weights, an augmentation, a draw of real images), and an iteration costs synthetic images alone.
+
+With a guide (`fedistill.methods.engine.guide`) its network is one more to match under, at the weights it came with, and
+the real images that it gets wrong are drawn more often. The cross-entropy stays the site's own networks': under the
+guide it would make of every image one that the guide knows already.
 """
 
 import math
@@ -25,10 +29,11 @@ from fedistill.core import seeds
 from fedistill.core.events import Event
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.clusters import ClusterSettings
+from fedistill.methods.engine.guide import drawn
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, PackSettings, Start, sample, start
+from fedistill.methods.engine.start import STARTS, PackSettings, Start, start
 from fedistill.methods.engine.trained import TrainedNetwork, TrainedSettings, trained_networks
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment
@@ -112,6 +117,8 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
     """
     size, mirror = task.images.size, task.images.mirror
     net, trained, real = task.network(), trained_networks(task, settings), task.images.pixels()
+    guide = task.guide
+    matched_under = trained if guide is None else [*trained, TrainedNetwork(guide.params, guide.params)]
     first = start(
         task,
         settings.start,
@@ -132,13 +139,13 @@ def tdm(task: Task, settings: TDMSettings) -> SyntheticSet:
             task.on_event(Event("distilling", method="tdm", ipc=task.ipc))  # a sign of life
             generator = seeds.generator(task.seed, "tdm", task.budget, "view", number)
             draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
-            share = number // len(trained)
-            params = trained[number % len(trained)].between((share % SHARES + 1) / SHARES)
+            share = number // len(matched_under)
+            params = matched_under[number % len(matched_under)].between((share % SHARES + 1) / SHARES)
             seen[number] = view_of(
                 net,
                 tuple(p.to(task.dtype) for p in params),
                 real,
-                [sample(g.real, min(len(g.real), settings.batch_real), generator) for g in groups],
+                [drawn(g.real, settings.batch_real, generator, guide) for g in groups],
                 draw if share >= SHARES else None,
             )
         return seen[number]

@@ -8,6 +8,7 @@ only iterates over schemes; the parts they share are in `fedistill.schemes.serve
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedistill.config import Holdings, Job, Simulation
@@ -50,6 +51,10 @@ class StudyScheme(Scheme):
     def jobs(self, simulation: Simulation) -> Iterator[Job]:
         """Yield the jobs that make Releases at sites, for progress and forecast."""
         yield from ()
+
+    def asked(self, job: Job, simulation: Simulation, holdings: Holdings) -> Job:
+        """Return one of `jobs` as a site with these holdings is asked for it; here for the budgets of `budgets`."""
+        return replace(job, ipcs=tuple(ipc for ipc in self.budgets(simulation, holdings).values() if ipc))
 
     def budgets(self, simulation: Simulation, holdings: Holdings) -> dict[int | None, int | None]:
         """Map each of the simulation's budgets to the budget of a site's job; here to itself."""

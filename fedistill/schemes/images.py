@@ -53,6 +53,7 @@ from fedistill.schemes.server.shadows import (
     train_shadow_networks,
 )
 from fedistill.schemes.server.site_row import SiteRow
+from fedistill.schemes.server.teaching import Teaching, lesson, levels, taught_levels, teaching_of
 from fedistill.schemes.server.work import Forecast, Training, expected_steps
 from fedistill.schemes.site.release import carry_out, item_of, per_class, requested
 from fedistill.training.fit import VERSION as FIT_VERSION
@@ -75,7 +76,7 @@ class ImageScheme(StudyScheme):
         method: of `fedistill.methods`.
     """
 
-    request = Job
+    request: type = Job
     pools_releases = True
     attackable = True
 
@@ -217,9 +218,7 @@ class ImageScheme(StudyScheme):
 
     async def run(self, condition: Condition, ctx: StudyContext) -> tuple[Result, Networks]:
         """Train networks on the pool of the sites' Releases, and score them on the official test split."""
-        pool, transfer = await self.pool(
-            ctx, condition.partition, condition.ipc, condition.seed, left_out=condition.left_out
-        )
+        pool, transfer = await self.pool_of(ctx, condition)
         recipe = self._native(pool) if condition.recipe == "native" else (await self.choice(ctx, condition)).recipe
         count = ctx.simulation.networks
         networks = await ctx.trainer.train(condition, pool, recipe, range(count))
@@ -237,13 +236,17 @@ class ImageScheme(StudyScheme):
         first, grows = replace(condition, seed=0, left_out=""), not self.has_budget
 
         async def chosen() -> Choice:
-            pool, _ = await self.pool(ctx, first.partition, first.ipc, first.seed)
+            pool, _ = await self.pool_of(ctx, first)
             if condition.recipe != "strong":
                 return await choose(ctx, first, pool, grows=grows)
             common = (await self.choice(ctx, replace(first, recipe="common"))).recipe if grows else Recipe()
             return await choose_strong(ctx, first, pool, common, grows=grows)
 
         return await ctx.once(("choice", first), chosen)
+
+    async def pool_of(self, ctx: StudyContext, condition: Condition) -> tuple[Pool, Transfer]:
+        """Return what a condition's networks train on, and what was shared for it; raises as `pool`."""
+        return await self.pool(ctx, condition.partition, condition.ipc, condition.seed, left_out=condition.left_out)
 
     async def pool(
         self, ctx: StudyContext, partition: int, ipc: int | None, seed: int, *, left_out: str = ""
@@ -264,17 +267,7 @@ class ImageScheme(StudyScheme):
         async def joined() -> tuple[Pool, Transfer]:
             releases, budget = [reply.release for reply in used if reply.release is not None], used[0].ipcs[ipc]
             examples = [reply.examples for reply in used]
-            pool = build_pool(
-                releases,
-                budget,
-                missing,
-                classes=ctx.expected.classes,
-                by=ctx.simulation.pooling,
-                examples=examples if ctx.holdings[partition].shares else cap_counts(examples),
-            )
-            keep = ctx.coordinator.kept_once
-            parts = {part: getattr(pool, part) for part in ("images", "labels", "draw", "soft")}
-            pool = replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
+            pool = await self.joined(ctx, partition, releases, budget, missing, examples)
             study = ctx.coordinator.study
             pairs = zip(used, releases, strict=True)
             sizes = [release_sizes(reply.job, release, budget, study=study) for reply, release in pairs]
@@ -286,6 +279,34 @@ class ImageScheme(StudyScheme):
             )
 
         return await ctx.once(("pool", partition, self.name, ipc, seed, left_out), joined)
+
+    async def joined(
+        self,
+        ctx: StudyContext,
+        partition: int,
+        releases: Sequence[Release],
+        ipc: int | None,
+        missing: dict[str, str],
+        examples: Sequence[int],
+    ) -> Pool:
+        """Return the pool of Releases, by the simulation's rule, held once for all points of a sweep.
+
+        Args:
+            ctx: of the study.
+            partition: number of the redraw of who holds what.
+            releases: in the pool's order.
+            ipc: the budget of each.
+            missing: why other sites are absent, by name.
+            examples: number of real images behind each Release, as its site says.
+        """
+        by = ctx.simulation.pooling
+        weights = examples if ctx.holdings[partition].shares else cap_counts(examples)
+        if by == "taught":
+            weights = await taught_levels(ctx, releases, ipc, self.name)
+        pool = build_pool(releases, ipc, missing, classes=ctx.expected.classes, by=by, examples=weights)
+        keep = ctx.coordinator.kept_once
+        parts = {part: getattr(pool, part) for part in ("images", "labels", "draw", "soft")}
+        return replace(pool, **{part: keep(f"pool {pool.name} {part}", value) for part, value in parts.items()})
 
     async def releases(self, ctx: StudyContext, partition: int, ipc: int | None, seed: int) -> dict[str, bytes]:
         """Return each site's Release file of this budget, by site."""
@@ -309,7 +330,7 @@ class ImageScheme(StudyScheme):
     async def _reply(self, ctx: StudyContext, job: Job, ipcs: dict[int | None, int | None]) -> "_Reply":
         async def requested() -> _Reply:
             outcome = await ctx.coordinator.release(job)
-            release, why, trace = self._accept(ctx, job, outcome)
+            release, why, trace = self.accept(ctx, job, outcome, label=job.scheme)
             if release is None:
                 ctx.report_failure(job.site, job.name, why, trace)
             seconds = dict(zip(job.budgets, outcome.seconds, strict=False))
@@ -318,8 +339,11 @@ class ImageScheme(StudyScheme):
 
         return await ctx.once(("answer", job.name, self.name), requested)
 
-    def _accept(self, ctx: StudyContext, job: Job, outcome: Outcome) -> tuple[Release | None, str, str]:
-        """Return a site's Release, or None with a one-line reason and, if there is one, a traceback."""
+    def accept(self, ctx: StudyContext, job: Job, outcome: Outcome, *, label: str) -> tuple[Release | None, str, str]:
+        """Return a site's Release, or None with a one-line reason and, if there is one, a traceback.
+
+        ``label`` stands for the scheme in the name of the Release's file.
+        """
         why, trace = outcome.refused or outcome.error, outcome.trace
         if outcome.release is None or why:
             return None, why, trace
@@ -329,7 +353,7 @@ class ImageScheme(StudyScheme):
                 raise ReleaseError("The reply's times or counts do not match its budgets.")
             name = sha256(outcome.release)
             keep = not release.real or ctx.simulation.keep_real_images
-            ctx.folder.release(job.site, job.scheme, job.seed, job.partition, outcome.release, keep=keep, name=name)
+            ctx.folder.release(job.site, label, job.seed, job.partition, outcome.release, keep=keep, name=name)
         except ReleaseError as error:
             return None, f"refused by the server: {shown_line(error.what)}", shown_trace(str(error))
         release = ctx.coordinator.kept_once(f"release {name}", release)
@@ -338,7 +362,7 @@ class ImageScheme(StudyScheme):
 
     # ------------------------------------------------------------------ at a site
 
-    def answer(self, request: Job, site: SiteContext) -> Outcome:
+    def answer(self, request: Any, site: SiteContext) -> Outcome:
         """Make a Release of the site's own images."""
         return carry_out(request, site, emitter(request.name, seed=request.seed, partition=request.partition))
 
@@ -385,6 +409,7 @@ class ImageScheme(StudyScheme):
             mirror,
             labels,
             releases=target.releases or 1,
+            teaching=teaching_of(simulation, network, mirror) if simulation.pooling == "taught" else None,
         )
         others = OtherReleases(
             [_set(releases[name], target.ipc) for name in before],
@@ -398,6 +423,7 @@ class ImageScheme(StudyScheme):
             "others": [hashlib.sha256(releases[name]).hexdigest() for name in (*before, *after)],
             "place": len(before),
             "pooling": [simulation.pooling, *(examples if simulation.pooling == "weighted" else ())],
+            **({} if maker.teaching is None else {"teaching": maker.teaching.detail()}),
             "version": [METHODS[self.method].version, loop.VERSION, FIT_VERSION, VERSION],
             **({"releases": maker.releases} if maker.releases > 1 else {}),
         }
@@ -507,6 +533,7 @@ class ImageShadow:
         mirror: whether a flip keeps the labels true.
         labels: settings of the labels.
         releases: of the site that the server holds, each from its own seed, and pools.
+        teaching: networks by which the pool's Releases are judged, for the rule ``taught``; else None.
     """
 
     method: str
@@ -520,12 +547,13 @@ class ImageShadow:
     mirror: bool
     labels: LabelSettings = HARD
     releases: int = 1
+    teaching: Teaching | None = None
 
     def make(self, task: Task, others: OtherReleases) -> Sent:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         trained_on = release.shown()
-        images, labels = self.join(trained_on, others)
+        images, labels = self.join(trained_on, others, device=task.device)
         networks = train_shadow_networks(
             task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
@@ -543,10 +571,15 @@ class ImageShadow:
             sets = [replace(sets[0], images=joined[0], labels=joined[1])]
         return replace(sets[0], soft=soft_labels(task, sets[0], self.labels)) if self.labels.soft else sets[0]
 
-    def join(self, own: SyntheticSet, others: OtherReleases) -> Images:
+    def join(self, own: SyntheticSet, others: OtherReleases, *, device: str = "cpu") -> Images:
         """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""
         sets = [*others.before, own, *others.after]
-        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=self.examples)
+        weights = self.examples
+        if self.teaching is not None:
+            lessons = [lesson(each, str(number)) for number, each in enumerate(sets)]
+            on = torch.device(device)
+            weights = levels([self.teaching.auc(lessons, number, on) for number in range(len(lessons))])
+        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=weights)
         soft = [each.soft for each in sets if each.soft is not None]
         return x, torch.cat(soft)[at] if self.labels.soft else y
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from fedistill.models import Network, build
 from fedistill.training import packing
 from fedistill.training.noise import require_entropy
 from fedistill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fedistill.methods.engine.guide import Guide
 
 Tensors = dict[str, Tensor]
 Remember = Callable[[str, Mapping[str, Any], Callable[[], Tensors]], Tensors]
@@ -148,6 +151,8 @@ class Task:
             kept nowhere. No other method looks at it.
         smallest: private methods leave out classes that their noisy counts cannot tell to have so many images (or
             patients); for others such classes are taken out of `images` beforehand, which would break a private bound.
+        guide: a network from elsewhere, and how readily it has each real image drawn; None: none. Only methods whose
+            entry in the registry says so look at it.
         on_event: told of progress; methods do no input or output of their own.
         remember: keeps what is worth keeping between calls (experts).
         checkpoints: keeps how far a distillation has come, so that a stopped one goes on from there.
@@ -169,6 +174,7 @@ class Task:
     device: str = "cpu"
     entropy: str = "seeded"
     smallest: int = 1
+    guide: "Guide | None" = None
     on_event: OnEvent = ignore
     remember: Remember = forget
     checkpoints: Checkpoints = unkept
@@ -234,6 +240,7 @@ class Task:
             # Unseeded noise is another every time, and is drawn once: what it was added to is found by this key again.
             **({"entropy": self.entropy} if self.entropy != "seeded" else {}),
             **({"smallest": self.smallest} if self.smallest > 1 else {}),
+            **({} if self.guide is None else {"guide": self.guide.detail()}),
         }
 
     def network(self) -> Network:
@@ -254,6 +261,7 @@ class Method:
         native: the published recipe for networks trained on its images, where the method has one of its own.
         drawn: whether its outcome is one random draw, so that every network should train on its own.
         multilabel: whether it works on sets whose images have several labels.
+        guided: whether it looks at a task's guide.
         version: raised when its results change for equal settings; part of every key in the store.
         summary: one line for people.
     """
@@ -266,6 +274,7 @@ class Method:
     drawn: bool = False
     native: Recipe | None = None
     multilabel: bool = True
+    guided: bool = False
     version: int = 1
 
 

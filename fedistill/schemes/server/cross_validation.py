@@ -55,12 +55,14 @@ class Pilot:
     soft: Tensor | None = None
 
 
-def split_folds(labels: Tensor, *, seed: int) -> list[Fold]:
+def split_folds(labels: Tensor, *, seed: int, origin: Tensor | None = None) -> list[Fold]:
     """Split a pool into folds, each with images of every class where there are enough.
 
     Args:
         labels: int64 (N,), or float32 (N, L) for several labels an image.
         seed: of the assignment of images to folds.
+        origin: int64 (N,), equal for copies of one image, which stay together: no network is scored on an image that it
+            was trained on. None: there are no copies.
 
     Returns:
         At most `FOLDS` folds, and only as many as set `ENOUGH` images aside; none if no fold would have two classes.
@@ -69,7 +71,20 @@ def split_folds(labels: Tensor, *, seed: int) -> list[Fold]:
     [2, 2, 2]
     >>> split_folds(torch.tensor([0, 1]), seed=0)
     []
+    >>> copies = torch.tensor([0, 0, 1, 1, 2, 3])
+    >>> [fold.aside.tolist() in ([0, 1, 4], [0, 1, 5], [2, 3, 4], [2, 3, 5])
+    ...     for fold in split_folds(torch.tensor([0, 0, 0, 0, 1, 1]), seed=0, origin=copies)]
+    [True, True]
     """
+    if origin is not None:
+        names, of_image = origin.unique(return_inverse=True)
+        once = torch.zeros((len(names), *labels.shape[1:]), dtype=labels.dtype)
+        once[of_image] = labels
+        folds = split_folds(once, seed=seed)
+        return [
+            Fold(*(torch.nonzero(torch.isin(of_image, at)).flatten() for at in (fold.train, fold.aside)))
+            for fold in folds
+        ]
     n, random = len(labels), rng(seed, "folds")
     groups = [np.arange(n)] if labels.ndim == 2 else [np.flatnonzero(labels.numpy() == c) for c in labels.unique()]
     several = [group for group in groups if len(group) > 1]

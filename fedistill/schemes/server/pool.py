@@ -28,6 +28,8 @@ class Pool:
         bytes_shared: size of the encoded Releases of this budget; with several draws, of one.
         images_shared: number of images as they travelled, likewise.
         soft: float32 (N, classes), the probabilities that networks train towards; None: the labels.
+        origin: int64 (N,), which image of the Releases each is, where some are there several times by ``taught``; else
+            None. Copies of an image stay together in cross-validation.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class Pool:
     bytes_shared: int
     images_shared: int
     soft: Tensor | None = None
+    origin: Tensor | None = None
 
     @property
     def ipc(self) -> float:
@@ -57,6 +60,10 @@ class Pool:
     def soft_of(self, index: int) -> Tensor | None:
         """Return the soft labels of the images that network number ``index`` trains on; None if they are hard."""
         return self.soft if self.draw is None or self.soft is None else self.soft[self.draw == index]
+
+    def origin_of(self, index: int) -> Tensor | None:
+        """Return which image of the Releases each is that network number ``index`` trains on; None: all are others."""
+        return self.origin if self.draw is None or self.origin is None else self.origin[self.draw == index]
 
     def of_networks(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return what several networks train on: shared, (N, ...), or one draw for each, (networks, N, ...).
@@ -87,8 +94,8 @@ def build_pool(
         ipc: the budget.
         missing: why other sites are absent, by name.
         classes: number of classes in the label space.
-        by: ``concat``, ``balanced`` or ``weighted`` (see `fedistill.schemes.server.pooling`).
-        examples: number of real images behind each Release, for ``weighted``.
+        by: ``concat``, ``balanced``, ``weighted`` or ``taught`` (see `fedistill.schemes.server.pooling`).
+        examples: number of real images behind each Release, for ``weighted``; its level, for ``taught``.
     """
     sets = [unpack(release.sets[ipc], ipc).shown() for release in releases]
     draws = [s.draw for s in sets if s.draw is not None]
@@ -111,6 +118,7 @@ def build_pool(
         bytes_shared=sum(len(release.to_bytes()) for release in single),
         images_shared=sum(len(release.sets[ipc]) for release in single),
         soft=torch.cat(soft)[at] if soft and len(soft) == len(sets) else None,
+        origin=at if by == "taught" else None,
     )
 
 

@@ -4,7 +4,8 @@
 that a class of few sites keeps its weight. ``weighted`` repeats every site's images in proportion to the real images
 behind them, as federated averaging weights its sites: ten images of a large hospital count for more than ten of a small
 one. Repetition equals weighting, and needs no change of the training. Nobody can check how many real images a deployed
-site has, so none counts for more than all others together.
+site has, so none counts for more than all others together. ``taught`` repeats every Release's images in proportion to
+how well they teach the others' (`fedistill.schemes.server.teaching`), and leaves out those that teach nothing.
 """
 
 from collections.abc import Sequence
@@ -20,21 +21,25 @@ def pool_positions(by: str, labels: Tensor, site_of: Tensor, draw: Tensor | None
     """Return the positions to train on, int64 (M,), M at least N.
 
     Args:
-        by: ``concat``, ``balanced`` or ``weighted``.
+        by: ``concat``, ``balanced``, ``weighted`` or ``taught``.
         labels: int64 (N,), or float32 (N, L) of a multi-label task, whose images cannot be balanced by class.
         site_of: int64 (N,), number of each image's site.
         draw: int64 (N,), number of each image's draw, or None; each draw is weighted by itself.
-        examples: number of real images at each site.
+        examples: number of real images at each site; for ``taught`` how often each image of a Release is taken.
 
     >>> y, sites = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1])
     >>> pool_positions("balanced", y, sites, None, ()).tolist()
     [0, 1, 2, 2]
     >>> pool_positions("weighted", y, sites, None, (10, 30)).tolist()
     [0, 1, 2, 2, 2, 2, 2, 2]
+    >>> pool_positions("taught", y, sites, None, (2, 1)).tolist()
+    [0, 0, 1, 1, 2]
     """
     everything = torch.arange(len(labels))
     if by == "concat" or (by == "balanced" and labels.ndim == 2):
         return everything
+    if by == "taught":  # draws keep equal sizes: each has as many images of every Release
+        return everything.repeat_interleave(torch.tensor(examples)[site_of])
     draws = [everything] if draw is None else [torch.nonzero(draw == d).flatten() for d in range(int(draw.max()) + 1)]
     if by == "balanced":
         taken = [_balance(at, labels[at]) for at in draws]

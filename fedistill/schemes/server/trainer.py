@@ -155,7 +155,15 @@ class Trainer:
         for index in pilots:
             images, labels = pool.of_network(index)
             seed = self._seed(condition, index)
-            folded.append(Pilot(images, labels, split_folds(labels, seed=seed), seed, pool.soft_of(index)))
+            folded.append(
+                Pilot(
+                    images,
+                    labels,
+                    split_folds(labels, seed=seed, origin=pool.origin_of(index)),
+                    seed,
+                    pool.soft_of(index),
+                )
+            )
         if not all(pilot.folds for pilot in folded):
             return []
         keys = [self._key(condition, pool, recipe, index) for index in pilots]

@@ -1,7 +1,7 @@
 """A Release of a site's own images: distil, encode, check against the site's policy, store."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,8 +27,20 @@ from fedistill.transport.site.deployed_rules import require_own
 from fedistill.transport.site.ledger import Answers, open_job_account
 
 
-def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
+def as_it_is(task: Task) -> Task:
+    """Return a task unchanged."""
+    return task
+
+
+def carry_out(job: Job, site: SiteContext, on_event: OnEvent, prepare: Callable[[Task], Task] = as_it_is) -> Outcome:
     """Carry out one job: distil, encode, check against the site's own policy, enter in the ledger.
+
+    Args:
+        job: the request.
+        site: the site.
+        on_event: told of progress.
+        prepare: adds to the task, which has no budget yet, what came with the request; called after the policy has
+            allowed it.
 
     Raises:
         PolicyError: the site's policy forbids it.
@@ -77,6 +89,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent) -> Outcome:
         remember=in_memory(store.remember),
         charge=account.charge,
     )
+    task = prepare(task)
     answers = _answers(job, task, known) if private else []
     most = per_class(job, known, deployed=deployed)
     account.require_room(item_of(job), most, bounded=private)

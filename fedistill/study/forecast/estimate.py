@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fedistill.config import Holdings, Job, Plan, Share, Simulation, everything, holdings
@@ -105,8 +105,7 @@ def cost(
         meter = StepTimer(simulation, first_holdings, on_measure)
         for job, scheme in release_jobs(simulation):
             by_site = data.holdings[job.partition]
-            budgets = study_scheme(scheme).budgets(simulation, by_site)
-            request = replace(job, ipcs=tuple(ipc for ipc in budgets.values() if ipc))
+            request = study_scheme(scheme).asked(job, simulation, by_site)
             sent = _release_size(request, scheme, _share(by_site, simulation, job.site))
             up, down = up + sent, down + (OVERHEAD_BYTES // 6 if sent else 0)
             key = key_of({"federation": simulation.federation.model_dump_json(), **asdict(request)})

@@ -64,6 +64,9 @@ def require_deployable(plan: Plan) -> None:
             f"{', '.join(central)} cannot run {where}: all data would have to be in one place.",
             mend="take those tables away, or compare with them in a simulation",
         )
+    for name in simulation.scheme:
+        if why := scheme_named(name).simulated:
+            raise PlanError(f"{name} cannot run {where}: {why}.", mend=f"take [scheme.{name}] away")
     rounds = [name for name in simulation.scheme if scheme_named(name).has_rounds and not scheme_named(name).private]
     if rounds and len(simulation.recipe.lr) > 1 and simulation.scores_epsilon is None:
         raise PlanError(

@@ -10,6 +10,7 @@ from flwr.app import Message, RecordDict
 
 from fedistill.config import Job
 from fedistill.release.release import Release
+from fedistill.transport.protocol.guided import GUIDED, GuidedRequest, pack_guided
 from fedistill.transport.protocol.messages import RELEASE, Outcome, pack_jobs, pack_outcomes
 from fedistill.transport.protocol.named import pack_named
 from fedistill.transport.protocol.traffic import encoded_size
@@ -31,6 +32,13 @@ def release_sizes(job: Job, release: Release, ipc: int | None, *, study: str = "
     data = release.only(ipc, draw=0).to_bytes()
     reply = pack_outcomes([Outcome(single.name, job.site, release=data, seconds=(0.0,))])
     return _size(reply, RELEASE), _size(pack_named(study, [job.name]) if study else pack_jobs([single]), RELEASE)
+
+
+def guided_sizes(request: GuidedRequest, release: Release) -> tuple[int, int]:
+    """Return bytes (up, down) of one round's images, and of the request for them with the network in it."""
+    job = request.job
+    reply = pack_outcomes([Outcome(job.name, job.site, release=release.to_bytes(), seconds=(0.0,))])
+    return _size(reply, GUIDED), _size(pack_guided(request), GUIDED)
 
 
 def network_sizes(request: LocalTrainRequest, learned: LocalTrainReply) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from fedistill.training.metrics import Tally
 from fedistill.transport.backend.failure import WAITS
 from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.backend.site_grid import SiteGrid
+from fedistill.transport.protocol.guided import GUIDED, GuidedRequest, pack_guided
 from fedistill.transport.protocol.message_hash import likeness
 from fedistill.transport.protocol.messages import (
     RELEASE,
@@ -266,7 +267,18 @@ class Coordinator:
         if node is None:
             return Outcome(job.name, job.site, error=NOBODY)
         content = self.content([job.name], lambda: pack_jobs([job]), {})
-        exchange = await self.exchange(job.site, Message(content, node, RELEASE), purpose=job.scheme)
+        return await self._outcome(job, Message(content, node, RELEASE))
+
+    async def guided_release(self, request: GuidedRequest) -> Outcome:
+        """Return the outcome of one round of images, as `release` does. Only a simulation's sites answer it."""
+        node = self.node_of(request.job.site)
+        if node is None:
+            return Outcome(request.job.name, request.job.site, error=NOBODY)
+        async with self._with_networks:
+            return await self._outcome(request.job, Message(pack_guided(request), node, GUIDED))
+
+    async def _outcome(self, job: Job, message: Message) -> Outcome:
+        exchange = await self.exchange(job.site, message, purpose=job.scheme)
         if exchange.why:
             return Outcome(job.name, job.site, error=exchange.why, trace=exchange.trace)
         try:

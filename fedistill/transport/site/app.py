@@ -19,6 +19,7 @@ from fedistill.errors import PolicyError
 from fedistill.privacy.policy.disclosure import disclosed_tally
 from fedistill.transport.backend.events import emitter
 from fedistill.transport.backend.failure import from_exception
+from fedistill.transport.protocol.guided import unpack_guided
 from fedistill.transport.protocol.messages import (
     EvalRequest,
     Outcome,
@@ -59,6 +60,22 @@ def release(message: Message, context: Context) -> Message:
         jobs = unpack_jobs(message.content)
         outcomes = [_outcome(job.name, site, partial(_answer, job, site)) for job in jobs]
     return Message(pack_outcomes(outcomes), reply_to=message)
+
+
+@app.query("guided")
+def guided(message: Message, context: Context) -> Message:
+    """Carry out one round's images, which a network of the server's guides; in simulations only."""
+    site = read_context(context)
+    if site.deployed:
+        with desk.refusals_logged(site):
+            raise PolicyError(
+                "The site makes no images that a network of the server's guides: whoever chooses the network chooses "
+                "which patients' images count (rule agreement).",
+                mend="share the images in one round, or run rounds of images in a simulation",
+            )
+    request = unpack_guided(message.content)
+    outcome = _outcome(request.job.name, site, partial(_answer, request, site))
+    return Message(pack_outcomes([outcome]), reply_to=message)
 
 
 def _kept_outcome(at: desk.Desk, name: str) -> Outcome:
