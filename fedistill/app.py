@@ -40,6 +40,8 @@ def _prepare(config: Mapping[str, Any]) -> tuple[Simulation, Conduct]:
             mend=f"fedistill run {config['simulation']}",
         )
     simulation = plan.first
+    if plan.track and not deployed:  # of connected sites, the command that submitted the run copies it
+        _log.warning("`flwr run` copies nothing to [track]; `fedistill run %s` does", config["simulation"])
     if deployed:
         simulation = load_study(str(config["simulation"]), changes=changes, phantom=bool(config.get("phantom", False)))
     out = Path(str(config.get("out") or f"runs/{simulation.name}"))

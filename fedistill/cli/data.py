@@ -61,7 +61,8 @@ def import_(
     """
     from fedistill.importing.listing.tables import Columns
     from fedistill.importing.preprocessing import Preprocessing
-    from fedistill.importing.run_import import ImportSettings, import_images
+    from fedistill.importing.run_import import import_images
+    from fedistill.importing.settings import ImportSettings
     from fedistill.importing.words import channels_named, frames_named, shares_named, window_named
 
     settings = ImportSettings(

@@ -11,6 +11,7 @@ from fedistill.cli import options
 
 if TYPE_CHECKING:
     from fedistill.config import Plan
+    from fedistill.core.events import Event
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Without TLS and keys: whoever can reach the server can read and join.")
@@ -96,13 +97,21 @@ def run_deployed(
     """
     from fedistill.consent.study import canonical, hash_of, load_study
     from fedistill.report.terminal.progress import Progress
+    from fedistill.study.folder.tables_on_disk import read_typed_table
     from fedistill.study.submitted import require_plain, run_submitted
+    from fedistill.study.tracking import tracking
 
     require_plain(**not_here)
     study = load_study(name, changes=changes, phantom=phantom)
     _tell(f"study {hash_of(canonical(study))[:12]}: sites answer who have agreed to it (`fedistill agree`)")
     sites, folder = plan.first.federation.sites, out or Path("runs") / plan.name
-    with Progress(sites, options.console) as progress:
+    with tracking(plan.track, plan.name) as trackers, Progress(sites, options.console) as progress:
+
+        def listen(event: "Event") -> None:
+            for tracker in trackers:
+                tracker(event)
+            progress(event)
+
         done = run_submitted(
             plan,
             name,
@@ -111,9 +120,11 @@ def run_deployed(
             data_root=options.text(data_root),
             phantom=phantom,
             changes=changes,
-            on_event=progress,
+            on_event=listen,
             tell=_tell,
         )
+        for tracker in trackers:
+            tracker.finish(folder, read_typed_table(folder / "comparison.csv"))
     for line in done.missing:
         _tell(f"missing: {line}")
     _tell(f"report: {folder / 'report.html'}")

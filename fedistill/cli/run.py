@@ -1,7 +1,6 @@
 """Commands that compute: run, distill, audit, predict."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,6 @@ from fedistill.cli.as_json import Json, print_json, records
 
 if TYPE_CHECKING:
     from fedistill.config import Plan
-    from fedistill.core.events import Event
     from fedistill.study import Finished
 
 
@@ -43,10 +41,12 @@ def run(
     """Run a simulation, or all points of its sweep; run it again to resume."""
     began = time.perf_counter()
     from fedistill.config import load_plan
+    from fedistill.config.track import track_words
     from fedistill.report.run_data import read_run
     from fedistill.report.terminal.table import print_comparison
 
     plan = load_plan(name, changes=changes or (), phantom=phantom)
+    plan = replace(plan, track={**plan.track, **track_words(track or ())})
     points = [point.simulation for point in plan.points]
     sites = list(dict.fromkeys(site for each in points for site in each.federation.sites))
     data = ", ".join(dict.fromkeys(Path(name).name for each in points for name in each.federation.datasets()))
@@ -58,12 +58,10 @@ def run(
     if engine is not None and engine.startswith("superlink:"):
         from fedistill.cli.deploy import run_deployed
 
-        not_here = {"workers": workers, "cache": cache, "fresh": fresh, "json": as_json, "track": track}
+        not_here = {"workers": workers, "cache": cache, "fresh": fresh, "json": as_json}
         run_deployed(plan, name, engine, out, data_root, phantom, changes or (), not_here)
         return
-    finished, report = _ran(
-        plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json, track=track or ()
-    )
+    finished, report = _ran(plan, began, out, engine, data_root, cache, fresh, workers, as_json=as_json)
     if as_json:
         print_json({"report": report, "comparison": records(finished.comparison)})
         return
@@ -85,23 +83,15 @@ def _ran(
     workers: int | None,
     *,
     as_json: bool,
-    track: Sequence[str] = (),
 ) -> tuple["Finished", Path]:
     """Run a plan with its progress shown; what it left in memory, and its report."""
     from fedistill.report.html.page import write_report
     from fedistill.report.terminal.progress import Progress
     from fedistill.study import run as run_study
-    from fedistill.study.tracking import tracking
 
     sites = dict.fromkeys(site for point in plan.points for site in point.simulation.federation.sites)
     console = options.errors if as_json else options.console
-    with tracking(track, plan.name) as trackers, Progress(list(sites), console) as progress:
-
-        def listen(event: "Event") -> None:
-            progress(event)
-            for tracker in trackers:
-                tracker(event)
-
+    with Progress(list(sites), console) as progress:
         finished = run_study(
             plan,
             out=out or Path("runs") / plan.name,
@@ -110,11 +100,9 @@ def _ran(
             cache=cache,
             fresh=fresh,
             workers=workers,
-            on_event=listen,
+            on_event=progress,
             began=began,
         )
-        for tracker in trackers:
-            tracker.finish(finished)
     return finished, write_report(finished)
 
 

@@ -13,6 +13,7 @@ from fedistill.config.find import find, read_toml
 from fedistill.config.literals import assign, parts_of, put
 from fedistill.config.simulation import Simulation
 from fedistill.config.sweep import Plan, Point, combinations, label_of, listed
+from fedistill.config.track import settled_track
 from fedistill.data import to_phantom
 from fedistill.errors import PlanError, nearest
 
@@ -107,17 +108,19 @@ def plan_from(content: dict[str, Any], path: Path, *, changes: Iterable[str] = (
         raise PlanError(f"{path}: no federation.", expected='federation = "NAME"', found=federation)
     if phantom:
         content = _merged(content, rehearsal)
+    content["track"] = settled_track(content.get("track", {}), source=str(path), folder=path.parent)
     for change in changes:
         assign(content, change)
     # What `--set` has named is relative to where it was typed.
     sweep = _settled_sweep(content.pop("sweep"), path, folder=Path.cwd(), phantom=phantom)
     content["federation"] = _settled("federation", content["federation"], folder=Path.cwd(), phantom=False)
+    track = settled_track(content.pop("track"), source=str(path), folder=Path.cwd())
     points: list[Point] = []
     for values in combinations(sweep, source=str(path)):
         points.append(Point(values, _simulation(content, values, path, phantom=phantom)))
         if "precision" not in sweep:
             content["precision"] = points[0].simulation.precision  # what "auto" stands for, once for all points
-    return Plan(tuple(points), sweep)
+    return Plan(tuple(points), sweep, track)
 
 
 def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, *, phantom: bool) -> Simulation:

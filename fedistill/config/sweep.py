@@ -8,7 +8,7 @@ stands for is resolved once, for the first of them.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from typing import Any
@@ -52,10 +52,12 @@ class Plan:
     Args:
         points: in the order of the tables.
         sweep: the values of each swept setting; empty where nothing is swept.
+        track: the folder that a run is copied to for each program, by its name; see `fedistill.config.track`.
     """
 
     points: tuple[Point, ...]
     sweep: Mapping[str, list[Any]]
+    track: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, simulation: Simulation) -> "Plan":

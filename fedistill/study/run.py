@@ -23,6 +23,7 @@ from fedistill.study.tables.holdings_table import licences
 from fedistill.study.tables.screening import write_screens
 from fedistill.study.tables.write import write_tables
 from fedistill.study.timing import Timing
+from fedistill.study.tracking import tracking
 from fedistill.transport.server.coordinator import Coordinator
 from fedistill.transport.server.launch import Launched, engine_here, launch, require_engine
 
@@ -70,7 +71,7 @@ def run(
     """Run a simulation, or all points of a sweep, and write the run folder.
 
     Args:
-        simulation: or a plan of several.
+        simulation: or a plan of several, which may also say to which programs' files the run is copied.
         out: the run folder; an earlier run of the same simulation there is resumed.
         engine: ``local`` (Ray on this machine), ``inline`` (this process) or HOST:PORT of a Ray cluster; default
             ``$RAY_ADDRESS``, else ``local``.
@@ -98,6 +99,8 @@ def run(
     def work(folder: RunFolder, store: Store, ready: Sequence[PointData]) -> Launched:
         def listen(event: Event) -> None:
             folder.event(event)
+            for tracker in trackers:
+                tracker(event)
             on_event(event)
 
         def conduct(coordinators: Sequence[Coordinator]) -> list[Study]:
@@ -107,7 +110,11 @@ def run(
             plan, conduct, engine=engine, store=store.root, data_root=data_root, workers=workers, on_event=listen
         )
 
-    return _check_run_write(plan, work, out, engine, data_root, cache, fresh, workers, began)
+    with tracking(plan.track, plan.name) as trackers:
+        finished = _check_run_write(plan, work, out, engine, data_root, cache, fresh, workers, began)
+        for tracker in trackers:
+            tracker.finish(finished.root, finished.comparison, list(plan.sweep and plan.columns()[0]))
+    return finished
 
 
 def run_on(

@@ -1,28 +1,29 @@
-"""``--track``: curves, tables and pictures of a run, copied as they come to where a team looks at them.
+"""``--track`` and ``[track]``: curves, tables and pictures of a run, copied as they come to where a team looks at them.
 
-``tensorboard=DIR``, ``mlflow=DIR`` or ``wandb=DIR`` write files below a folder; nothing is sent anywhere (Weights &
-Biases is started in its offline mode). The run folder stays the truth: a tracker reads events and finished tables, and
-takes part in nothing.
+TensorBoard, MLflow and Weights & Biases each get files below a folder; nothing is sent anywhere (Weights & Biases is
+started in its offline mode). The run folder stays the truth: a tracker reads events and finished tables, and takes part
+in nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from fedistill.config.dataset_names import with_variable
 from fedistill.core.events import Event
 from fedistill.core.files import require_folder
-from fedistill.errors import SettingError, nearest
 from fedistill.importing.extras import optional
-
-if TYPE_CHECKING:
-    from fedistill.study.run import Finished
 
 VALUES = ("loss", "validation_auc", "signal_to_noise")
 """Fields of an event that are curves over its steps."""
+
+METRICS = ("auc", "accuracy", "balanced_accuracy")
+"""Columns of the comparison that are copied."""
 
 
 class Tracker(ABC):
@@ -44,15 +45,21 @@ class Tracker(ABC):
             if value is not None and np.isfinite(value):
                 self.scalar(f"{place}/{name}", float(value), event.step or 0)
 
-    def finish(self, finished: "Finished") -> None:
-        """Copy the comparison and the pictures of a finished run."""
-        for row in finished.comparison.to_dict("records"):
-            budget = "" if row.get("ipc") is None or row["ipc"] != row["ipc"] else f" ipc {row['ipc']}"
-            for metric in ("auc", "accuracy", "balanced_accuracy"):
-                value = row.get(metric)
-                if value is not None and value == value:
-                    self.scalar(f"comparison/{row['scheme']}{budget}/{metric}", float(value), 0)
-        for path in sorted(finished.root.glob("grids/*.png")):
+    def finish(self, root: Path, comparison: pd.DataFrame, swept: Sequence[str] = ()) -> None:
+        """Copy the comparison and the pictures of a finished run.
+
+        Args:
+            root: the run folder.
+            comparison: the table of that name in it.
+            swept: its columns of swept settings.
+        """
+        several = [name for name in ("partition", "recipe", "model") if comparison[name].nunique() > 1]
+        for row in comparison.to_dict("records"):
+            line = line_name(row, [*swept, *several])
+            for metric in METRICS:
+                if pd.notna(row[metric]):
+                    self.scalar(f"comparison/{line}/{metric}", float(row[metric]), 0)
+        for path in sorted(root.glob("grids/*.png")):
             self.picture(f"grids/{path.stem}", path)
 
     @abstractmethod
@@ -136,45 +143,47 @@ class WandB(Tracker):
         self._run.finish()
 
 
-TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
-"""The programs."""
+def line_name(row: Mapping[str, Any], also: Sequence[str] = ()) -> str:
+    """Return a line of the comparison in words, such that no two lines of a table have the same.
 
+    Args:
+        row: the line, by column.
+        also: further columns in which the table's lines differ.
 
-def track_words(words: Sequence[str]) -> list[tuple[type[Tracker], Path]]:
-    """Return the trackers that words such as ``tensorboard=logs`` ask for.
-
-    Raises:
-        SettingError: a word is of another form, or no such program is known.
-        RunFolderError: a folder cannot be written.
+    >>> row = {"scheme": "dc", "ipc": 10.0, "rounds": None, "left_out": "north", "recipe": "common"}
+    >>> line_name(row), line_name(row, ["recipe"])
+    ('dc ipc 10 without north', 'dc ipc 10 without north, recipe common')
     """
-    asked = []
-    for word in words:
-        name, equals, folder = word.partition("=")
-        if name not in TRACKERS:
-            raise SettingError(f"There is no tracker {name!r}.", mend=nearest(name, TRACKERS))
-        if not equals or not folder:
-            raise SettingError("This says nowhere to track to.", expected=f"{name}=DIR", found=word)
-        require_folder(Path(folder), "--track")
-        asked.append((TRACKERS[name], Path(folder)))
-    return asked
+    words = [str(row["scheme"])]
+    words += [f"{name} {int(row[name])}" for name in ("ipc", "rounds") if pd.notna(row[name])]
+    words += [f"without {row['left_out']}"] if isinstance(row["left_out"], str) and row["left_out"] else []
+    return ", ".join([" ".join(words), *(f"{name} {row[name]}" for name in also if pd.notna(row[name]))])
+
+
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
+"""The programs, by the names of `fedistill.config.track.PROGRAMS`."""
 
 
 @contextmanager
-def tracking(words: Sequence[str], name: str) -> Iterator[list[Tracker]]:
-    """Open the trackers that words ask for; close them after the block, however it ends.
+def tracking(track: Mapping[str, str], name: str) -> Iterator[list[Tracker]]:
+    """Open trackers before any work; close them after the block, however it ends.
 
     Args:
-        words: such as ``tensorboard=logs``.
+        track: the folder for each program, by its name.
         name: of the run.
 
     Raises:
-        SettingError: a word is of another form.
+        RunFolderError: a folder cannot be written.
         DataError: a program's package is not installed.
+        PlanError: a folder begins with a variable that the environment does not have.
     """
+    places = {program: Path(with_variable(place)) for program, place in track.items()}
+    for program, folder in places.items():
+        require_folder(folder, f"{program}'s folder")
     with ExitStack() as opened:
         trackers = []
-        for kind, folder in track_words(words):
-            tracker = kind(folder, name)
+        for program, folder in places.items():
+            tracker = TRACKERS[program](folder, name)
             opened.callback(tracker.close)
             trackers.append(tracker)
         yield trackers

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedistill.importing.run_import import ImportSettings, import_images
+from fedistill.importing.run_import import import_images
+from fedistill.importing.settings import ImportSettings
 
 SIZE, BASES = 512, 20
 

@@ -7,7 +7,8 @@ from export.study import hospital, write_study
 import fedistill as fd
 from fedistill.data import load_dataset
 from fedistill.importing.listing.tables import Columns
-from fedistill.importing.run_import import ImportSettings, import_images
+from fedistill.importing.run_import import import_images
+from fedistill.importing.settings import ImportSettings
 
 
 @pytest.fixture(scope="session")

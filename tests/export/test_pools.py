@@ -1,6 +1,7 @@
 """The pool in every format: read back as it was, by FeDistill and by others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,19 @@ def test_the_card_says_what_it_is_who_made_it_and_what_protects_whom(pool, tmp_p
         "eight bits",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize("kind", ["npz", "png", "parquet"])
+def test_the_card_says_how_many_pixels_eight_bits_cut_off(pool, tmp_path, kind):
+    """A pixel is cut off where it is beyond black or white by more than rounding to eight bits moves any pixel."""
+    images = pool.images.clamp(-1, 1)
+    images[:, :, ::2, ::2] = 1.2
+    images[:, :, 1::2, 1::2] = -1 - 0.9 / 255
+    out = written(replace(pool, images=images), tmp_path, kind)
+    text = (out.with_suffix(".card.md") if kind == "npz" else out / "README.md").read_text()
+    assert "25 % of the synthetic pixels lay beyond and were cut off" in text
+    text = written(pool, tmp_path, "torch").with_suffix(".card.md").read_text()
+    assert "every pixel as it is" in text and "cut off" not in text
 
 
 def test_what_an_attacker_found_is_on_the_card(home, tmp_path):

@@ -12,8 +12,9 @@ from fedistill.data.sources.npz import read_text
 from fedistill.errors import DataError, SettingError
 from fedistill.importing.listing.tables import Columns
 from fedistill.importing.preprocessing import ARRAY, Preprocessing
-from fedistill.importing.run_import import ImportSettings, import_images
+from fedistill.importing.run_import import import_images
 from fedistill.importing.salt import default_salt, read_salt
+from fedistill.importing.settings import ImportSettings
 from fedistill.importing.splitting import Shares
 
 
