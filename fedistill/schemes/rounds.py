@@ -387,8 +387,8 @@ class RoundsScheme(StudyScheme):
         if scored:
             names = ctx.trainer.network(run_key.model).names
             stacked = dict(zip(names, stack_rounds([params[i] for i in scored]), strict=True))
-            about = {"model": run_key.model, "partition": run_key.partition}
-            totals = await sum_tallies(ctx, ctx.sites, _validation(run_key), stacked, **about)
+            name, model, partition = _validation(run_key), run_key.model, run_key.partition
+            totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=model, partition=partition)
             for i, total in zip(scored, totals, strict=True):
                 values[i] = (total.auc, total.balanced_accuracy)
         return values

@@ -55,7 +55,7 @@ class Tracker(ABC):
         """
         several = [name for name in ("partition", "recipe", "model") if comparison[name].nunique() > 1]
         for row in comparison.to_dict("records"):
-            line = line_name(row, [*swept, *several])
+            line = line_name({str(name): value for name, value in row.items()}, [*swept, *several])
             for metric in METRICS:
                 if pd.notna(row[metric]):
                     self.scalar(f"comparison/{line}/{metric}", float(row[metric]), 0)
