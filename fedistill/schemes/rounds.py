@@ -464,8 +464,8 @@ class RoundsScheme(StudyScheme):
         if scored:
             names = ctx.trainer.network(run_key.model).names
             stacked = dict(zip(names, _stack([params[i] for i in scored]), strict=True))
-            about = {"model": run_key.model, "partition": run_key.partition}
-            totals = await sum_tallies(ctx, ctx.sites, _validation(run_key), stacked, **about)
+            name = _validation(run_key)
+            totals = await sum_tallies(ctx, ctx.sites, name, stacked, model=run_key.model, partition=run_key.partition)
             for i, total in zip(scored, totals, strict=True):
                 values[i] = (total.auc, total.balanced_accuracy)
         return values
