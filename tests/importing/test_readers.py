@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from importing.folders import dicom, picture, save
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from fedistill.importing.decode import decode
 from fedistill.importing.preprocessing import Preprocessing
+from fedistill.importing.readers.raster import RasterReader
 
 FULL = Preprocessing(intensity="full")
 
@@ -70,6 +72,40 @@ def test_a_picture_is_turned_as_its_exif_tag_says(tmp_path):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     image.save(tmp_path / "a.png", exif=exif)
     assert (one(tmp_path / "a.png") == np.rot90(LEVELS, -1)).all()
+
+
+def chunks(data):
+    """The chunks of a PNG, whole."""
+    at = 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        yield data[at:end]
+        at = end
+
+
+def test_a_png_s_header_is_read_without_its_pixels_wherever_its_exif_stands(tmp_path, monkeypatch):
+    wide = ramp(255, np.uint8)[:14]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(wide).save(tmp_path / "plain.png")
+    Image.fromarray(wide).save(tmp_path / "before.png", exif=exif)
+    data = (tmp_path / "before.png").read_bytes()
+    parts = list(chunks(data))
+    [tag] = [part for part in parts if part[4:8] == b"eXIf"]
+    behind = [part for part in parts if part is not tag]
+    (tmp_path / "behind.png").write_bytes(data[:8] + b"".join([*behind[:-1], tag, behind[-1]]))
+    crop = Preprocessing(fit="crop")
+    for name, size in (("plain", (28, 14)), ("before", (14, 28)), ("behind", (14, 28))):
+        facts = RasterReader().facts(tmp_path / f"{name}.png")
+        assert (facts.width, facts.height) == size, name
+    assert (one(tmp_path / "before.png", crop) == one(tmp_path / "behind.png", crop)).all()
+
+    def load(image):
+        raise AssertionError("pixels are decoded")
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    for name in ("plain", "before"):
+        assert RasterReader().facts(tmp_path / f"{name}.png").height
 
 
 def test_one_bit_and_cmyk(tmp_path):

@@ -24,7 +24,7 @@ class RasterReader:
         """Return what the header says."""
         with _Opened(path) as image:
             width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            if _orientation(image, path) in (5, 6, 7, 8):
                 width, height = height, width
             frames = int(getattr(image, "n_frames", 1)) if image.format in PAGED else 1
             return Facts(width, height, not image.mode.startswith(GREY), frames)
@@ -37,6 +37,34 @@ class RasterReader:
                     image.seek(number)
                     require_sane(*image.size)
                 yield _picture(image)
+
+
+def _orientation(image: Any, path: Path) -> int:
+    """Return the EXIF tag that says how a picture is turned; of a PNG without decoding it, where that can be.
+
+    Pillow decodes a whole PNG before it says that there is no EXIF, for EXIF may stand behind the pixels.
+    """
+    from PIL import Image
+
+    if image.format == "PNG" and not _says_more_behind_its_pixels(path):
+        return int(Image.Image.getexif(image).get(_ORIENTATION, 1))
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def _says_more_behind_its_pixels(path: Path) -> bool:
+    """Return whether a PNG has chunks behind its pixels that may hold EXIF; a damaged one may have."""
+    behind = False
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            if kind == b"IEND":
+                return False
+            behind = behind or kind == b"IDAT"
+            if behind and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return True
 
 
 class _Opened:
