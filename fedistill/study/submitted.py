@@ -112,7 +112,7 @@ def _again(control: Control, config: dict[str, str | bool], error: ServerAwayErr
         if time.monotonic() > until:
             raise error
         time.sleep(AGAIN_SECONDS)
-    run_id = control.start(config)
+    run_id = control.start({**config, "resumed": True})
     tell(f"the server is back; the run goes on as run {run_id}")
     return run_id
 

@@ -152,6 +152,16 @@ def test_a_name_goes_with_its_key():
         find(names("north", "east"), registered=lambda: keys)
 
 
+def test_nodes_on_their_way_back_are_waited_for_as_long_as_it_takes():
+    """After a restart of the server: the second node comes back after five minutes."""
+    late = names("east", "north")
+    late.get_node_ids = lambda: [1, 2] if late.now >= 300 else [1]
+    assert find(late, patience=600.0) == {"east": 1, "north": 2} and 300 <= late.now < 310
+    late = names("east", "north")
+    late.get_node_ids = lambda: [1, 2] if late.now >= 300 else [1]
+    assert find(late) == {"east": 1}
+
+
 def test_who_is_who():
     assert find(names("east", "north")) == {"east": 1, "north": 2}
     assert find(names("east", "stranger")) == {"east": 1}

@@ -111,6 +111,7 @@ def test_a_server_that_was_started_again_is_given_the_run_again(tmp_path, follow
     server = Server(None, ServerAwayError("gone"), None, leaves(tmp_path / "run"), Ended(True))
     done, told = follow(server)
     assert server.started == 2 and not server.stopped and "goes on as run 8" in told[-1]
+    assert server.config["resumed"] is True, "so that the run waits for nodes on their way back"
     assert done.missing == ("b gave no dc (seed 0): no answer within 9 s",)
 
 

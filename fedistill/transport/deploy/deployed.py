@@ -19,6 +19,8 @@ from fedistill.transport.protocol.named import AGREED, MOST_TEXTS
 
 SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
+RETURN_SECONDS = 600.0
+"""Longest wait for nodes to come back after their server was started again."""
 """Longest wait for nodes to connect, and for each to say which site it is."""
 MOST_DIFFERENCES = 50
 """Settings that are shown of those in which a site's study differs."""
@@ -83,6 +85,7 @@ def find_sites(
     names: Iterable[str],
     *,
     registered: Callable[[], Mapping[int, str]] = dict,
+    patience: float = WAIT_SECONDS,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
@@ -92,6 +95,7 @@ def find_sites(
         grid: the grid of the run.
         names: of the sites.
         registered: by node the name that its key was registered under, where nodes have keys.
+        patience: seconds to wait for those that are not connected.
         clock: in seconds.
         sleep: waits for a number of seconds.
 
@@ -99,7 +103,7 @@ def find_sites(
         RunError: none is, two nodes say they are one site, or a node says it is one whose key it does not have.
     """
     wanted, start = list(names), clock()
-    while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < WAIT_SECONDS:
+    while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < patience:
         sleep(1.0)
     patient = DeadlineGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
     requests = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]

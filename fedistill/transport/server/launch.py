@@ -25,7 +25,7 @@ from fedistill.transport.backend.nodes import Node
 from fedistill.transport.backend.runtime import Runtime, open_runtime
 from fedistill.transport.backend.server_work import ServerWork
 from fedistill.transport.deploy.deadline_grid import DeadlineGrid
-from fedistill.transport.deploy.deployed import find_sites, require_agreed, status_told
+from fedistill.transport.deploy.deployed import RETURN_SECONDS, WAIT_SECONDS, find_sites, require_agreed, status_told
 from fedistill.transport.server.coordinator import Coordinator
 
 ELSEWHERE = "~/.cache/fedistill/store"
@@ -162,7 +162,12 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
             with status_told():
                 simulation, conduct = prepare(context.run_config)
                 wire: Any = grid  # Flower's grid over HTTP, which knows more about nodes than the Grid type says
-                conduct(of_deployed(grid, simulation, lambda: {n.node_id: n.name for n in wire.get_nodes()}))
+                resumed = bool(context.run_config.get("resumed"))
+
+                def registered() -> dict[int, str]:
+                    return {node.node_id: node.name for node in wire.get_nodes()}
+
+                conduct(of_deployed(grid, simulation, registered, resumed=resumed))
             return
         simulation, conduct = prepare(context.run_config)
         conduct(Coordinator(grid, ServerWork(), simulation.federation.sites))
@@ -171,13 +176,20 @@ def server_app(prepare: Callable[[Mapping[str, Any]], tuple[Simulation, Conduct]
     return app
 
 
-def of_deployed(grid: Grid, simulation: Simulation, registered: Callable[[], Mapping[int, str]] = dict) -> Coordinator:
+def of_deployed(
+    grid: Grid,
+    simulation: Simulation,
+    registered: Callable[[], Mapping[int, str]] = dict,
+    *,
+    resumed: bool = False,
+) -> Coordinator:
     """Return the coordinator of a study between hospitals, once they are connected and enough of them have agreed.
 
     Args:
         grid: of real nodes.
         simulation: the study, written out.
         registered: by node the name that its key was registered under, where nodes have keys.
+        resumed: the server was started again in the middle of the run, so nodes may still be on their way back.
 
     Raises:
         RunError: no site is connected, or two say they are one.
@@ -185,7 +197,8 @@ def of_deployed(grid: Grid, simulation: Simulation, registered: Callable[[], Map
     """
     sites, deadline = simulation.federation.sites, simulation.deadline_s
     assert deadline is not None  # `require_deployable` has refused a simulation without one
-    nodes, text = find_sites(grid, sites, registered=registered), canonical(simulation)
+    patience = max(WAIT_SECONDS, min(deadline, RETURN_SECONDS)) if resumed else WAIT_SECONDS
+    nodes, text = find_sites(grid, sites, registered=registered, patience=patience), canonical(simulation)
     notes = require_agreed(grid, nodes, text, name=simulation.name, needed=simulation.sites_needed)
     patient = DeadlineGrid(grid, deadline_s=deadline)
     coordinator = Coordinator(patient, ServerWork(), sites, study=hash_of(text), review_s=deadline, notes=notes)
