@@ -47,7 +47,7 @@ BETWEEN = -1
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """What became of one site's part in one round.
+    """The outcome of one site's part in one round.
 
     Args:
         job: what it was asked for.

@@ -23,7 +23,7 @@ BATCH = 256  # images in a network at one time
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What a network from elsewhere adds to a task.
+    """A network from elsewhere, and which real images it fails on: an addition to a task.
 
     Args:
         params: its weights, float32, of the task's own architecture.

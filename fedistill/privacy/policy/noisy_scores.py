@@ -101,7 +101,7 @@ def noisy_tallies(
     counts = np.stack([histograms(labels, each) for each in probabilities])
     drawn = source.normal(counts.shape, "scores").numpy()
     noisy = counts + noise.sigma * sensitivity(len(probabilities), classes) * drawn
-    return [_tally(each, classes) for each in noisy]
+    return [tally_of(each, classes) for each in noisy]
 
 
 def one_each(images: ImageSet) -> ImageSet:
@@ -111,7 +111,7 @@ def one_each(images: ImageSet) -> ImageSet:
     return images.take(np.sort(np.unique(images.groups, return_index=True)[1]))
 
 
-def _tally(noisy: np.ndarray, classes: int) -> Tally:
+def tally_of(noisy: np.ndarray, classes: int) -> Tally:
     """Return concordant pairs and all pairs of noisy histograms, none of them below 0."""
     others, own = np.clip(noisy[:, 0], 0, None), np.clip(noisy[:, 1], 0, None)
     below = np.cumsum(others, axis=1) - others

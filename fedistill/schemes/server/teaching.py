@@ -1,4 +1,4 @@
-"""How well each Release teaches images of the others: weights for a pool, found without patients.
+"""Weights of Releases in a pool by how well each teaches images of the others, without patients.
 
 A network is trained on one Release and tells the other sites' images apart. A Release whose images say nothing, or
 whose labels are wrong, teaches it nothing that holds elsewhere. The score is the AUC of each class that the Release
@@ -41,7 +41,7 @@ LEVELS = 8
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """One Release as networks train on it.
+    """A Release as networks train on it.
 
     Args:
         images: float32 (N, C, H, W).
