@@ -1,11 +1,13 @@
 """What a hospital says to others of its errors: their kind. What they are, its own log alone is told."""
 
+import socket
+
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedistill.errors import DataError, LedgerError, PolicyError
 from fedistill.transport.backend.failure import from_exception
-from fedistill.transport.deploy.client_loop import _discreet
+from fedistill.transport.deploy.client_loop import _discreet, answer_while
 from fedistill.transport.flower_internals import acting_as, become_server
 from fedistill.transport.protocol.messages import RELEASE, SCORE, Outcome, pack_outcomes, unpack_outcomes
 
@@ -69,3 +71,15 @@ def test_no_error_says_nothing_of_errors(name):
     reply, how, told = discreet(lambda: RecordDict({"who": ConfigRecord({"site": name})}), "query.who")
     assert how == "answered" and reply.content.config_records["who"]["site"] == name
     assert [event.kind for event in told] == ["answered"]
+
+
+def test_a_supernode_that_has_ended_is_noticed(tmp_path):
+    """Flower's client would try without end to reach it, and the site would never connect again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    looks = iter([True, True, False])
+    own = {"site": "north"}
+    log = tmp_path / "events.jsonl"
+    answer_while(lambda: next(looks), address, b"s" * 32, own, threads=1, log=log, tell=pytest.fail)
+    assert next(looks, "none is left") == "none is left"

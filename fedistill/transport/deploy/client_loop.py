@@ -45,6 +45,8 @@ from fedistill.transport.site.request_log import request_events
 APP = "fedistill.transport.site.app:app"
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
+RETRY_SECONDS = 60.0
+"""Longest wait for the SuperNode beside to take a reply; Flower's own would try one that has ended without end."""
 REFUSALS = ("PolicyError", "LedgerError", "WaitsError")
 """Errors by which a site says no: their words go out."""
 PATHS = ("ledger", "store", "data-root", "agreements", "secret")
@@ -74,7 +76,8 @@ def answer_while(
         tell: told in a line what was asked and how that went.
     """
     site, sink = Node(1, str(node["site"]), node, threads=threads), _sink_to(log)
-    waiting = _client(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}))
+    auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE})
+    waiting = _client(address, auth, retries=None)  # each failure comes back here, where a SuperNode's end is seen
     known = [str(TaskType.CLIENT_APP), str(TaskType.AGENT_APP)]  # the second to be refused, lest it be waited for
     while goes_on():
         try:
@@ -83,7 +86,9 @@ def answer_while(
             time.sleep(POLL_SECONDS)  # the SuperNode is busy, or ending
             continue
         if task.HasField("task") and task.token:
-            tell(_one(_client(address, RuntimeTokenHttpInterceptor(task.token)), site, sink))
+            retries = make_simple_http_retry_invoker()
+            retries.max_time = RETRY_SECONDS
+            tell(_one(_client(address, RuntimeTokenHttpInterceptor(task.token), retries=retries), site, sink))
         else:
             time.sleep(POLL_SECONDS)
 
@@ -213,13 +218,13 @@ class _Beat:
                 return
 
 
-def _client(address: str, *interceptors: Any) -> Any:
+def _client(address: str, *interceptors: Any, retries: Any) -> Any:
     return RuntimeHttpClient.from_server_address(
         server_address=address,
         insecure=True,  # within one machine; who may fetch messages is settled by the secret
         root_certificates=None,
         interceptors=[RuntimeVersionHttpInterceptor(component_name="fedistill"), *interceptors],
-        retry_invoker=make_simple_http_retry_invoker(),
+        retry_invoker=retries,
     )
 
 

@@ -105,7 +105,7 @@ def find_sites(
     wanted, start = list(names), clock()
     while len(ids := list(grid.get_node_ids())) < len(wanted) and clock() - start < patience:
         sleep(1.0)
-    patient = DeadlineGrid(grid, deadline_s=WAIT_SECONDS, clock=clock, sleep=sleep)
+    patient = DeadlineGrid(grid, deadline_s=patience, clock=clock, sleep=sleep)
     requests = [Message(RecordDict({"job": ConfigRecord({"name": "who"})}), node_id, WHO) for node_id in ids]
     node_of = dict(zip(patient.push_messages(requests), ids, strict=True))
     keys = registered()
