@@ -1,116 +1,121 @@
-"""Are scores with noise enough to choose a step size by? PneumoniaMNIST, three hospitals.
+"""How good are these images? Networks trained on them by one recipe and scored on the official test split.
 
-    PYTHONPATH=tests .venv/bin/python -m benchmarks.scores --data-root DIR
-
-Networks are trained on the pool of each method with each step size. The sites' validation images choose once with exact
-counts, and many times with noise. The test split says what the choices are worth.
+Every score is kept as soon as it is known, under a name that says what it is and a digest of all it depends on: a
+stopped run goes on where it was.
 """
 
-import argparse
-from collections.abc import Iterator
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from fedistill.config.holdings import holdings
-from fedistill.config.load import load_federation
-from fedistill.core.malloc import keep_freed_memory
-from fedistill.core.seeds import generator, spawn
-from fedistill.data import load_dataset
-from fedistill.methods import METHODS, Task, settings_for
+from benchmarks import images
+from benchmarks.child import settle
+from fedistill.core.files import write_atomic
+from fedistill.core.seeds import spawn
+from fedistill.core.store import key_of
+from fedistill.data import ImageSet
 from fedistill.models import build
-from fedistill.privacy.policy.noisy_scores import ScoreNoise, histograms, noisy_tallies, tally_of
-from fedistill.training.fit import fit, predict, probabilities
+from fedistill.training.fit import VERSION, fit, predict, probabilities
 from fedistill.training.metrics import score
 from fedistill.training.recipe import Recipe
 
-GRID = (0.003, 0.01, 0.03)
-PILOTS = 2
-EPSILONS = (1.0, 4.0, 10.0)
-DRAWS = 500
-POOLS = [(method, ipc) for method in ("random", "tdm") for ipc in (1, 10)]
+# DC's published evaluation, for both sides.
+RECIPE = Recipe("native", lr=0.01, steps=None, epochs=300, batch=256, augment=False)
 
 
-class Drawn:
-    """A source of noise for a measurement: a site's own cannot be repeated."""
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One network to train and score.
 
-    def __init__(self, number: int) -> None:
-        self._generator = generator(0, "noise of scores", number)
+    Args:
+        name: says what it is; with the digest, its name among the scores.
+        made: float32 (K x ipc, C, H, W), class after class.
+        seed: of the distillation; with `network`, of the network, so that both sides train the same ones.
+        network: its number.
+    """
 
-    def normal(self, shape: tuple[int, ...], name: str) -> torch.Tensor:
-        """Return standard normal numbers, float64."""
-        return torch.randn(shape, generator=self._generator, dtype=torch.float64)
+    name: str
+    made: np.ndarray
+    seed: int
+    network: int
+    width: int
+    recipe: Recipe
 
-
-def main() -> None:
-    """Print a row for each pool: the step size chosen exactly, how often noise chooses it, and the AUC it costs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", required=True)
-    parser.add_argument("--width", type=int, default=32)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    shares = holdings(load_federation("pneumonia-three"), 0, given.data_root).shares
-    test = load_dataset("pneumoniamnist", "test", data_root=given.data_root)
-    print("validation images at the sites:", [len(share.val) for share in shares], flush=True)
-    print("| pool | ipc | AUC by step size | exact counts | " + " | ".join(f"epsilon {e:g}" for e in EPSILONS) + " |")
-    for method, ipc in POOLS:
-        images, labels = map(torch.cat, zip(*_released(method, ipc, shares, given.width), strict=True))
-        at_sites, tested = [], []
-        for lr in GRID:
-            trained = [list(_scored(images, labels, lr, n, shares, test, given.width)) for n in range(PILOTS)]
-            at_sites.append([[pilot[site] for pilot in trained] for site in range(len(shares))])
-            tested.append(100 * np.mean([score(test.labels, pilot[-1])["auc"] for pilot in trained]))
-        vals = [share.val.labels for share in shares]
-        exact = int(np.argmax([_auc(vals, each, None, 0) for each in at_sites]))
-        cells = []
-        for epsilon in EPSILONS:
-            noise = ScoreNoise(epsilon, len(POOLS), PILOTS * len(GRID), len(POOLS) * PILOTS * len(GRID))
-            picks = [_choice(vals, at_sites, noise, number) for number in range(DRAWS)]
-            lost = tested[exact] - np.mean([tested[pick] for pick in picks])
-            cells.append(f"{100 * np.mean(np.array(picks) == exact):.0f} %, {lost:+.1f}")
-        by_size = ", ".join(f"{value:.1f}" for value in tested)
-        print(f"| {method} | {ipc} | {by_size} | {GRID[exact]:g} | " + " | ".join(cells) + " |", flush=True)
+    def key(self, test: str) -> str:
+        detail = {
+            "images": hashlib.sha256(np.ascontiguousarray(self.made).tobytes()).hexdigest(),
+            "seed": self.seed,
+            "network": self.network,
+            "width": self.width,
+            "recipe": self.recipe.detail(),
+            "test": test,
+            "version": VERSION,
+        }
+        return f"{self.name}/{key_of(detail)[:16]}"
 
 
-def _released(method: str, ipc: int, shares: list, width: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for number, share in enumerate(shares):
-        task = Task(share.train, ipc, seed=number, width=width)
-        made = METHODS[method].run(task, settings_for(method, {}, ipc=ipc))
-        yield made.images, made.labels
+def answer(
+    questions: Iterable[Question],
+    path: Path,
+    *,
+    source: str,
+    root: str | None,
+    processes: int,
+    say: Callable[[str], None],
+) -> dict[str, list[float]]:
+    """The AUC of every question, by name in the order of `network`.
+
+    Args:
+        path: the JSON file that keeps the scores.
+        source, root: the image set, and where its files are.
+        processes: how many networks are trained at once, on one thread each.
+    """
+    questions = list(questions)
+    known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
+    test = images.load(source, "test", root).fingerprint()
+    keys = [question.key(test) for question in questions]
+    missing = [(key, q) for key, q in zip(keys, questions, strict=True) if key not in known]
+    say(f"{source}: {len(questions) - len(missing)} networks known, {len(missing)} to train")
+    if missing:
+        spawned = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawned, initializer=_begin, initargs=(source, root)) as pool:
+            running = {pool.submit(_score, question): key for key, question in missing}
+            try:
+                for done, future in enumerate(as_completed(running), 1):
+                    known[running[future]] = future.result()
+                    write_atomic(path, json.dumps(known, indent=0))
+                    if done % 10 == 0:
+                        say(f"{source}: {done} of {len(missing)} networks")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    found: dict[str, list[float]] = {}
+    for key, question in zip(keys, questions, strict=True):
+        found.setdefault(question.name, []).append(known[key]["auc"])
+    return found
 
 
-def _scored(images, labels, lr, number, shares, test, width) -> Iterator[np.ndarray]:
-    """Yield a network's probabilities on each site's validation images, and on the test split."""
-    network = build("convnet", channels=test.channels, classes=test.n_classes, size=test.size, width=width)
-    seed = spawn(number, "evaluate")
-    params = fit(network, images, labels, Recipe(steps=300, lr=lr), seed=seed, mirror=test.mirror)
-    for split in [*(share.val for share in shares), test]:
-        yield probabilities(predict(network, params, split.pixels()), multilabel=False).numpy()
+_test: ImageSet | None = None
 
 
-def _choice(vals: list, at_sites: list, noise: ScoreNoise, number: int) -> int:
-    """Return the step size chosen: a site's counts of all networks are one question, with one draw of noise."""
-    sums = np.zeros(len(GRID) * PILOTS, dtype=object)
-    for site, labels in enumerate(vals):
-        asked = [pilot for candidate in at_sites for pilot in candidate[site]]
-        tallies = noisy_tallies(labels, asked, noise, Drawn(number * len(vals) + site))
-        sums = [each if total == 0 else total + each for total, each in zip(sums, tallies, strict=True)]
-    aucs = np.array([each.auc for each in sums]).reshape(len(GRID), PILOTS).mean(1)
-    return int(np.argmax(aucs))
+def _begin(source: str, root: str | None) -> None:
+    global _test
+    settle(ours=True, threads=1)
+    _test = images.load(source, "test", root)
 
 
-def _auc(vals: list, candidate: list, noise: None, number: int) -> float:
-    """Return the mean AUC of a candidate's networks by exact counts in the same bins."""
-    values = []
-    for pilot in range(PILOTS):
-        parts = [
-            tally_of(histograms(labels, candidate[site][pilot]), candidate[site][pilot].shape[1])
-            for site, labels in enumerate(vals)
-        ]
-        values.append(sum(parts[1:], start=parts[0]).auc)
-    return float(np.mean(values))
-
-
-if __name__ == "__main__":
-    main()
+def _score(question: Question) -> dict[str, float]:
+    assert _test is not None
+    network = build("convnet", channels=_test.channels, classes=_test.n_classes, size=_test.size, width=question.width)
+    made = torch.from_numpy(question.made)
+    labels = torch.arange(_test.n_classes).repeat_interleave(len(made) // _test.n_classes)
+    seed = spawn(question.seed, "benchmark", "network", question.network)
+    params = fit(network, made, labels, question.recipe, seed=seed, mirror=_test.mirror)
+    return score(_test.labels, probabilities(predict(network, params, _test.pixels()), multilabel=False).numpy())

@@ -26,7 +26,7 @@ def test_lists_as_json(typed, words, key):  # noqa: F811
 
 def test_a_simulation_as_json_is_what_its_file_says(typed):  # noqa: F811
     code, text = typed("simulations", "quickstart", "--json")
-    assert code == 0 and json.loads(text)["federation"]["name"] == "four"
+    assert code == 0 and json.loads(text)["federation"]["name"] == "four-chest"
 
 
 def test_a_run_its_status_and_its_ledger_as_json(tmp_path):

@@ -83,7 +83,9 @@ def test_a_scanner_can_be_swept_and_set_and_is_written_down(tmp_path):
     one = "federation.site.north.scanner.gain"
     plan = load_plan("quickstart", changes=[f"sweep.{one}=[1.0, 1.5]"])
     assert [point.simulation.federation.of("north").scanner.gain for point in plan.points] == [1.0, 1.5]
-    changed = load_simulation("quickstart", changes=["federation.site.east.scanner={stain=[0.1, 0, -0.1], blur=1}"])
+    colour = "federation.dataset='phantom:blood'"
+    stain = "federation.site.east.scanner={stain=[0.1, 0, -0.1], blur=1}"
+    changed = load_simulation("quickstart", changes=[colour, stain])
     scanner = changed.federation.of("east").scanner
     assert scanner.stain == (0.1, 0, -0.1) and str(scanner.built()) == "blur 1.0, stain 0.1 0.0 -0.1"
     again = type(changed.federation).model_validate(changed.federation.model_dump(mode="json", exclude_none=True))
