@@ -11,9 +11,7 @@ from pydantic import Field
 from fedistill.config import Simulation
 from fedistill.schemes.private import PrivateTraining
 from fedistill.schemes.rounds import MultiRoundSettings, RoundsScheme
-from fedistill.schemes.server.round_history import RunKey
 from fedistill.training.dpsgd import DPSGD
-from fedistill.transport.protocol.training_messages import RoundSettings
 
 
 class DPFedAvgSettings(PrivateTraining, MultiRoundSettings):
@@ -46,22 +44,10 @@ class PrivateRoundsScheme(RoundsScheme):
         """Return the number of DP-SGD steps of a site in a round."""
         return settings.local_steps
 
-    def round_request(self, simulation: Simulation, run_key: RunKey) -> RoundSettings:
-        """Return the settings of every round, except its seed."""
+    def local_work(self, simulation: Simulation) -> dict[str, Any]:
+        """Return what a site does in a round: private steps, without augmentation."""
         settings = self.settings_in(simulation)
-        return RoundSettings(
-            scheme=self.name,
-            model=run_key.model,
-            width=simulation.width,
-            partition=run_key.partition,
-            local_epochs=0,
-            batch=simulation.recipe.batch,
-            lr=run_key.lr,
-            augment=False,
-            seed=0,
-            private=settings.private,
-            steps=settings.local_steps,
-        )
+        return {"local_epochs": 0, "augment": False, "private": settings.private, "steps": settings.local_steps}
 
     def step_sizes(self, simulation: Simulation) -> tuple[float, ...]:
         """Return the only candidate, that of the settings."""

@@ -131,20 +131,26 @@ class RoundsScheme(StudyScheme):
         """Return the number of SGD steps of a site in a round."""
         return settings.local_epochs * -(-images // batch)
 
+    def local_work(self, simulation: Simulation) -> dict[str, Any]:
+        """Return what a site does in a round, as fields of `RoundSettings`."""
+        settings = self.settings_in(simulation)
+        return {
+            "local_epochs": settings.local_epochs,
+            "augment": simulation.recipe.augment,
+            "mu": self.mu(settings),
+        }
+
     def round_request(self, simulation: Simulation, run_key: RunKey) -> RoundSettings:
         """Return the settings of every round, except its seed."""
-        settings = self.settings_in(simulation)
         return RoundSettings(
             scheme=self.name,
             model=run_key.model,
             width=simulation.width,
             partition=run_key.partition,
-            local_epochs=settings.local_epochs,
             batch=simulation.recipe.batch,
             lr=run_key.lr,
-            augment=simulation.recipe.augment,
             seed=0,
-            mu=self.mu(settings),
+            **self.local_work(simulation),
         )
 
     def step_sizes(self, simulation: Simulation) -> tuple[float, ...]:
