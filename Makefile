@@ -24,7 +24,7 @@ deployment: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
-# On a GPU, against textbook loops and the card's own ceilings: PyTorch and NumPy are enough. ARGS=--cpu-check needs no GPU.
+# On a GPU, against textbook loops and the card's own ceilings: PyTorch, NumPy, pydantic. ARGS=--cpu-check needs no GPU.
 bench-gpu:
 	PYTHONPATH=.:tests $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu $(ARGS)
 

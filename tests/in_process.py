@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+import tomli_w
+
 from fedistill.api.consent import agreed_to, prepare
 from fedistill.config.site_file import load_site
 from fedistill.consent.study import load_study
@@ -13,6 +15,32 @@ from fedistill.transport.backend.nodes import Node
 from fedistill.transport.deploy.client_loop import APP, _discreet
 from fedistill.transport.flower_internals import acting_as, become_server, stamped
 from fedistill.transport.server.launch import of_deployed
+
+DM = {"iterations": 3, "batch_real": 8, "early_networks": 0, "looks": 0, "clusters": 1}
+RULES = {"allow_weights": True, "smallest_batch": 8, "min_class_size": 8, "fewest_iterations": 1, "widths": [4]}
+"""Of a hospital so small that a study of it takes seconds."""
+
+
+def small_study(federation, schemes, **recipe):
+    """Return a study of one small network of each scheme, as its file has it."""
+    return {
+        "federation": federation,
+        "scheme": schemes,
+        "networks": 1,
+        "width": 4,
+        "ipc": 1,
+        "min_sites": 1,
+        "deadline_s": 60.0,
+        "recipe": {"pilots": 1, **recipe},
+    }
+
+
+def write_site(folder, name, federation, **rules):
+    """Write the file of a hospital that has its share of a federation; nobody there looks at its answers."""
+    own = {"name": name, "federation": federation, "secret": "", "store": f"{name}-kept"}
+    own |= {"ledger": f"{name}-kept.jsonl", "agreements": f"{name}-agreed"}
+    policy = {**RULES, "review": False, **rules}
+    (folder / f"{name}.toml").write_text(tomli_w.dumps({**own, "policy": policy}))
 
 
 class Nodes:

@@ -9,11 +9,11 @@ from typing import Any
 from fedistill.core.events import OnEvent
 from fedistill.core.files import require_folder, require_new_file, write_atomic
 from fedistill.core.precision import resolve
+from fedistill.core.settings import detail
 from fedistill.core.store import KeptCheckpoints, Store
 from fedistill.data import load_dataset, to_phantom
 from fedistill.errors import SettingError
 from fedistill.methods import METHODS, distill, labels_for, privacy_statement, provenance, settings_for
-from fedistill.methods.engine.settings import detail
 from fedistill.methods.engine.soft_labels import STATED
 from fedistill.release.release import Release, pack, require_encoding
 from fedistill.training.device import device_for

@@ -68,7 +68,7 @@ def import_(
     settings = ImportSettings(
         preprocessing=Preprocessing(
             size=size,
-            fit=fit,  # type: ignore[arg-type]
+            fit=fit,
             channels=channels_named(colour),
             intensity="window" if window is not None and intensity == "auto" else intensity,
             window=window_named(window),

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fedistill.config.base import Frozen
 from fedistill.config.scheme import scheme_named, scheme_names
+from fedistill.core.settings import Frozen
 from fedistill.errors import nearest
 from fedistill.privacy.attacks.shadow_design import FEWEST
 

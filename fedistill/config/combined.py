@@ -1,11 +1,11 @@
 """Sets combined in one label space, as a federation's file names them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from fedistill.config.base import Frozen
+from fedistill.core.settings import AS_TUPLE, Frozen
 from fedistill.data import parse_source
 from fedistill.data.combine import LabelSpace, label_space, parts_of
 from fedistill.errors import DataError, nearest
@@ -19,13 +19,8 @@ class Combine(Frozen):
         by_name: whether classes of one name are one class, whichever set they are from.
     """
 
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], AS_TUPLE]
     by_name: bool = False
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _a_list_in_toml(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _possible(self) -> "Combine":

@@ -5,15 +5,15 @@ import unicodedata
 from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
-from fedistill.config.base import Frozen
 from fedistill.config.combined import Combine
 from fedistill.config.partition_rule import IID, Partition
+from fedistill.core.settings import AS_TABLE, Frozen
 from fedistill.core.text import printable
 from fedistill.data import parse_source
-from fedistill.data import scanner as device
 from fedistill.data.facts import LEAST_SIZE
+from fedistill.data.scanner import Scanner
 from fedistill.errors import nearest
 from fedistill.privacy.policy.rules import Policy, require_bound
 
@@ -38,33 +38,6 @@ def require_name(name: str, what: str) -> str:
     return name
 
 
-class ScannerSettings(Frozen):
-    """The settings of a site's scanner, as a TOML has them; `fedistill.data.scanner.Scanner` explains each."""
-
-    gain: float = 1.0
-    gamma: float = 1.0
-    contrast: float = 1.0
-    blur: float = 0.0
-    noise: float = 0.0
-    resolution: float = 1.0
-    stain: tuple[float, float, float] | None = None
-
-    @field_validator("stain", mode="before")
-    @classmethod
-    def _a_list_in_toml(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("*")
-    @classmethod
-    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
-        device.require_setting(str(info.field_name), value)
-        return value
-
-    def built(self) -> device.Scanner:
-        """Return the scanner."""
-        return device.Scanner(**self.model_dump())
-
-
 class Site(Frozen):
     """The settings of one hospital.
 
@@ -82,7 +55,7 @@ class Site(Frozen):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     dataset: str | None = None
-    scanner: ScannerSettings | None = None
+    scanner: Annotated[Scanner, AS_TABLE] | None = None
     policy: Policy | None = None
 
     @field_serializer("policy")

@@ -123,8 +123,8 @@ def _scanned(federation: Federation, name: str, pair: tuple[ImageSet, ImageSet])
         )
     seed = federation.partition.seed
     return (
-        acquire(train, settings.built(), spawn(seed, "scanner", name, "train")),
-        acquire(val, settings.built(), spawn(seed, "scanner", name, "val")),
+        acquire(train, settings, spawn(seed, "scanner", name, "train")),
+        acquire(val, settings, spawn(seed, "scanner", name, "val")),
     )
 
 

@@ -3,16 +3,45 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field
 
 from fedistill.config.scheme import is_variant, scheme_named
 from fedistill.config.simulation import Simulation
 from fedistill.core.seeds import spawn
-from fedistill.core.text import printable
+from fedistill.core.settings import AS_TUPLE, checked, known
 from fedistill.errors import SettingError
 from fedistill.methods import METHODS, method_of
 from fedistill.models import MODELS
-from fedistill.release.release import ENCODINGS
+from fedistill.release.release import Encoding
+
+MOST_BUDGETS, MOST_DRAWS, MOST_IPC, MOST_WIDTH = 1000, 1000, 100_000, 4096
+MOST_SETTINGS = 1 << 16
+"""Characters of a job's settings as JSON."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _of_a_method(scheme: str) -> str:
+    try:
+        method_of(scheme)
+    except SettingError:
+        raise ValueError("there is no such method") from None
+    return scheme
+
+
+def _each_once(ipcs: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(ipcs)) < len(ipcs) or len(ipcs) > MOST_BUDGETS:
+        raise ValueError(f"at most {MOST_BUDGETS}, each once")
+    return ipcs
+
+
+def _short(settings: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(settings)) > MOST_SETTINGS:
+        raise ValueError("too long")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -29,18 +58,18 @@ class Job:
         encoding: what synthetic images must travel as; see `fedistill.release.release`.
     """
 
-    site: str
-    scheme: str
-    seed: int
-    partition: int
-    ipcs: tuple[int, ...]
-    settings: dict[str, Any]
-    draws: int
-    model: str
-    width: int
-    precision: str
-    random_seed: int
-    encoding: str = "uint8"
+    site: Name
+    scheme: Annotated[Name, AfterValidator(_of_a_method)]
+    seed: Seed
+    partition: Annotated[int, Field(ge=0, le=10**6)]
+    ipcs: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_IPC)], ...], AS_TUPLE, AfterValidator(_each_once)]
+    settings: Annotated[dict[str, Any], AfterValidator(_short)]
+    draws: Annotated[int, Field(ge=1, le=MOST_DRAWS)]
+    model: Annotated[Name, known("model", MODELS)]
+    width: Annotated[int, Field(ge=1, le=MOST_WIDTH)]
+    precision: Annotated[str, known("precision", ("float32", "tf32", "bfloat16"))]
+    random_seed: Seed
+    encoding: Encoding = "uint8"
 
     @property
     def method(self) -> str:
@@ -59,61 +88,24 @@ class Job:
         return self.ipcs or (None,)
 
 
-MOST_BUDGETS, MOST_DRAWS, MOST_IPC, MOST_WIDTH = 1000, 1000, 100_000, 4096
-MOST_SETTINGS = 1 << 16
-"""Characters of a job's settings as JSON."""
+J = TypeVar("J", bound=Job)
 
 
-def read_job(values: Any) -> Job:
+def read_job(values: Any, kind: type[J] = Job) -> J:  # type: ignore[assignment]
     """Read a job out of a request: JSON that somebody else wrote, every value checked for its type and range.
 
     Raises:
         SettingError: something in it cannot be.
     """
-    if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(Job)}:
+    if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(kind)}:
         raise SettingError("A job of the request has other fields than jobs have.", mend="run one version everywhere")
-    ipcs = values["ipcs"]
-    checks = {
-        "site": _is_text(values["site"]),
-        "scheme": _is_text(values["scheme"]) and _is_of_a_method(values["scheme"]),
-        "seed": _is_whole(values["seed"], 0, 2**63 - 1),
-        "partition": _is_whole(values["partition"], 0, 10**6),
-        "ipcs": isinstance(ipcs, list | tuple)
-        and len(set(map(repr, ipcs))) == len(ipcs) <= MOST_BUDGETS
-        and all(_is_whole(ipc, 1, MOST_IPC) for ipc in ipcs),
-        "settings": isinstance(values["settings"], dict) and len(json.dumps(values["settings"])) <= MOST_SETTINGS,
-        "draws": _is_whole(values["draws"], 1, MOST_DRAWS),
-        "model": _is_text(values["model"]) and values["model"] in MODELS,
-        "width": _is_whole(values["width"], 1, MOST_WIDTH),
-        "precision": values["precision"] in ("float32", "tf32", "bfloat16"),
-        "random_seed": _is_whole(values["random_seed"], 0, 2**63 - 1),
-        "encoding": _is_text(values["encoding"]) and values["encoding"] in ENCODINGS,
-    }
-    wrong = [name for name, right in checks.items() if not right]
-    if not wrong and METHODS[method_of(values["scheme"])].budget != bool(ipcs):
-        wrong = ["ipcs"]  # a method with a budget needs one, and another has none
-    if not wrong and values["draws"] > 1 and not METHODS[method_of(values["scheme"])].drawn:
-        wrong = ["draws"]
-    if wrong:
-        raise SettingError(
-            f"Invalid {wrong[0]} in a job of the request.", found=printable(repr(values[wrong[0]]), most=80)
-        )
-    return Job(**{**values, "ipcs": tuple(ipcs)})
-
-
-def _is_of_a_method(scheme: str) -> bool:
-    try:
-        return bool(method_of(scheme))
-    except SettingError:
-        return False
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200
-
-
-def _is_whole(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
+    job = checked(kind, values, "a job of the request")
+    method = METHODS[job.method]
+    if method.budget != bool(job.ipcs):
+        raise SettingError(f"a job of the request: {job.method} takes {'' if method.budget else 'no '}budgets.")
+    if job.draws > 1 and not method.drawn:
+        raise SettingError(f"a job of the request: {job.method} draws nothing.", expected="draws of 1", found=job.draws)
+    return job
 
 
 def job(

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from fedistill.config.dataset_names import from_folder, renamed, with_phantoms
 from fedistill.config.federation import Federation
@@ -14,10 +12,9 @@ from fedistill.config.literals import assign, parts_of, put
 from fedistill.config.simulation import Simulation
 from fedistill.config.sweep import Plan, Point, combinations, label_of, listed
 from fedistill.config.track import settled_track
+from fedistill.core.settings import checked
 from fedistill.data import to_phantom
 from fedistill.errors import PlanError, nearest
-
-M = TypeVar("M", bound=BaseModel)
 
 
 def load_federation(name: str, *, beside: Path | None = None, phantom: bool = False) -> Federation:
@@ -135,7 +132,7 @@ def _simulation(content: dict[str, Any], values: Mapping[str, Any], path: Path, 
             raise PlanError(f"{path}: the sweep over {key!r} finds no [scheme.{parts[1]}].", mend=mend)
         put(content, parts, deepcopy(value), what=f"{path}: the sweep over {key!r}")
     content["federation"] = _federation(content["federation"], source=source, phantom=phantom)
-    return _checked(Simulation, content, source)
+    return checked(Simulation, content, source, error=PlanError)
 
 
 def _merged(under: Any, over: Any) -> Any:
@@ -169,57 +166,5 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _federation(content: dict[str, Any], *, source: str, phantom: bool) -> Federation:
-    checked = _checked(Federation, content, source)
-    return with_phantoms(checked) if phantom else checked
-
-
-def _checked(model: type[M], content: dict[str, Any], source: str) -> M:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise _explained(error, model, source) from error
-
-
-def _explained(error: ValidationError, model: type[BaseModel], source: str) -> PlanError:
-    """Describe the first problem, a mistyped key before the key that is then missing."""
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    at = [part for number, part in enumerate(first["loc"]) if not _is_tag(model, first["loc"], number)]
-    where = ".".join(str(part) for part in at)
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        known = [each.strip("'") for each in first["ctx"].get("expected_tags", "").split(", ")]
-        by, given = first["ctx"]["discriminator"].strip("'"), first["input"]
-        said = given.get(by) if isinstance(given, dict) else given
-        if said is None or not isinstance(given, dict):
-            return PlanError(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=repr(given)[:200])
-        return PlanError(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), known))
-    if first["type"] == "extra_forbidden":
-        *path, last = first["loc"]
-        known = _keys(model, path)
-        return PlanError(f"{source}: there is no setting {where!r}.", mend=nearest(str(last), known))
-    if first["type"] == "missing":
-        return PlanError(f"{source}: {where!r} is missing.", expected=f"a value for {where}", found="none")
-    table = first["type"] in ("model_type", "model_attributes_type", "dict_type")
-    message = "a table" if table else first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return PlanError(f"{source}{': ' + where if where else ''}: {message}")
-    return PlanError(f"{source}: {where} is invalid.", expected=message, found=repr(first["input"])[:200])
-
-
-def _is_tag(model: type[BaseModel], path: tuple[Any, ...], number: int) -> bool:
-    """Return whether a part of an error's path is pydantic's tag of a partition's kind and no key of the file."""
-    return path[:number] in (("partition",), ("federation", "partition")) and number < len(path)
-
-
-def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
-    """Return the known keys of the table that an error's path leads to."""
-    several: list[type[BaseModel]] = []
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None:  # a name inside a table of tables, such as a site's; or the kind of table that is meant
-            model = next((k for k in several if part in get_args(k.model_fields["by"].annotation)), model)
-            continue
-        kinds = [field.annotation, *get_args(field.annotation)]
-        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        several = models if len(models) > 1 else []
-        model = models[0] if models else model
-    return list(model.model_fields)
+    federation = checked(Federation, content, source, error=PlanError)
+    return with_phantoms(federation) if phantom else federation

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_serializer
 
-from fedistill.config.base import Frozen
+from fedistill.core.settings import Frozen
 from fedistill.data.partition import LARGEST_ALPHA
 
 
@@ -36,7 +36,7 @@ def _sizes(value: Any) -> Any:
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class Rule(Frozen):
+class PartitionRule(Frozen):
     """The settings that all rules have.
 
     Args:
@@ -66,13 +66,13 @@ class Rule(Frozen):
         return [*(name for name in cls.model_fields if name != "seed"), "seed"]
 
 
-class ByNothingElse(Rule):
+class ByNothingElse(PartitionRule):
     """Equal shares, or shares that grow from site to site."""
 
     by: Literal["iid", "linear", "square", "exponential"]
 
 
-class ByDirichlet(Rule):
+class ByDirichlet(PartitionRule):
     """Unequal class mixes.
 
     Args:
@@ -85,21 +85,21 @@ class ByDirichlet(Rule):
     min_size: Count | None = None
 
 
-class ByClasses(Rule):
+class ByClasses(PartitionRule):
     """Missing classes: each site has so many."""
 
     by: Literal["pathological"]
     classes: Count
 
 
-class ByShards(Rule):
+class ByShards(PartitionRule):
     """Unequal class mixes: so many shards of label-sorted images each."""
 
     by: Literal["shards"]
     shards: Count
 
 
-class BySizes(Rule):
+class BySizes(PartitionRule):
     """Unequal sizes: a fraction of the whole, or a count, for every site."""
 
     by: Literal["sizes"]

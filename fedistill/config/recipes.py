@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fedistill.config.base import Frozen
+from fedistill.core.settings import Frozen
 
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 StepSize = Annotated[float, Field(gt=0)]

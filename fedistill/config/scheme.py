@@ -12,9 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from fedistill.config.base import Frozen
+from fedistill.core.settings import Frozen, checked
 from fedistill.errors import SettingError, nearest
 from fedistill.methods import METHODS, method_of
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
@@ -50,7 +48,7 @@ GROUP = "fedistill.schemes"
 """Entry points by which other packages offer schemes."""
 
 
-class NoSettings(Frozen):
+class NoSchemeSettings(Frozen):
     """The settings of a scheme that has none."""
 
 
@@ -93,7 +91,7 @@ class Scheme(ABC):
     unattacked = "is nothing that one site makes of its own images"
     simulated = ""
 
-    def __init__(self, name: str, summary: str, settings: type[Frozen] = NoSettings) -> None:
+    def __init__(self, name: str, summary: str, settings: type[Frozen] = NoSchemeSettings) -> None:
         self.name, self.summary, self.settings = name, summary, settings
 
     @property
@@ -124,20 +122,7 @@ class Scheme(ABC):
         Raises:
             SettingError: an unknown name, or a value of the wrong type or out of range.
         """
-        try:
-            return self.settings.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
-                known = list(self.settings.model_fields)
-                mend = nearest(where, known) if known else "leave it out: there is nothing to set"
-                raise SettingError(f"{self.name}: there is no setting {where!r}.", mend=mend) from error
-            raise SettingError(
-                f"{self.name}: {where} cannot be {first['input']!r}.",
-                expected=first["msg"].removeprefix("Value error, "),
-                found=repr(first["input"]),
-            ) from error
+        return checked(self.settings, dict(values), self.name)
 
     def check(
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]

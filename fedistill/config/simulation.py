@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fedistill.config.audit import Audit
-from fedistill.config.base import Frozen
 from fedistill.config.federation import Federation, require_name
 from fedistill.config.policy_preflight import require_equal_weights, require_permitted
 from fedistill.config.recipes import CommonRecipe, StrongRecipe
 from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
+from fedistill.core.settings import ONE_OR_MORE, Frozen, known
 from fedistill.core.text import printable
 from fedistill.errors import SettingError, nearest
 from fedistill.methods import labels_for, method_of
@@ -83,11 +83,11 @@ class Simulation(Frozen):
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     partitions: Annotated[int, Field(ge=1, le=1000)] = 1
     networks: Annotated[int, Field(ge=1, le=1000)] = 5
-    models: tuple[str, ...] = ("convnet",)
+    models: Annotated[tuple[Annotated[str, known("model", MODELS)], ...], ONE_OR_MORE] = ("convnet",)
     width: Annotated[int, Field(ge=1, le=4096)] = 128
-    ipc: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 10)
+    ipc: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], ONE_OR_MORE] = (1, 10)
     min_sites: Annotated[int, Field(ge=1)] | None = None
-    recipes: tuple[Literal["common", "native", "strong"], ...] = ("common",)
+    recipes: Annotated[tuple[Literal["common", "native", "strong"], ...], ONE_OR_MORE] = ("common",)
     recipe: CommonRecipe = CommonRecipe()
     scheme: dict[str, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(default="auto", validate_default=True)
@@ -96,7 +96,7 @@ class Simulation(Frozen):
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     pooling: Literal["concat", "balanced", "weighted", "taught"] = "concat"
-    leave_out: tuple[str, ...] = ()
+    leave_out: Annotated[tuple[str, ...], ONE_OR_MORE] = ()
     keep_real_images: bool = False
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     silence_s: Annotated[float, Field(gt=0)] = 600.0
@@ -126,11 +126,6 @@ class Simulation(Frozen):
     def _fit_for_a_folder(cls, value: str) -> str:
         return require_name(value, "a simulation")
 
-    @field_validator("ipc", "models", "recipes", "leave_out", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | str) else value
-
     @field_validator("ipc", "models", "recipes")
     @classmethod
     def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -139,14 +134,6 @@ class Simulation(Frozen):
         if len(set(value)) < len(value):
             raise ValueError(f"names something twice: {list(value)}")
         return tuple(sorted(value)) if isinstance(value[0], int) else value
-
-    @field_validator("models")
-    @classmethod
-    def _known_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in MODELS:
-                raise ValueError(f"there is no model {name!r}: {nearest(name, MODELS)}")
-        return value
 
     @model_validator(mode="after")
     def _schemes(self) -> "Simulation":

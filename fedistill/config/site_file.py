@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fedistill.config.base import Frozen
 from fedistill.config.dataset_names import from_folder
-from fedistill.config.federation import Federation, ScannerSettings, Site, require_name
+from fedistill.config.federation import Federation, Site, require_name
 from fedistill.config.find import read_toml
-from fedistill.config.load import _checked, load_federation
+from fedistill.config.load import load_federation
+from fedistill.core.settings import AS_TABLE, Frozen, checked
 from fedistill.data.facts import LEAST_SIZE
+from fedistill.data.scanner import Scanner
 from fedistill.errors import PlanError, nearest
 from fedistill.privacy.policy.rules import Policy, SitePolicy
 
@@ -57,7 +58,7 @@ class SiteFile(Frozen):
     data_seed: int | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    scanner: ScannerSettings | None = None
+    scanner: Annotated[Scanner, AS_TABLE] | None = None
     policy: SitePolicy = Field(default_factory=SitePolicy)
 
     @field_validator("name")
@@ -145,7 +146,7 @@ def load_site(name: str) -> OwnSite:
     if not path.is_file():
         raise PlanError(f"There is no file {name!r}.", expected="a site's file; the README shows one")
     folder = path.resolve().parent
-    file = _checked(SiteFile, read_toml(path), str(path))
+    file = checked(SiteFile, read_toml(path), str(path), error=PlanError)
     return OwnSite(file, folder, _alone(file, folder) if file.federation is None else _shared(file, folder))
 
 

@@ -5,14 +5,27 @@ typed. ``$NAME/`` at the beginning stays as it is until a run opens the folder: 
 have no such variable, and nothing is copied there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from fedistill.core.settings import Frozen, checked
 from fedistill.errors import PlanError, SettingError, nearest
 
-PROGRAMS = ("tensorboard", "mlflow", "wandb")
-"""The programs whose files can be written."""
+Folder = Annotated[str, Field(min_length=1)]
+
+
+class Track(Frozen):
+    """The programs whose files can be written, and the folder of each."""
+
+    tensorboard: Folder | None = None
+    mlflow: Folder | None = None
+    wandb: Folder | None = None
+
+
+PROGRAMS = tuple(Track.model_fields)
 
 
 def settled_track(table: Any, *, source: str, folder: Path) -> dict[str, str]:
@@ -29,16 +42,11 @@ def settled_track(table: Any, *, source: str, folder: Path) -> dict[str, str]:
     >>> settled_track({"tensorboard": "logs"}, source="x.toml", folder=Path("/studies"))
     {'tensorboard': '/studies/logs'}
     """
-    if not isinstance(table, Mapping):
-        raise PlanError(f"{source}: track is no table.", expected='[track] with lines PROGRAM = "DIR"', found=table)
-    settled = {}
-    for name, place in table.items():
-        if name not in PROGRAMS:
-            raise PlanError(f"{source}: [track] names no tracker {name!r}.", mend=nearest(name, PROGRAMS))
-        if not isinstance(place, str) or not place:
-            raise PlanError(f"{source}: track.{name} names no folder.", expected=f'{name} = "DIR"', found=repr(place))
-        settled[name] = place if place.startswith("$") else str(folder / Path(place).expanduser())
-    return settled
+    places = checked(Track, table, f"{source}: track", error=PlanError).model_dump(exclude_none=True)
+    return {
+        name: place if place.startswith("$") else str(folder / Path(place).expanduser())
+        for name, place in places.items()
+    }
 
 
 def track_words(words: Sequence[str]) -> dict[str, str]:

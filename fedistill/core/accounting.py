@@ -17,11 +17,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fedistill.errors import SettingError
 
-ACCOUNTANTS = ("pld", "rdp")
+Accountant = Literal["pld", "rdp"]
+ACCOUNTANTS = get_args(Accountant)
 
 ORDERS = (*range(2, 65), *range(72, 129, 8), 160, 192, 256, 384, 512, 1024)
 """Orders of the Renyi divergences, of which the best is taken. Whole numbers have a finite sum for their divergence;

@@ -13,23 +13,19 @@ The steps come in the order in which a device has them, on linear intensities 0.
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from fedistill.core.seeds import rng
+from fedistill.core.settings import AS_TUPLE, checked_table
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 
-_RANGES: dict[str, tuple[float, float]] = {
-    "gain": (0.1, 10),
-    "gamma": (0.1, 10),
-    "contrast": (0.1, 10),
-    "blur": (0, 10),
-    "noise": (0, 0.5),
-    "resolution": (0.1, 1),
-    "stain": (-1, 1),
-}
+Factor = Annotated[float, Field(ge=0.1, le=10)]
+Density = Annotated[float, Field(ge=-1, le=1)]
+
 _SIZE = 28  # the image size that blur is counted in
 _WHITE = 255.0
 # To round is to add a half and cut off. Machines differ in the last bits of sums and powers, which would decide every
@@ -63,17 +59,16 @@ class Scanner:
     as published
     """
 
-    gain: float = 1.0
-    gamma: float = 1.0
-    contrast: float = 1.0
-    blur: float = 0.0
-    noise: float = 0.0
-    resolution: float = 1.0
-    stain: tuple[float, float, float] | None = None
+    gain: Factor = 1.0
+    gamma: Factor = 1.0
+    contrast: Factor = 1.0
+    blur: Annotated[float, Field(ge=0, le=10)] = 0.0
+    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    resolution: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    stain: Annotated[tuple[Density, Density, Density], AS_TUPLE] | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            require_setting(name, value)
+        checked_table(type(self), vars(self), "a scanner")
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -84,20 +79,6 @@ class Scanner:
     def __str__(self) -> str:
         words = [f"{k} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in self.changes.items()]
         return ", ".join(words) or "as published"
-
-
-def require_setting(name: str, value: Any) -> None:
-    """Raise SettingError where a scanner's setting cannot have this value."""
-    least, most = _RANGES[name]
-    each = value if name == "stain" and isinstance(value, tuple) else (value,)
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= most for v in each)
-    if name == "stain":
-        fits = value is None or (len(each) == 3 and numbers)
-        wanted = f"three numbers from {least:g} to {most:g}: shifts of the optical density of red, green and blue"
-    else:
-        fits, wanted = numbers, f"{least:g} to {most:g}"
-    if not fits:
-        raise SettingError(f"Invalid {name} of a scanner.", expected=wanted, found=value)
 
 
 def acquire(images: ImageSet, scanner: Scanner, seed: int) -> ImageSet:

@@ -33,7 +33,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PictureHeader:
     """The facts in a file's header.
 
     Args:
@@ -55,7 +55,7 @@ class Facts:
 class Reader(Protocol):
     """Reads one kind of file."""
 
-    def facts(self, path: Path) -> Facts:
+    def facts(self, path: Path) -> PictureHeader:
         """Return what the header says; no pixel is decoded.
 
         Raises:

@@ -6,12 +6,14 @@ follows it: a network in use sees new images as it saw those it was trained on.
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
+from fedistill.core.settings import AS_TUPLE, Count, checked, checked_table, known
 from fedistill.data.facts import SIZES
-from fedistill.errors import DataError, SettingError, nearest
+from fedistill.errors import DataError, SettingError
 from fedistill.importing.intensity import INTENSITIES, to_levels
 from fedistill.importing.picture import Picture, Unreadable
 
@@ -19,8 +21,11 @@ FORMAT = 1
 ARRAY = "preprocessing"
 """Name of the array of an ``.npz`` that holds it, as text."""
 
-Fit = Literal["crop", "pad"]
-FITS = get_args(Fit)
+
+def _possible_size(size: int) -> int:
+    if size not in SIZES:
+        raise ValueError(f"images have {', '.join(map(str, SIZES))} pixels a side, not {size}")
+    return size
 
 
 @dataclass(frozen=True)
@@ -41,39 +46,21 @@ class Preprocessing:
         SettingError: a value that cannot be.
     """
 
-    size: int = 28
-    fit: Fit | None = None
-    taken: tuple[int, int] | None = None
-    channels: int | None = None
-    intensity: str = "auto"
-    window: tuple[float, float] | None = None
-    frames: str | int = "middle"
+    size: Annotated[int, AfterValidator(_possible_size)] = 28
+    fit: Annotated[str, known("rule for sizes", ("crop", "pad"))] | None = None
+    taken: Annotated[tuple[Count, Count], AS_TUPLE] | None = None
+    channels: Literal[1, 3] | None = None
+    intensity: Annotated[str, known("rule for intensities", INTENSITIES)] = "auto"
+    window: Annotated[tuple[float, Annotated[float, Field(ge=1)]], AS_TUPLE] | None = None
+    frames: Annotated[str, known("choice of frames", ("middle", "all"))] | Count = "middle"
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise SettingError(
-                "Images cannot be brought to this size.", expected=" ".join(map(str, SIZES)), found=self.size
-            )
-        if self.fit is not None and self.fit not in FITS:
-            raise SettingError(f"There is no rule {self.fit!r} for sizes.", mend=nearest(str(self.fit), FITS))
-        if self.channels not in (None, 1, 3):
-            raise SettingError("Images have 1 or 3 channels.", found=self.channels)
-        if self.intensity not in INTENSITIES:
-            raise SettingError(
-                f"There is no rule {self.intensity!r} for intensities.", mend=nearest(str(self.intensity), INTENSITIES)
-            )
-        if (self.window is not None) != (self.intensity == "window") or (
-            self.window is not None and not (np.isfinite(self.window).all() and self.window[1] >= 1)
-        ):
+        checked_table(type(self), vars(self), "the preparation of pictures")
+        if (self.window is not None) != (self.intensity == "window"):
             raise SettingError(
                 "This window cannot be used.",
                 expected="CENTRE,WIDTH with a width of at least 1, and intensity window",
                 found=self.window,
-            )
-        whole = isinstance(self.frames, int) and not isinstance(self.frames, bool) and self.frames >= 1
-        if self.frames not in ("middle", "all") and not whole:
-            raise SettingError(
-                "This choice of frames cannot be made.", expected="middle, all, or a number", found=self.frames
             )
 
     def wanted(self, count: int) -> list[int]:
@@ -116,13 +103,7 @@ class Preprocessing:
             read: dict[str, Any] = json.loads(text)
             if read.pop("format") != FORMAT or set(read) != {each.name for each in fields(cls)}:
                 raise ValueError("of another format, or with other settings")
-            for name in ("taken", "window"):
-                if read[name] is not None:
-                    first, second = read[name]
-                    read[name] = (float(first), float(second)) if name == "window" else (int(first), int(second))
-            if type(read["size"]) is not int or type(read["intensity"]) is not str:
-                raise TypeError("a setting of another kind")
-            return cls(**read)
+            return checked(cls, read, "the record")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
                 "The record of how images were prepared cannot be read.",

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedistill.errors import DataError
-from fedistill.importing.listing.entries import Entry
-from fedistill.importing.picture import Facts, Unreadable
+from fedistill.importing.listing.entries import ListedFile
+from fedistill.importing.picture import PictureHeader, Unreadable
 from fedistill.importing.preprocessing import Preprocessing
 from fedistill.importing.readers import kind_of, reader
 
@@ -31,8 +31,8 @@ class Scanned:
         notes: number of files that each note of a reader applies to.
     """
 
-    entries: Sequence[Entry]
-    facts: Sequence[Facts]
+    entries: Sequence[ListedFile]
+    facts: Sequence[PictureHeader]
     kinds: Counter[str]
     notes: Counter[str]
 
@@ -69,14 +69,14 @@ class Bad:
             )
 
 
-def scan(entries: Sequence[Entry], bad: Bad, on_progress: OnProgress) -> Scanned:
+def scan(entries: Sequence[ListedFile], bad: Bad, on_progress: OnProgress) -> Scanned:
     """Read all headers.
 
     Raises:
         DataError: too many files cannot be read, or a package that their kind needs is not installed.
     """
-    kept: list[Entry] = []
-    facts: list[Facts] = []
+    kept: list[ListedFile] = []
+    facts: list[PictureHeader] = []
     kinds: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     for number, entry in enumerate(entries):

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from fedistill.errors import SettingError
+from pydantic import Field
+
+from fedistill.core.settings import checked_table
 from fedistill.importing.listing.tables import Columns
 from fedistill.importing.preprocessing import Preprocessing
 from fedistill.importing.splitting import Shares
@@ -36,12 +39,9 @@ class ImportSettings:
     shares: Shares = field(default_factory=Shares)
     new_splits: bool = False
     seed: int = 0
-    skip: float | None = None
+    skip: Annotated[float, Field(ge=0, lt=1)] | None = None
     salt: Path | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.skip is not None and not 0 <= self.skip < 1:
-            raise SettingError(
-                "This share of files cannot be skipped.", expected="0 up to, not including, 1", found=self.skip
-            )
+        checked_table(type(self), vars(self), "an import")

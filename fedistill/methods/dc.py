@@ -14,18 +14,19 @@ from functools import partial
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.settings import Count
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
 from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, PackSettings, start
+from fedistill.methods.engine.start import PackSettings, StartFrom, start
 from fedistill.training import augment
 from fedistill.training.packing import pulled_back, shown
 
@@ -52,15 +53,15 @@ class DCSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
             pieces' gradients, and pieces bound the memory.
     """
 
-    outer: int | None = setting(None, at_least=1)
-    inner: int | None = setting(None, at_least=0)
-    batch_real: int = setting(256, at_least=1)
-    lr_img: float = setting(0.1, above=0)
-    lr_net: float = setting(0.01, above=0)
-    start: str = setting("noise", choices=STARTS)
-    momentum_img: float = setting(0.5, at_least=0)
-    batch_train: int = setting(256, at_least=1)
-    micro_batch: int = setting(32, at_least=1)
+    outer: Count | None = None
+    inner: NonNegativeInt | None = None
+    batch_real: Count = 256
+    lr_img: PositiveFloat = 0.1
+    lr_net: PositiveFloat = 0.01
+    start: StartFrom = "noise"
+    momentum_img: NonNegativeFloat = 0.5
+    batch_train: Count = 256
+    micro_batch: Count = 32
 
 
 def schedule(ipc: int) -> tuple[int, int]:

@@ -9,16 +9,17 @@ of its real ones, both seen through one augmentation. No gradient of a gradient,
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
 from fedistill.methods.engine.groups import RecordedGroups
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, PackSettings, Start, sample, start
+from fedistill.methods.engine.start import PackSettings, Start, StartFrom, sample, start
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -39,12 +40,12 @@ class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
         augment: whether both are seen through a drawn augmentation, as published.
     """
 
-    iterations: int = setting(20_000, at_least=1)
-    batch_real: int = setting(256, at_least=1)
-    lr_img: float = setting(1.0, above=0)
-    start: str = setting("noise", choices=STARTS)
-    momentum_img: float = setting(0.5, at_least=0)
-    augment: bool = setting(True)
+    iterations: Count = 20_000
+    batch_real: Count = 256
+    lr_img: PositiveFloat = 1.0
+    start: StartFrom = "noise"
+    momentum_img: NonNegativeFloat = 0.5
+    augment: bool = True
 
 
 def mean_embedding(net: Network, params: Params, x: Tensor) -> Tensor:

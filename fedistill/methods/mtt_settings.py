@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from fedistill.core.settings import Count
 from fedistill.errors import SettingError
 from fedistill.methods.engine.loop import SteadySettings
-from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, PackSettings
+from fedistill.methods.engine.start import PackSettings, StartFrom
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,22 @@ class MTTSettings(PackSettings, SteadySettings):
         augment: whether experts and segments are trained with DSA augmentation.
     """
 
-    iterations: int = setting(5000, at_least=1)
-    experts: int = setting(100, at_least=1)
-    epochs: int = setting(50, at_least=1)
-    expert_epochs: int = setting(3, at_least=1)
-    max_start_epoch: int = setting(20, at_least=1)
-    min_start_epoch: int = setting(0, at_least=0)
-    current_max_start_epoch: int | None = setting(None, at_least=1)
-    syn_steps: int = setting(20, at_least=1)
-    batch_syn: int | None = setting(None, at_least=1)
-    lr_img: float = setting(1000.0, above=0)
-    lr_lr: float = setting(1e-5, at_least=0)
-    lr_teacher: float = setting(0.01, above=0)
-    start: str = setting("real", choices=STARTS)
-    momentum_img: float = setting(0.5, at_least=0)
-    batch_expert: int | None = setting(None, at_least=1)
-    augment: bool = setting(True)
+    iterations: Count = 5000
+    experts: Count = 100
+    epochs: Count = 50
+    expert_epochs: Count = 3
+    max_start_epoch: Count = 20
+    min_start_epoch: NonNegativeInt = 0
+    current_max_start_epoch: Count | None = None
+    syn_steps: Count = 20
+    batch_syn: Count | None = None
+    lr_img: PositiveFloat = 1000.0
+    lr_lr: NonNegativeFloat = 1e-5
+    lr_teacher: PositiveFloat = 0.01
+    start: StartFrom = "real"
+    momentum_img: NonNegativeFloat = 0.5
+    batch_expert: Count | None = None
+    augment: bool = True
 
     def __post_init__(self) -> None:
         needed = self.max_start_epoch + self.expert_epochs

@@ -9,15 +9,17 @@ own (``labels = "soft"``). Every pixel is a patient's: policies treat these as r
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count
 from fedistill.errors import SettingError
 from fedistill.methods.engine.method import SyntheticSet, Task, classes_held
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.engine.soft_labels import teacher
 from fedistill.methods.subset import images_to_take
 from fedistill.training.fit import predict
@@ -36,11 +38,11 @@ class PatchSettings:
         steps: SGD steps of the network that crops are shown to, the first of those that make soft labels.
     """
 
-    pack: int = setting(2, at_least=1, at_most=MOST)
-    crops: int = setting(5, at_least=1)
-    smallest_area: float = setting(0.5, above=0, at_most=1)
-    candidates: int = setting(300, at_least=1)
-    steps: int = setting(300, at_least=1)
+    pack: Annotated[int, Field(ge=1, le=MOST)] = 2
+    crops: Count = 5
+    smallest_area: Annotated[float, Field(gt=0, le=1)] = 0.5
+    candidates: Count = 300
+    steps: Count = 300
 
 
 def patches(task: Task, settings: PatchSettings) -> SyntheticSet:

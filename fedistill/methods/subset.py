@@ -15,13 +15,14 @@ from functools import partial
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count
 from fedistill.errors import SettingError
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors, classes_held
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.engine.start import PackSettings
 from fedistill.training.packing import pack_images, require_pack
 
@@ -42,9 +43,9 @@ class RandomSettings(PackSettings):
 class EmbeddingSettings(PackSettings):
     """Args: ``epochs``, ``batch`` and ``lr`` of training the network whose embedding is used; ``pack``."""
 
-    epochs: int = setting(10, at_least=0)
-    batch: int = setting(32, at_least=1)
-    lr: float = setting(0.01, above=0)
+    epochs: NonNegativeInt = 10
+    batch: Count = 32
+    lr: PositiveFloat = 0.01
 
 
 def full(task: Task, settings: NoSettings) -> SyntheticSet:

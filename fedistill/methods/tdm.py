@@ -20,20 +20,22 @@ guide it would make of every image one that the guide knows already.
 import math
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.settings import Count
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.guide import drawn
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
-from fedistill.methods.engine.start import STARTS, PackSettings, Start, start
+from fedistill.methods.engine.start import PackSettings, Start, StartFrom, start
 from fedistill.methods.engine.trained import TrainedNetwork, TrainedSettings, trained_networks
 from fedistill.models import Network, Params, objective
 from fedistill.training import augment
@@ -66,16 +68,16 @@ class TDMSettings(PackSettings, ClusterSettings, TrainedSettings, SteadySettings
         calibration: weight of the cross-entropy under trained networks.
     """
 
-    iterations: int = setting(600, at_least=1)
-    views: int = setting(48, at_least=1)
-    batch_real: int = setting(64, at_least=1)
-    lr_img: float = setting(0.05, above=0)
-    start: str = setting("noise", choices=STARTS)
-    noise: float = setting(0.3, at_least=0)
-    deviations: float = setting(1.0, at_least=0)
-    calibration: float = setting(0.1, at_least=0)
-    clusters: int = setting(2, at_least=1)
-    smallest_cluster: int = setting(96, at_least=2)
+    iterations: Count = 600
+    views: Count = 48
+    batch_real: Count = 64
+    lr_img: PositiveFloat = 0.05
+    start: StartFrom = "noise"
+    noise: NonNegativeFloat = 0.3
+    deviations: NonNegativeFloat = 1.0
+    calibration: NonNegativeFloat = 0.1
+    clusters: Count = 2
+    smallest_cluster: Annotated[int, Field(ge=2)] = 96
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.questions import Question, evaluation_name, items_for
 from fedistill.schemes.server.shadows import AuditData, AuditTarget, ShadowSpec
 from fedistill.schemes.server.trainer import Trained
-from fedistill.schemes.server.work import Forecast, Training
+from fedistill.schemes.server.work import Forecast, TrainingWork
 
 Networks = Sequence[Sequence[Trained]]
 """A condition's networks, each a group whose predictions are averaged; most groups have one member."""
@@ -115,7 +115,7 @@ class StudyScheme(Scheme):
         """
 
     @abstractmethod
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield a condition's training in parts, each keyed so that conditions can share equal work."""
 
     def check_audit(self, target: AuditTarget, site: str, ctx: StudyContext) -> None:
@@ -129,7 +129,7 @@ class StudyScheme(Scheme):
         """
         raise SettingError(f"{self.name} cannot be attacked.")
 
-    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
+    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[TrainingWork]:
         """Yield the training of one shadow's networks, each of which is scored on ``scored`` images."""
         raise SettingError(f"{self.name} cannot be attacked.")
 

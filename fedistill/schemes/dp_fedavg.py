@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fedistill.config import Simulation
 from fedistill.schemes.private import PrivateTraining
-from fedistill.schemes.rounds import MultiRoundSettings, RoundsScheme
+from fedistill.schemes.rounds import MultiRoundSettings, RoundNumbers, RoundsScheme
 from fedistill.training.dpsgd import DPSGD
 
 
@@ -23,7 +23,7 @@ class DPFedAvgSettings(PrivateTraining, MultiRoundSettings):
     """
 
     # Four sites as in `fedistill.schemes.local`, epsilon 10: 98.0 (92.7). Epsilon 1: 96.8 (78.5); lr 0.5: 97.1 (64.7).
-    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (10,)
+    rounds: RoundNumbers = (10,)
     local_steps: Annotated[int, Field(ge=1, le=10_000)] = 3
     lr: Annotated[float, Field(gt=0)] = 1.0
 

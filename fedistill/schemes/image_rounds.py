@@ -13,11 +13,14 @@ import asyncio
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.consent.items import Item
 from fedistill.core.seeds import spawn
+from fedistill.core.settings import Frozen, checked
 from fedistill.errors import PlanError, PolicyError, ReleaseError, SettingError
 from fedistill.methods import METHODS, Task
 from fedistill.methods.engine.guide import guide_by
@@ -30,19 +33,28 @@ from fedistill.schemes.server.condition import Choice, Condition, Transfer
 from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.pool import Pool
 from fedistill.schemes.server.site_row import SiteRow
-from fedistill.schemes.server.work import Forecast, Training, expected_steps, fold_sizes
+from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps, fold_sizes
 from fedistill.schemes.site.release import carry_out, requested
 from fedistill.transport.backend.events import emitter
+from fedistill.transport.protocol.codec import arrays_of
 from fedistill.transport.protocol.guided import GuidedRequest, RoundJob
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.protocol.release_sizes import guided_sizes
-from fedistill.transport.protocol.training_messages import arrays_of, params_of
+from fedistill.transport.protocol.training_messages import params_of
 from fedistill.transport.site.context import SiteContext
 
-ROUNDS = 2
-MOST_ROUNDS = 100
 BETWEEN = -1
 """Number of the network between rounds. Those that are scored count from 0: no image is made to suit one of them."""
+
+
+class ImageRoundsSettings(Frozen):
+    """The settings that stand beside the method's own.
+
+    Args:
+        rounds: in which a site makes its images.
+    """
+
+    rounds: Annotated[int, Field(ge=1, le=100)] = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +111,8 @@ class ImageRounds(ImageScheme):
         return (self._rounds(values),)
 
     def _rounds(self, values: Mapping[str, Any]) -> int:
-        number = values.get("rounds", ROUNDS)
-        if type(number) is not int or not 1 <= number <= MOST_ROUNDS:
-            raise SettingError(
-                f"{self.name}: rounds cannot be {number!r}.", expected=f"a whole number from 1 to {MOST_ROUNDS}"
-            )
-        return number
+        given = {name: value for name, value in values.items() if name == "rounds"}
+        return checked(ImageRoundsSettings, given, self.name).rounds
 
     def check(
         self, values: Mapping[str, Any], *, budgets: Iterable[int | None], datasets: Iterable[str]
@@ -305,7 +313,7 @@ class ImageRounds(ImageScheme):
 
     # ------------------------------------------------------------------ forecast
 
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield the training on the whole pool, and of the network between each two rounds, which all sites get."""
         yield from super().work(condition, forecast)
         simulation = forecast.simulation
@@ -319,7 +327,7 @@ class ImageRounds(ImageScheme):
             key = (self.name, condition.ipc, condition.seed, "between rounds", number)
             sent = 0.0 if simulation.recipe.chosen_on == "coordinator" else sent
             scored = sent * forecast.validated
-            yield key, Training(simulation.models[0], images, taken, 1, scored, sent + 1)
+            yield key, TrainingWork(simulation.models[0], images, taken, 1, scored, sent + 1)
 
 
 def parts_of(ipc: int, rounds: int) -> list[int]:

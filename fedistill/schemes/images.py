@@ -14,15 +14,16 @@ from typing import Any
 import torch
 
 from fedistill.config import Holdings, Job, Simulation, job
-from fedistill.config.scheme import CENTRAL, NoSettings
+from fedistill.config.scheme import CENTRAL, NoSchemeSettings
 from fedistill.consent.items import Item, whatever_comes
 from fedistill.core.seeds import spawn
+from fedistill.core.settings import detail
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, SyntheticSet, Task, labels_for, method_of, settings_for
 from fedistill.methods.engine import loop
-from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.settings import pack_of
 from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings, costs_of
@@ -44,7 +45,7 @@ from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
     Images,
-    Sent,
+    ShadowOutputs,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -54,7 +55,7 @@ from fedistill.schemes.server.shadows import (
 )
 from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.teaching import Teaching, lesson, levels, taught_levels, teaching_of
-from fedistill.schemes.server.work import Forecast, Training, expected_steps
+from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps
 from fedistill.schemes.site.release import carry_out, item_of, per_class, requested
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.recipe import Recipe
@@ -81,7 +82,7 @@ class ImageScheme(StudyScheme):
     attackable = True
 
     def __init__(self, name: str, method: str, summary: str) -> None:
-        super().__init__(name, summary, NoSettings)
+        super().__init__(name, summary, NoSchemeSettings)
         self.method: str = method
 
     @property
@@ -368,7 +369,7 @@ class ImageScheme(StudyScheme):
 
     # ------------------------------------------------------------------ forecast
 
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield the training of the server's networks on the pool."""
         if condition.recipe == "common":
             yield condition, forecast.of_pool(condition)
@@ -379,7 +380,7 @@ class ImageScheme(StudyScheme):
         images, networks = forecast.pool_size(condition.ipc), forecast.simulation.networks
         native = Recipe("native", steps=None, epochs=1000, batch=256)
         steps = float(networks * native.steps_for(images))
-        yield condition, Training(condition.model, images, steps, networks, networks * forecast.test)
+        yield condition, TrainingWork(condition.model, images, steps, networks, networks * forecast.test)
 
     # ------------------------------------------------------------------ audit
 
@@ -429,14 +430,14 @@ class ImageScheme(StudyScheme):
         }
         return ShadowSpec(maker, settings, others, key_of(about), about, task_arguments(simulation, target.ipc))
 
-    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
+    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[TrainingWork]:
         """Yield the training of one shadow's networks on the pool."""
         simulation, audit = forecast.simulation, forecast.simulation.audit
         assert audit is not None
         steps = expected_steps(simulation, grows=target.ipc is None, chooses=False)[0] / simulation.networks
         steps = steps if audit.steps is None else min(steps, audit.steps)
         images = forecast.pool_size(target.ipc)
-        yield Training(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
+        yield TrainingWork(simulation.models[0], images, audit.networks * steps, 1, audit.networks * scored)
 
 
 class VariantScheme(ImageScheme):
@@ -549,7 +550,7 @@ class ImageShadow:
     releases: int = 1
     teaching: Teaching | None = None
 
-    def make(self, task: Task, others: OtherReleases) -> Sent:
+    def make(self, task: Task, others: OtherReleases) -> ShadowOutputs:
         """Return the Release as the server sees it, and the networks of its pool."""
         release = self.released(task)
         trained_on = release.shown()
@@ -558,7 +559,7 @@ class ImageShadow:
             task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
         )
         # Attacks compare records with the images in a packed one, not with the whole.
-        return Sent(trained_on, networks, real=METHODS[self.method].real)
+        return ShadowOutputs(trained_on, networks, real=METHODS[self.method].real)
 
     def released(self, task: Task) -> SyntheticSet:
         """Return the synthetic sets that the site would send, as decoded from their encoding, in one."""

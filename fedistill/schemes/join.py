@@ -11,15 +11,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from fedistill.config import Simulation
-from fedistill.config.base import Frozen
 from fedistill.config.scheme import scheme_named
 from fedistill.consent.items import Item
+from fedistill.core.settings import Frozen
 from fedistill.schemes.base import Networks, study_scheme
 from fedistill.schemes.images import ImageScheme
 from fedistill.schemes.local import SiteNetworks, networks_item, own_conditions, training_at
 from fedistill.schemes.server.condition import Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.work import Forecast, Training
+from fedistill.schemes.server.work import Forecast, TrainingWork
 from fedistill.transport.protocol.release_sizes import request_size
 from fedistill.transport.protocol.training_messages import LocalTrainRequest, releases_in
 
@@ -94,7 +94,7 @@ class JoinScheme(SiteNetworks):
 
             yield networks_item(self.name, request, build)
 
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield the training at the site."""
         key = (self.name, condition.site, condition.seed, condition.ipc, condition.model)
         yield key, training_at(condition, condition.site, None, forecast)

@@ -19,10 +19,10 @@ import torch
 from pydantic import Field
 
 from fedistill.config import Simulation
-from fedistill.config.base import Frozen
 from fedistill.consent.items import Item, whatever_comes
 from fedistill.core.events import Event
 from fedistill.core.seeds import spawn
+from fedistill.core.settings import Frozen
 from fedistill.core.store import key_of
 from fedistill.methods import Task
 from fedistill.models import Network, Params
@@ -38,7 +38,7 @@ from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
-    Sent,
+    ShadowOutputs,
     ShadowSpec,
     cap_steps,
     network_seeds,
@@ -47,7 +47,7 @@ from fedistill.schemes.server.shadows import (
     train_shadow_networks,
 )
 from fedistill.schemes.server.trainer import Trained, trained_by_sites
-from fedistill.schemes.server.work import Forecast, Training, expected_steps
+from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps
 from fedistill.schemes.site.training import answer_local_training
 from fedistill.training.dpsgd import DPSGD, begin, fit_privately
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
@@ -272,7 +272,7 @@ class LocalScheme(SiteNetworks):
             costs = () if private is None else (private.cost(private.steps),) * simulation.networks
             yield networks_item(self.name, request, whatever_comes(request), costs=costs)
 
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield the training at each site, which ``ensemble`` and ``local`` share."""
         private = self.training(forecast.simulation.settings(self.name))
         for site in [condition.site] if condition.site else forecast.simulation.federation.sites:
@@ -302,18 +302,18 @@ class LocalScheme(SiteNetworks):
         }
         return ShadowSpec(maker, settings, None, key_of(about), about, task_arguments(simulation, None))
 
-    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
+    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[TrainingWork]:
         """Yield the training of one shadow's networks on half of the site's images."""
         simulation, audit = forecast.simulation, forecast.simulation.audit
         assert audit is not None
         half = (len(forecast.share(site).train) + 1) // 2
         private, model = self.training(simulation.settings(self.name)), simulation.models[0]
         if private is not None:
-            yield Training(model, half, private.steps, 1, scored, private=private)
+            yield TrainingWork(model, half, private.steps, 1, scored, private=private)
             return
         steps = expected_steps(simulation, grows=True, chooses=False)[0] / simulation.networks
         steps = steps if audit.steps is None else min(steps, audit.steps)
-        yield Training(model, max(1, half), audit.networks * steps, 1, audit.networks * scored)
+        yield TrainingWork(model, max(1, half), audit.networks * steps, 1, audit.networks * scored)
 
 
 def own_conditions(simulation: Simulation, scheme: str) -> Iterator[Condition]:
@@ -343,7 +343,7 @@ def unstack_networks(ctx: StudyContext, reply: LocalTrainReply, model: str) -> l
     return [trained_by_sites(tuple(reply.params[name][i] for name in names), seconds) for i in range(count)]
 
 
-def training_at(condition: Condition, site: str, private: DPSGD | None, forecast: Forecast) -> Training:
+def training_at(condition: Condition, site: str, private: DPSGD | None, forecast: Forecast) -> TrainingWork:
     """Return the training of a condition's networks at one site."""
     share, networks = forecast.share(site), forecast.simulation.networks
     if private:
@@ -351,7 +351,7 @@ def training_at(condition: Condition, site: str, private: DPSGD | None, forecast
     else:
         steps, evaluated = expected_steps(forecast.simulation, grows=True, chooses=True)
     scored, images = evaluated * len(share.val) + networks * forecast.test, max(1, len(share.train))
-    return Training(condition.model, images, steps, 1, scored, networks / 2, at_sites=True, private=private)
+    return TrainingWork(condition.model, images, steps, 1, scored, networks / 2, at_sites=True, private=private)
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,14 +370,16 @@ class LocalShadow:
     mirror: bool
     private: DPSGD | None = None
 
-    def make(self, task: Task, others: None) -> Sent:
+    def make(self, task: Task, others: None) -> ShadowOutputs:
         """Return the networks, and no images."""
         if self.private is None:
             x, y = task.images.pixels(), task.images.targets()
             networks = train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
-            return Sent(None, networks)
+            return ShadowOutputs(None, networks)
         private = self.private
-        return Sent(None, [self._privately(task, private, number, seed) for number, seed in enumerate(self.seeds)])
+        return ShadowOutputs(
+            None, [self._privately(task, private, number, seed) for number, seed in enumerate(self.seeds)]
+        )
 
     def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:
         def on_step(step: int, steps: int, ratio: float) -> None:

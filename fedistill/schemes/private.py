@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedistill.config.base import Frozen
 from fedistill.core.accounting import Mechanism
+from fedistill.core.settings import Frozen
 from fedistill.privacy.accounting.guarantee import OF_NETWORKS, PrivacyGuarantee
 from fedistill.training.dpsgd import DPSGD
 

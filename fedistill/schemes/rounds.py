@@ -18,9 +18,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from fedistill.config import Share, Simulation
-from fedistill.config.base import Frozen
 from fedistill.consent.items import Item
 from fedistill.core.seeds import generator, rng, spawn
+from fedistill.core.settings import ONE_OR_MORE, Frozen, detail
 from fedistill.core.store import KeptCheckpoints, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import SettingError
@@ -47,17 +47,20 @@ from fedistill.schemes.server.shadows import (
     task_arguments,
 )
 from fedistill.schemes.server.trainer import trained_by_sites
-from fedistill.schemes.server.work import Forecast, Training
-from fedistill.schemes.site.training import RoundReply, answer_round
+from fedistill.schemes.server.work import Forecast, TrainingWork
+from fedistill.schemes.site.training import answer_round
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
-from fedistill.transport.protocol.training_messages import RoundRequest, RoundSettings
+from fedistill.transport.protocol.training_messages import RoundReply, RoundRequest, RoundSettings
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site.context import SiteContext
 
 ROUNDS_VERSION = 1
 """Incremented when equal settings give other shadows; part of their key in the store."""
+
+
+RoundNumbers = Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], ONE_OR_MORE]
 
 
 class MultiRoundSettings(Frozen):
@@ -68,13 +71,8 @@ class MultiRoundSettings(Frozen):
         fraction: of the sites that take part in a round, at least one site; drawn from the simulation's seed.
     """
 
-    rounds: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 5, 20)
+    rounds: RoundNumbers = (1, 5, 20)
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    @field_validator("rounds", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int) else value
 
     @field_validator("rounds")
     @classmethod
@@ -284,7 +282,7 @@ class RoundsScheme(StudyScheme):
                 name = f"{site} {run_key.name} round {number}"
                 own = replace(asked, seed=self.round_seed(simulation, run_key, number))
                 start = self.start_seed(simulation, run_key) if number == 1 else None
-                key = key_of({"round": own.detail(), "number": number, "site": site})
+                key = key_of({"round": detail(own), "number": number, "site": site})
                 yield Item(
                     name,
                     "round",
@@ -371,7 +369,7 @@ class RoundsScheme(StudyScheme):
         return {
             "kind": "federated",
             "sites": sites,
-            "asked": self.round_request(ctx.simulation, run_key).detail(),
+            "asked": detail(self.round_request(ctx.simulation, run_key)),
             "course": asdict(run_key),
             "seed": simulation.seed,
             "fraction": settings.fraction,
@@ -420,7 +418,7 @@ class RoundsScheme(StudyScheme):
 
     # ------------------------------------------------------------------ forecast
 
-    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, Training]]:
+    def work(self, condition: Condition, forecast: Forecast) -> Iterator[tuple[Hashable, TrainingWork]]:
         """Yield the local training of all networks in all rounds, by site, and their scoring."""
         simulation = forecast.simulation
         settings = self.read(simulation.settings(self.name))
@@ -437,7 +435,7 @@ class RoundsScheme(StudyScheme):
             steps = visits * self.local_steps(settings, n, min(simulation.recipe.batch, max(1, n)))
             yield (
                 (*key, site),
-                Training(
+                TrainingWork(
                     condition.model,
                     max(1, n),
                     steps,
@@ -449,7 +447,7 @@ class RoundsScheme(StudyScheme):
                 ),
             )
         scored = rounds * simulation.networks * forecast.test + evaluated * forecast.validated
-        yield (*key, "scored"), Training(condition.model, 1, 0.0, runs, scored)
+        yield (*key, "scored"), TrainingWork(condition.model, 1, 0.0, runs, scored)
 
     # ------------------------------------------------------------------ audit
 
@@ -495,7 +493,7 @@ class RoundsScheme(StudyScheme):
             maker, settings, others, key_of({"sites beside": beside}), about, task_arguments(simulation, None)
         )
 
-    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[Training]:
+    def shadow_work(self, target: AuditTarget, site: str, scored: int, forecast: Forecast) -> Iterator[TrainingWork]:
         """Yield the training of one shadow's rounds, with half of the attacked site's images."""
         simulation, audit = forecast.simulation, forecast.simulation.audit
         assert audit is not None
@@ -506,7 +504,7 @@ class RoundsScheme(StudyScheme):
             n = max(1, (len(share.train) + 1) // 2 if name == site else len(share.train))
             each = self.local_steps(settings, n, min(simulation.recipe.batch, n))
             visits = networks * (target.rounds or 1) * settings.fraction
-            yield Training(
+            yield TrainingWork(
                 simulation.models[0], n, visits * each, 1, visits * scored * (name == site), private=training
             )
 

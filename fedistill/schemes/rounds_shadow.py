@@ -11,7 +11,7 @@ from fedistill.data import ImageSet
 from fedistill.methods import Task
 from fedistill.models import Network, Params
 from fedistill.privacy.policy.disclosure import disclosed_count
-from fedistill.schemes.server.shadows import Sent
+from fedistill.schemes.server.shadows import ShadowOutputs
 from fedistill.schemes.site.training import train_locally
 from fedistill.training.dpsgd import begin
 from fedistill.transport.protocol.training_messages import RoundSettings
@@ -61,7 +61,7 @@ class RoundsShadow:
     turns: Turns
     strategy: ServerStrategy = field(default_factory=lambda: ServerStrategy("FedAvg"))
 
-    def make(self, task: Task, others: Mapping[str, ImageSet]) -> Sent:
+    def make(self, task: Task, others: Mapping[str, ImageSet]) -> ShadowOutputs:
         """Return the networks that the site sends in the rounds that it takes part in, and those it received in them.
 
         ``others`` are the images of every other site.
@@ -84,7 +84,7 @@ class RoundsShadow:
                     received.append(begun)
                 done += 1
                 task.on_event(Event("training", step=done, steps=total))
-        return Sent(None, sent, received)
+        return ShadowOutputs(None, sent, received)
 
     def one_round(
         self,

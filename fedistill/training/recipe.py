@@ -1,14 +1,13 @@
 """Recipes: how a network is trained on a pool. Accuracy depends on the recipe, so every scheme gets the same one."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from fedistill.errors import SettingError, nearest
+from pydantic import NonNegativeFloat, NonNegativeInt
 
-OPTIMISERS = ("sgd", "adamw")
-MIXES = ("none", "mixup", "cutmix")
-SINCE = {"optimiser": "sgd", "mix": "none"}
-"""Fields that a recipe's key leaves out at these values, so that what was trained before they came is found again."""
+from fedistill.core.settings import QUIET, Count, checked_table, detail
+
+Optimiser = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,23 @@ class Recipe:
         mix: what each batch is mixed by after its augmentation: ``none``, ``mixup`` or ``cutmix``.
 
     Raises:
-        SettingError: there is no such optimiser or mixture.
+        SettingError: a value of another type, or out of range.
     """
 
     name: str = "common"
-    lr: float = 0.01
-    steps: int | None = 300
-    epochs: int = 300
-    batch: int = 64
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    lr: NonNegativeFloat = 0.01
+    steps: NonNegativeInt | None = 300
+    epochs: NonNegativeInt = 300
+    batch: Count = 64
+    momentum: NonNegativeFloat = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
     augment: bool = True
-    fall: float = 0.1
-    optimiser: str = "sgd"
-    mix: str = "none"
+    fall: NonNegativeFloat = 0.1
+    optimiser: Annotated[Optimiser, QUIET] = "sgd"
+    mix: Annotated[Literal["none", "mixup", "cutmix"], QUIET] = "none"
 
     def __post_init__(self) -> None:
-        for what, value, known in (("optimiser", self.optimiser, OPTIMISERS), ("mix", self.mix, MIXES)):
-            if value not in known:
-                raise SettingError(f"There is no {what} {str(value)[:80]!r}.", mend=nearest(str(value)[:80], known))
+        checked_table(type(self), vars(self), "a recipe")
 
     @property
     def plain(self) -> bool:
@@ -82,4 +79,4 @@ class Recipe:
         >>> sorted(Recipe(mix="mixup").detail().keys() - Recipe().detail().keys())
         ['mix']
         """
-        return {name: value for name, value in asdict(self).items() if name not in SINCE or value != SINCE[name]}
+        return detail(self)

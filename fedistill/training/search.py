@@ -6,9 +6,11 @@ server, who waits for sites, and a site, who does not wait, alike.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
+from fedistill.core.settings import AS_TABLE, AS_TUPLE
 from fedistill.training.recipe import Recipe
 
 Search = Generator[list[Recipe], Sequence[float], Recipe]
@@ -24,8 +26,8 @@ class Grid:
         max_steps: where doubling the steps ends; None where their number is fixed.
     """
 
-    base: Recipe
-    lr: tuple[float, ...]
+    base: Annotated[Recipe, AS_TABLE]
+    lr: Annotated[tuple[float, ...], AS_TUPLE]
     max_steps: int | None = None
 
 

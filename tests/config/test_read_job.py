@@ -27,7 +27,7 @@ def test_any_value_anywhere_is_read_or_refused(name, value):
     try:
         job = read_job({**GOOD, name: value})
     except SettingError as error:
-        assert "Invalid" in str(error) and str(error).replace("\n", "").isprintable()
+        assert "a job of the request" in str(error) and str(error).replace("\n", "").isprintable()
     else:
         assert getattr(job, name) == (tuple(value) if name == "ipcs" else value)
 
@@ -49,5 +49,5 @@ def test_other_fields_than_a_jobs_are_refused(values):
     ],
 )
 def test_what_no_method_could_mean_is_refused(change):
-    with pytest.raises(SettingError, match="Invalid"):
+    with pytest.raises(SettingError, match="a job of the request"):
         read_job({**GOOD, **change})

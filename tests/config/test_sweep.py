@@ -84,7 +84,7 @@ def test_a_single_simulation_is_not_a_sweep(swept):
         ("width = [4, 'wide']", "at width=wide: width is invalid"),
         ("'scheme.dc.lr_imgg' = [1.0]", "did you mean 'lr_img'"),
         ("'scheme.dsa.lr_img' = [1.0]", "finds no [scheme.dsa]"),
-        ("'scheme.dc.iterations' = [3, -1]", "at iterations=-1: dc: iterations cannot be -1"),
+        ("'scheme.dc.iterations' = [3, -1]", "at iterations=-1: dc: iterations is invalid"),
         ("'width.x' = [3]", "'width' is a value, not a table"),
         ("'federation.partitoin' = [{ by = 'iid' }]", "did you mean 'partition'"),
         ("'federation.site.c.cpus' = [1.0]", "none of the sites"),

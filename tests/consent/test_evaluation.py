@@ -6,7 +6,7 @@ import tomli_w
 import torch
 from attacks.hospital import Hospital, study
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
-from in_process import agree, ran, table
+from in_process import DM, agree, ran, small_study, table, write_site
 
 from fedistill.api.consent import book_of, prepare
 from fedistill.app import run_simulation
@@ -28,20 +28,9 @@ from fedistill.transport.site.context import read_context
 SITES = ("a", "b", "c")
 RULES = {"allow_weights": True, "share_counts": "exact"}
 THREE = {"name": "three", "dataset": "phantom:breast", "images": 240, "held_out": 0.3, "sites": list(SITES)}
-DM = {"iterations": 3, "batch_real": 8, "early_networks": 0, "looks": 0, "clusters": 1}
 SCHEMES = {"dm": DM, "fedavg": {"rounds": 2}, "local": {}, "ensemble": {}}
-STUDY = {
-    "federation": {**THREE, "policy": RULES},
-    "scheme": SCHEMES,
-    "networks": 1,
-    "width": 4,
-    "ipc": 1,
-    "min_sites": 1,
-    "deadline_s": 60.0,
-    "recipe": {"steps": 10, "max_steps": 10, "lr": 0.1, "pilots": 1},
-}
+STUDY = small_study({**THREE, "policy": RULES}, SCHEMES, steps=10, max_steps=10, lr=0.1)
 PAYS = {"scores": 4, "epsilon_max": 2000.0, "non_private": "allow"}
-OWN = {**RULES, "smallest_batch": 8, "min_class_size": 8, "fewest_iterations": 1, "widths": [4], "review": False}
 
 
 def hospitals(folder, epsilon, **rules):
@@ -49,10 +38,7 @@ def hospitals(folder, epsilon, **rules):
     (folder / "three.toml").write_text(tomli_w.dumps({**THREE, "policy": RULES}))
     (folder / "study.toml").write_text(tomli_w.dumps({**STUDY, "evaluation_epsilon": epsilon}))
     for name in SITES:
-        own = {"name": name, "federation": "three.toml", "secret": "", "store": f"{name}-kept"}
-        own |= {"ledger": f"{name}.jsonl", "agreements": f"{name}-agreed"}
-        policy = {**OWN, **PAYS, **rules.get(name, {})}
-        (folder / f"{name}.toml").write_text(tomli_w.dumps({**own, "policy": policy}))
+        write_site(folder, name, "three.toml", **{"share_counts": "exact", **PAYS, **rules.get(name, {})})
     return {name: agree(folder, name) for name in SITES}
 
 

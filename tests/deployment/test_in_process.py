@@ -2,7 +2,7 @@
 
 import pytest
 import tomli_w
-from in_process import agree, table, untimed
+from in_process import DM, agree, small_study, table, untimed, write_site
 from in_process import ran as between
 
 from fedistill.api.consent import book_of
@@ -17,21 +17,10 @@ from fedistill.transport.deploy.deployed import require_deployable
 from fedistill.transport.server import coordinator as asking
 
 SITES = ("a", "b")
-RULES = {"allow_weights": True, "share_counts": "rounded", "min_class_size": 8}
-TWO = {"name": "two", "dataset": "phantom:breast", "images": 120, "sites": list(SITES), "policy": RULES}
-DM = {"iterations": 3, "batch_real": 8, "early_networks": 0, "looks": 0, "clusters": 1}
+TOLD = {"allow_weights": True, "share_counts": "rounded", "min_class_size": 8}
+TWO = {"name": "two", "dataset": "phantom:breast", "images": 120, "sites": list(SITES), "policy": TOLD}
 SCHEMES = {"dm": DM, "fedavg": {"rounds": 2}, "local": {}, "join": {"of": "dm"}}
-STUDY = {
-    "federation": TWO,
-    "scheme": SCHEMES,
-    "networks": 1,
-    "width": 4,
-    "ipc": 1,
-    "min_sites": 1,
-    "deadline_s": 60.0,
-    "recipe": {"steps": 4, "max_steps": 8, "lr": 0.01, "pilots": 1},
-}
-POLICY = {**RULES, "smallest_batch": 8, "fewest_iterations": 1, "widths": [4], "review": False}
+STUDY = small_study(TWO, SCHEMES, steps=4, max_steps=8, lr=0.01)
 
 
 @pytest.fixture
@@ -42,10 +31,7 @@ def deployed(tmp_path, monkeypatch):
     (tmp_path / "two.toml").write_text(tomli_w.dumps(TWO))
 
     def site(name, **rules):
-        folder = f"{name}-kept"
-        own = {"name": name, "federation": "two.toml", "secret": "", "store": folder, "ledger": f"{folder}.jsonl"}
-        own["agreements"] = f"{name}-agreed"
-        (tmp_path / f"{name}.toml").write_text(tomli_w.dumps({**own, "policy": {**POLICY, **rules}}))
+        write_site(tmp_path, name, "two.toml", **rules)
 
     for name in SITES:
         site(name)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -20,6 +21,11 @@ def test_lower_rooms_import_no_higher_ones(trees):
 
 def test_every_module_has_a_floor(trees):
     assert not [name for name in trees if name and floor(name) is None]
+
+
+def test_a_class_s_name_has_one_meaning(trees):
+    classes = Counter(node.name for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef))
+    assert not [name for name, times in classes.items() if times > 1]
 
 
 def test_no_folder_holds_more_than_twenty_modules():
@@ -73,8 +79,8 @@ def run_bare(blocked, code):
     assert done.returncode == 0, done.stderr
 
 
-def test_distillation_needs_torch_and_numpy_alone():
-    blocked = {"flwr", "ray", "medmnist", "flwr_datasets", "datasets", "pandas", "sklearn", "pydantic", "typer"}
+def test_distillation_needs_torch_numpy_and_pydantic_alone():
+    blocked = {"flwr", "ray", "medmnist", "flwr_datasets", "datasets", "pandas", "sklearn", "typer"}
     blocked |= {"rich", "pooch", "safetensors", "pyarrow", "matplotlib", "scipy"}
     run_bare(
         blocked,

@@ -196,15 +196,15 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(typed, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--size", "30"], "28 64 128 224"),
+        (["--size", "30"], "28, 64, 128, 224 pixels a side, not 30"),
         (["--fit", "corp"], "did you mean 'crop'"),
         (["--colour", "gray"], "did you mean 'grey'"),
         (["--intensity", "percentiles"], "did you mean 'percentile'"),
         (["--intensity", "window"], "CENTRE,WIDTH"),
         (["--window", "40"], "CENTRE,WIDTH"),
-        (["--frames", "some"], "middle, all, or a number"),
+        (["--frames", "some"], "choose one of: all, middle"),
         (["--split", "70-30"], "TRAIN/VAL/TEST"),
-        (["--skip", "2"], "0 up to"),
+        (["--skip", "2"], "skip is invalid.\n  expected: below 1"),
         (["--leave-out", "benin"], "did you mean 'benign'"),
     ],
 )

@@ -142,15 +142,15 @@ def test_mistakes_teach(blobs):
         distill(x, method="hearding")
     with pytest.raises(SettingError, match="did you mean 'lr_img'"):
         settings_for("dc", {"lr_image": 1})
-    with pytest.raises(SettingError, match="iterations cannot be '5'"):
+    with pytest.raises(SettingError, match="iterations is invalid"):
         settings_for("dc", {"iterations": "5"})
     for wrong in (0, -3, 2.5, True, float("nan")):
-        with pytest.raises(SettingError, match="expected: int, at least 1"):
+        with pytest.raises(SettingError, match=r"iterations is invalid[\s\S]*expected: (a whole number|at least 1)\n"):
             settings_for("dc", {"iterations": wrong})
     for wrong in (0, float("inf"), float("nan")):
-        with pytest.raises(SettingError, match="expected: float, above 0"):
+        with pytest.raises(SettingError, match=r"lr_img is invalid[\s\S]*expected: (above 0|a finite number)\n"):
             settings_for("dc", {"lr_img": wrong})
-    with pytest.raises(SettingError, match="one of noise, mean, gaussian, real"):
+    with pytest.raises(SettingError, match="expected: 'noise', 'mean', 'gaussian' or 'real'"):
         settings_for("dc", {"start": "nose"})
     with pytest.raises(SettingError, match="dc, ipc 50: there is no setting 'iteration'"):
         settings_for("dc", {"ipc": {"50": {"iteration": 1}}}, ipc=10)

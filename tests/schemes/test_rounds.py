@@ -233,7 +233,7 @@ class Spoilt:
         (lambda p, s: {"params": {k: v[:1] for k, v in p.items()}, **s}, "Invalid"),
         (lambda p, s: {"params": {k: v.double() for k, v in p.items()}, **s}, "Invalid"),
         (lambda p, s: {"params": p, **s, "site": "a"}, "another site's"),
-        (lambda p, s: {"params": p, **s, "examples": 0}, "Invalid counts"),
+        (lambda p, s: {"params": p, **s, "examples": 0}, "examples is invalid"),
         (lambda p, s: {"params": {**p, "more": p["linear.bias"]}, **s}, "not the network's parameters"),
     ],
 )

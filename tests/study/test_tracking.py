@@ -153,9 +153,9 @@ def test_a_files_folder_starts_from_the_file_and_a_typed_one_from_here(tmp_path,
     ("more", "message"),
     [
         ("track = { tensorbord = 'x' }", "did you mean 'tensorboard'"),
-        ("track = { mlflow = '' }", r"mlflow = \"DIR\""),
-        ("track = { mlflow = 3 }", r"mlflow = \"DIR\""),
-        ("track = 'mlflow'", r"PROGRAM = \"DIR\""),
+        ("track = { mlflow = '' }", "mlflow is invalid.\n  expected: a text that is not empty"),
+        ("track = { mlflow = 3 }", "mlflow is invalid.\n  expected: a text"),
+        ("track = 'mlflow'", "track is invalid.\n  expected: a table"),
         ("sweep = { 'track.mlflow' = ['a', 'b'] }", "'track'"),
     ],
 )

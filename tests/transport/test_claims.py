@@ -1,15 +1,17 @@
 """What a site says of itself is held against what it was asked; each rule by the Release that breaks it."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
 from fedistill.config import Job
-from fedistill.errors import ReleaseError
+from fedistill.core.settings import checked
+from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, privacy_statement, settings_for
 from fedistill.release.release import Release
 from fedistill.schemes.server.pooling import cap_counts
-from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked, require_counts
+from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES, require_as_asked
+from fedistill.transport.protocol.codec import Examples, Seconds
 from fedistill.transport.protocol.messages import Outcome, pack_outcomes, unpack_outcomes
 
 JOB = Job("north", "dc", 0, 0, (1, 10), {"iterations": 7}, 1, "convnet", 8, "float32", 1)
@@ -142,17 +144,24 @@ def test_other_statements_of_a_release_without_a_bound():
     ],
 )
 def test_figures_that_cannot_be(seconds, examples):
-    with pytest.raises(ValueError, match="Invalid"):
-        require_counts(seconds, examples)
-    require_counts(LONGEST_SECONDS, MOST_EXAMPLES)
-    require_counts(0, 0)
+    @dataclass(frozen=True)
+    class Figures:
+        seconds: Seconds
+        examples: Examples
+
+    with pytest.raises(SettingError, match="is invalid"):
+        checked(Figures, {"seconds": seconds, "examples": examples}, "a reply")
+    for figures in ((LONGEST_SECONDS, MOST_EXAMPLES), (0, 0)):
+        assert checked(Figures, dict(zip(("seconds", "examples"), figures, strict=True)), "a reply") == Figures(
+            *figures
+        )
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"examples": 10**9}, "Invalid"),
-        ({"seconds": (1.0, 1e12)}, "Invalid"),
+        ({"examples": 10**9}, "examples is invalid"),
+        ({"seconds": (1.0, 1e12)}, "seconds.1 is invalid"),
         ({"found": 3}, "3 of 2 budgets"),
         ({"found": -1}, "-1 of 2 budgets"),
     ],

@@ -1,13 +1,19 @@
 """A site's words are one printable line each before anybody shows, logs or writes them."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedistill.transport.flower_internals import become_server, stamped
-from fedistill.transport.protocol.messages import LONGEST_LINE, Outcome, pack_outcomes, shown_trace, unpack_outcomes
+from fedistill.transport.protocol.messages import (
+    LONGEST_LINE,
+    EvalRequest,
+    Outcome,
+    pack_outcomes,
+    shown_trace,
+    unpack_outcomes,
+)
 from fedistill.transport.protocol.traffic import Traffic
 from fedistill.transport.server.coordinator import Coordinator
 
@@ -62,6 +68,6 @@ def test_what_makes_a_reply_unreadable_is_shown_in_one_line():
 
     coordinator.__dict__ |= {"traffic": Traffic(), "_request": answer, "_nodes": {"a": 1}}
     coordinator._with_networks = asyncio.Semaphore(1)
-    question = SimpleNamespace(name="q", model="convnet", width=4, partition=0, split="val", members=1, params={})
+    question = EvalRequest("q", "convnet", 4, 0, {})
     words = asyncio.run(coordinator.score("a", question))
     assert words.startswith("a reply that cannot be read: ") and "\x1b" not in words and "\n" not in words

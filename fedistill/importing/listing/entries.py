@@ -1,4 +1,4 @@
-"""Entry and Listing: the files to read with their labels, whichever way they were given."""
+"""ListedFile and Listing: the files to read with their labels, whichever way they were given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ SPLIT_WORDS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """A file and what is known of it.
 
     Args:
@@ -46,7 +46,7 @@ class Listing:
         other: names of files that are no images.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[ListedFile]
     class_names: tuple[str, ...]
     multilabel: bool
     skipped: list[tuple[str, str]] = field(default_factory=list)

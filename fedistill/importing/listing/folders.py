@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedistill.errors import DataError
-from fedistill.importing.listing.entries import Entry, Listing, order_classes, split_named
+from fedistill.importing.listing.entries import ListedFile, Listing, order_classes, split_named
 from fedistill.importing.readers import kind_of
 
 LAYOUT = "a folder for each class with its images, or train, val and test above them"
@@ -55,7 +55,9 @@ def list_folders(source: Path, *, classes: Sequence[str] = (), leave_out: Sequen
     names = order_classes({label for _, label, _ in files}, classes, leave_out, what=str(source))
     number = {name: k for k, name in enumerate(names)}
     entries = [
-        Entry(path, _name(path, source), number[label], split=split) for split, label, path in files if label in number
+        ListedFile(path, _name(path, source), number[label], split=split)
+        for split, label, path in files
+        if label in number
     ]
     return Listing(entries, names, False, skipped, other)
 

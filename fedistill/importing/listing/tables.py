@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedistill.errors import DataError, nearest
 from fedistill.importing.extras import optional
-from fedistill.importing.listing.entries import SPLIT_WORDS, Entry, Listing, order_classes, split_named
+from fedistill.importing.listing.entries import SPLIT_WORDS, ListedFile, Listing, order_classes, split_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def list_table(
     splits = _splits(source, given["split"])
     labelled = _labels(source, frame, columns.labels, rows, classes, leave_out, skipped)
     entries = [
-        Entry(
+        ListedFile(
             path,
             name,
             labelled.of[number],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedistill.importing.extras import optional
-from fedistill.importing.picture import LARGEST, Facts, Picture, Unreadable, require_sane
+from fedistill.importing.picture import LARGEST, Picture, PictureHeader, Unreadable, require_sane
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """A transfer syntax that inflates a whole file before anything in it can be checked; hardly anybody writes it."""
@@ -24,7 +24,7 @@ class DicomReader:
         self._pydicom = optional("pydicom", extra="dicom", purpose="Reading DICOM")
         self._pixels = optional("pydicom.pixels", extra="dicom", purpose="Reading DICOM")
 
-    def facts(self, path: Path) -> Facts:
+    def facts(self, path: Path) -> PictureHeader:
         """Return what the header says, and notes on text that may be burned in."""
         header = self._header(path)
         try:
@@ -34,7 +34,7 @@ class DicomReader:
         except Exception as error:  # a tag whose value is of no kind that it may be
             raise Unreadable(f"a header that cannot be read ({_first_line(error)})") from error
 
-    def _facts(self, header: Any) -> Facts:
+    def _facts(self, header: Any) -> PictureHeader:
         rows, columns = int(header.get("Rows", 0) or 0), int(header.get("Columns", 0) or 0)
         frames = int(header.get("NumberOfFrames", 1) or 1)
         require_sane(columns, rows, frames)
@@ -45,7 +45,9 @@ class DicomReader:
         if str(header.get("Modality", "")) in ("US", "SC", "OT") and "BurnedInAnnotation" not in header:
             notes.append("of a kind that often has text in its pixels, and no tag BurnedInAnnotation that denies it")
         colour = str(header.get("PhotometricInterpretation", "")).upper().startswith(("RGB", "YBR", "PALETTE"))
-        return Facts(columns, rows, colour, frames, str(header.get("PatientID", "") or "").strip(), tuple(notes))
+        return PictureHeader(
+            columns, rows, colour, frames, str(header.get("PatientID", "") or "").strip(), tuple(notes)
+        )
 
     def pictures(self, path: Path, wanted: Sequence[int]) -> Iterator[Picture]:
         """Yield the pictures of these numbers."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedistill.importing.extras import optional
-from fedistill.importing.picture import Facts, Picture, Unreadable, require_sane
+from fedistill.importing.picture import Picture, PictureHeader, Unreadable, require_sane
 
 _UP = 2  # of the axes right, anterior, superior
 
@@ -21,12 +21,12 @@ class NiftiReader:
     def __init__(self) -> None:
         self._nibabel = optional("nibabel", extra="nifti", purpose="Reading NIfTI")
 
-    def facts(self, path: Path) -> Facts:
+    def facts(self, path: Path) -> PictureHeader:
         """Return what the header says."""
         volume, axes = self._opened(path)
         sizes = [volume.shape[axes[of][0]] for of in range(3)]
         require_sane(sizes[0], sizes[1], sizes[_UP])
-        return Facts(sizes[0], sizes[1], False, sizes[_UP])
+        return PictureHeader(sizes[0], sizes[1], False, sizes[_UP])
 
     def pictures(self, path: Path, wanted: Sequence[int]) -> Iterator[Picture]:
         """Yield the slices of these numbers; a slice alone is read."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fedistill.importing.picture import Facts, Picture, Unreadable, require_sane
+from fedistill.importing.picture import Picture, PictureHeader, Unreadable, require_sane
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG2000")
 PAGED = ("TIFF", "GIF")
@@ -20,14 +20,14 @@ _ORIENTATION = 0x0112
 class RasterReader:
     """Reads pictures that Pillow knows."""
 
-    def facts(self, path: Path) -> Facts:
+    def facts(self, path: Path) -> PictureHeader:
         """Return what the header says."""
         with _Opened(path) as image:
             width, height = image.size
             if _orientation(image, path) in (5, 6, 7, 8):
                 width, height = height, width
             frames = int(getattr(image, "n_frames", 1)) if image.format in PAGED else 1
-            return Facts(width, height, not image.mode.startswith(GREY), frames)
+            return PictureHeader(width, height, not image.mode.startswith(GREY), frames)
 
     def pictures(self, path: Path, wanted: Sequence[int]) -> Iterator[Picture]:
         """Yield the pictures of these numbers."""

@@ -11,13 +11,15 @@ synthetic image stands for equally many real ones, and never for a handful of th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fedistill.core.settings import Count
 from fedistill.data.imageset import ImageSet
 from fedistill.methods.engine.method import classes_held
-from fedistill.methods.engine.settings import setting
 
 COARSE = 8  # pixels a side of what images are told apart by
 
@@ -33,8 +35,8 @@ class ClusterSettings:
             told members from others at 67 and 64 % (dm, dc), with the whole class at 55 and 56 (privacy-clusters.toml).
     """
 
-    clusters: int = setting(1, at_least=1)
-    smallest_cluster: int = setting(48, at_least=2)
+    clusters: Count = 1
+    smallest_cluster: Annotated[int, Field(ge=2)] = 48
 
 
 def clusters_held(

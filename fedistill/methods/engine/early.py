@@ -9,14 +9,15 @@ batches, and remembered at several stages; each iteration takes one of these sta
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field, NonNegativeInt
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors, classes_held
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.engine.sgd import finite
 from fedistill.models import Params
 from fedistill.training import augment
@@ -38,8 +39,8 @@ class EarlySettings:
         early_steps: SGD steps of each.
     """
 
-    early_networks: int = setting(0, at_least=0)
-    early_steps: int = setting(100, at_least=STAGES)
+    early_networks: NonNegativeInt = 0
+    early_steps: Annotated[int, Field(ge=STAGES)] = 100
 
 
 def networks(task: Task, settings: EarlySettings) -> Callable[[torch.Generator], Params]:

@@ -60,7 +60,7 @@ def matching_of(task: Task, first: Start, *, batch_real: int, micro_batch: int) 
         micro_batch: of these in one piece, on a processor.
     """
     if graphs.used_on(task.device):
-        return _InOneGraph(task, first, batch_real)
+        return _GroupsInOneGraph(task, first, batch_real)
     return _OneByOne(task, first, batch_real, micro_batch)
 
 
@@ -94,7 +94,7 @@ class _OneByOne:
         return total, gradient
 
 
-class _InOneGraph:
+class _GroupsInOneGraph:
     """The form that GPUs take. A group with fewer images than a batch is filled up by taking them again."""
 
     def __init__(self, task: Task, first: Start, batch_real: int) -> None:

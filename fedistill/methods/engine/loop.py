@@ -18,15 +18,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.settings import Count, Share, detail
 from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
 from fedistill.methods.engine.quality import Judge
-from fedistill.methods.engine.settings import detail, setting
 from fedistill.training import packing
 from fedistill.training.device import computing_in
 from fedistill.training.fit import VERSION as FIT_VERSION
@@ -57,10 +58,10 @@ class SteadySettings:
             it is returned; 0: none.
     """
 
-    iterations: int = setting(1000, at_least=1)
-    looks: int = setting(0, at_least=0)
-    patience: int = setting(3, at_least=0)
-    average: float = setting(0.0, at_least=0, at_most=1)
+    iterations: Count = 1000
+    looks: NonNegativeInt = 0
+    patience: NonNegativeInt = 3
+    average: Share = 0.0
 
 
 @dataclass(frozen=True, eq=False)

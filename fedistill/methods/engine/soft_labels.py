@@ -10,9 +10,10 @@ against these probabilities.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fedistill.core import seeds
@@ -22,7 +23,7 @@ from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
-from fedistill.methods.engine.settings import read, setting
+from fedistill.methods.engine.settings import read
 from fedistill.models import Params
 from fedistill.training.fit import VERSION as FIT_VERSION
 from fedistill.training.fit import fit, predict
@@ -42,10 +43,10 @@ class LabelSettings:
         label_steps: SGD steps of each.
     """
 
-    labels: str = setting("hard", choices=("hard", "soft"))
-    temperature: float = setting(2.0, above=0, at_most=100)
-    label_networks: int = setting(3, at_least=1, at_most=100)
-    label_steps: int = setting(300, at_least=1, at_most=1_000_000)
+    labels: Literal["hard", "soft"] = "hard"
+    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+    label_networks: Annotated[int, Field(ge=1, le=100)] = 3
+    label_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 300
 
     @property
     def soft(self) -> bool:

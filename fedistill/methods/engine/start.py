@@ -3,21 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fedistill.core.settings import QUIET
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.clusters import ClusterSettings, clusters_held
 from fedistill.methods.engine.method import Task, classes_held
-from fedistill.methods.engine.settings import setting
 from fedistill.training.packing import MOST, pack_images, repeated, require_pack, shown
 
 WHOLE = ClusterSettings()  # classes as they are
 
-STARTS = ("noise", "mean", "gaussian", "real")
+StartFrom = Literal["noise", "mean", "gaussian", "real"]
+STARTS = get_args(StartFrom)
 """What images may start from: standard noise; the mean image of their cluster, with a little noise that tells several
 apart; draws from a Gaussian of low rank fitted to their class; or images drawn from the real ones."""
 
@@ -34,7 +37,7 @@ class PackSettings:
         pack: smaller images along each side of one; networks are shown each at full size (IDC, arXiv 2205.14959).
     """
 
-    pack: int = setting(1, at_least=1, at_most=MOST, quiet=True)
+    pack: Annotated[int, Field(ge=1, le=MOST), QUIET] = 1
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:

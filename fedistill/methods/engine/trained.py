@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.settings import Count
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors, classes_held
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.engine.start import sample
 from fedistill.models import Params
 from fedistill.training.fit import VERSION as FIT_VERSION
@@ -37,8 +37,8 @@ class TrainedSettings:
             class.
     """
 
-    networks: int = setting(3, at_least=1)
-    network_steps: int = setting(200, at_least=1)
+    networks: Count = 3
+    network_steps: Count = 200
 
 
 @dataclass(frozen=True, eq=False)

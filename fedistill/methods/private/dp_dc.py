@@ -12,16 +12,18 @@ asked first, their number does not depend on how the matching goes, and each ans
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.matching import match, matched
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
 from fedistill.models import Network, Params, build
@@ -41,12 +43,12 @@ class DPDCSettings(PrivateSettings):
         lr_img, momentum_img: of the SGD on the images.
     """
 
-    clip: float = setting(0.1, above=0)
-    queries: int = setting(4, at_least=1)
-    rate: float = setting(0.5, above=0, at_most=1)
-    iterations: int = setting(100, at_least=1)
-    lr_img: float = setting(5.0, above=0)
-    momentum_img: float = setting(0.5, at_least=0, below=1)
+    clip: PositiveFloat = 0.1
+    queries: Count = 4
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    iterations: Count = 100
+    lr_img: PositiveFloat = 5.0
+    momentum_img: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
 def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:

@@ -19,16 +19,18 @@ With these settings four hospitals of 941 images pool ten images a class each to
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
 from fedistill.models import Network, Params, build
@@ -48,10 +50,10 @@ class DPDMSettings(PrivateSettings):
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
-    clip: float = setting(1.0, at_least=1)
-    iterations: int = setting(150, at_least=1)
-    grain: int = setting(2, at_least=1)
-    lr_img: float = setting(0.05, above=0)
+    clip: Annotated[float, Field(ge=1)] = 1.0
+    iterations: Count = 150
+    grain: Count = 2
+    lr_img: PositiveFloat = 0.05
 
 
 def unit(embedding: Tensor) -> Tensor:

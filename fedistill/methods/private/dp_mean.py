@@ -14,14 +14,15 @@ nearest noisy mean: the table is in fedistill/privacy/README.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
+from fedistill.core.settings import Count, Share
 from fedistill.methods.engine.method import SyntheticSet, Task
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.private.dp_dm import fitted
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
@@ -49,15 +50,15 @@ class DPMeanSettings(PrivateSettings):
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
-    clip: float = setting(1.0, at_least=1)
-    queries: int = setting(1, at_least=1)
-    coarse: int = setting(7, at_least=2)
-    axes: int = setting(32, at_least=1)
-    share: float = setting(0.5, at_least=0, at_most=1)
-    whiten: float = setting(0.5, at_least=0, at_most=1)
-    iterations: int = setting(150, at_least=1)
-    grain: int = setting(2, at_least=1)
-    lr_img: float = setting(0.05, above=0)
+    clip: Annotated[float, Field(ge=1)] = 1.0
+    queries: Count = 1
+    coarse: Annotated[int, Field(ge=2)] = 7
+    axes: Count = 32
+    share: Share = 0.5
+    whiten: Share = 0.5
+    iterations: Count = 150
+    grain: Count = 2
+    lr_img: PositiveFloat = 0.05
 
     def asked(self) -> dict[str, Any]:
         """Return those settings that the noisy answers depend on."""

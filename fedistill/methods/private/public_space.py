@@ -37,7 +37,7 @@ FLATTEST = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Subspace:
     """A part of the space, of pixels or of an embedding.
 
     Args:
@@ -62,7 +62,7 @@ class Part:
 class PublicSpace:
     """The space: coordinates of norm 1 at most."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Subspace, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the coordinates of images (N, C, H, W), (N, d)."""
@@ -106,11 +106,11 @@ def phantoms(channels: int, size: int) -> Tensor:
     return x if x.shape[-1] == size else F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def _part(seen: Callable[[Tensor], Tensor], images: Tensor, axes: int, weight: float, whiten: float) -> Part:
+def _part(seen: Callable[[Tensor], Tensor], images: Tensor, axes: int, weight: float, whiten: float) -> Subspace:
     with torch.no_grad():
         z = torch.cat([seen(piece) for piece in images.split(64)])
         centre = z.mean(0)
         _, spread, along = torch.linalg.svd(z - centre, full_matrices=False)
     kept = min(axes, len(spread))
     spread = spread[:kept].clamp_min(FLATTEST * spread[0])
-    return Part(seen, centre, along[:kept].T / (spread / spread[0]) ** whiten, weight)
+    return Subspace(seen, centre, along[:kept].T / (spread / spread[0]) ** whiten, weight)

@@ -16,17 +16,18 @@ site's policy wants.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from fedistill.core.accounting import ACCOUNTANTS, Mechanism, PrivacyCost, sigma_for
+from fedistill.core.accounting import Accountant, Mechanism, PrivacyCost, sigma_for
 from fedistill.core.events import Event
+from fedistill.core.settings import Count
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.method import Task, Tensors, unkept
-from fedistill.methods.engine.settings import setting
 from fedistill.methods.private.noise import COUNT, ROOM, source
 from fedistill.models import Network
 from fedistill.training.clipping import at_once, noisy_sum, units
@@ -58,12 +59,12 @@ class PrivateSettings(SteadySettings):
         SettingError: looks at validation images were asked for.
     """
 
-    epsilon: float = setting(10.0, above=0, at_most=1000)  # which bounds nothing any more
-    delta: float = setting(1e-5, above=0, below=1)
-    clip: float = setting(1.0, above=0)
-    accountant: str = setting("pld", choices=ACCOUNTANTS)
-    queries: int = setting(2, at_least=1)
-    width: int = setting(32, at_least=1)
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 10.0  # which bounds nothing any more
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    clip: PositiveFloat = 1.0
+    accountant: Accountant = "pld"
+    queries: Count = 2
+    width: Count = 32
 
     def __post_init__(self) -> None:
         if self.looks:

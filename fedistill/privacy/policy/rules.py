@@ -6,12 +6,13 @@ simulation's file is read, so that the user learns before any work what every si
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from fedistill.core.accounting import PrivacyCost
-from fedistill.errors import PolicyError, nearest
+from fedistill.core.settings import AS_TUPLE, Count, Frozen, known
+from fedistill.errors import PolicyError
 from fedistill.models import MODELS
 from fedistill.privacy.accounting.budget import within
 from fedistill.privacy.policy.floors import MethodSettings, below_floor
@@ -23,7 +24,7 @@ TELLS = ("noise", "mean", "real")
 """Levels of the rule ``start``: each allows those before it."""
 
 
-class Policy(BaseModel):
+class Policy(Frozen):
     """A site's rules.
 
     Args:
@@ -62,21 +63,19 @@ class Policy(BaseModel):
         review: whether everything waits at a deployed site until a person there says yes (`fedistill.consent.airlock`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     allow_real_images: bool = False
     allow_weights: bool = False
     start: Literal["noise", "mean", "real"] = "noise"
     allow_soft_labels: bool = False
-    min_class_size: Annotated[int, Field(ge=0)] = 1
-    max_ipc: Annotated[int, Field(ge=1)] | None = None
-    max_releases: Annotated[int, Field(ge=0)] | None = None
-    smallest_batch: Annotated[int, Field(ge=1)] = 1
-    smallest_cluster: Annotated[int, Field(ge=1)] = 1
-    fewest_iterations: Annotated[int, Field(ge=1)] = 1
+    min_class_size: NonNegativeInt = 1
+    max_ipc: Count | None = None
+    max_releases: NonNegativeInt | None = None
+    smallest_batch: Count = 1
+    smallest_cluster: Count = 1
+    fewest_iterations: Count = 1
     encoding: Literal["uint8", "any"] = "any"
-    models: tuple[str, ...] = ()
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    models: Annotated[tuple[Annotated[str, known("model", MODELS)], ...], AS_TUPLE] = ()
+    widths: Annotated[tuple[Count, ...], AS_TUPLE] = ()
     share_counts: Counts = "exact"
     epsilon_max: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
@@ -85,19 +84,6 @@ class Policy(BaseModel):
     proximity_quantile: Annotated[float, Field(ge=0, le=0.5)] = QUANTILE
     scores: Annotated[int, Field(ge=0, le=100_000)] = 0
     review: bool = False
-
-    @field_validator("models", "widths", mode="before")
-    @classmethod
-    def _a_list_in_toml(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("models")
-    @classmethod
-    def _known_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in MODELS:
-                raise ValueError(f"there is no model {name!r}: {nearest(name, MODELS)}")
-        return value
 
     @property
     def private_only(self) -> bool:
@@ -126,15 +112,15 @@ class SitePolicy(Policy):
     The figures behind the floors are in ``README.md`` beside this file.
     """
 
-    min_class_size: Annotated[int, Field(ge=0)] = 48
-    max_ipc: Annotated[int, Field(ge=1)] | None = 12
-    max_releases: Annotated[int, Field(ge=0)] | None = 2
-    smallest_batch: Annotated[int, Field(ge=1)] = 32
-    smallest_cluster: Annotated[int, Field(ge=1)] = 48
-    fewest_iterations: Annotated[int, Field(ge=1)] = 20
+    min_class_size: NonNegativeInt = 48
+    max_ipc: Count | None = 12
+    max_releases: NonNegativeInt | None = 2
+    smallest_batch: Count = 32
+    smallest_cluster: Count = 48
+    fewest_iterations: Count = 20
     encoding: Literal["uint8", "any"] = "uint8"
-    models: tuple[str, ...] = ("convnet",)
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
+    models: Annotated[tuple[Annotated[str, known("model", MODELS)], ...], AS_TUPLE] = ("convnet",)
+    widths: Annotated[tuple[Count, ...], AS_TUPLE] = (32, 64, 128)
     share_counts: Counts = "rounded"
     review: bool = True
 

@@ -27,7 +27,7 @@ GAP = 2
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """A site's images by one scheme.
 
     Args:
@@ -50,7 +50,7 @@ class PictureRow:
     """A site's pictures, side by side: real random images first, where they may be shown."""
 
     site: str
-    pictures: list[Picture]
+    pictures: list[Thumbnail]
 
 
 def pictures(run: RunData) -> tuple[list[PictureRow], int]:
@@ -76,7 +76,7 @@ def pictures(run: RunData) -> tuple[list[PictureRow], int]:
                 number += 1
                 encoded = f"data:image/png;base64,{b64encode(data).decode()}"
                 real = METHODS[_method(scheme)].real
-                row.append(Picture(site, scheme, ipc, real, _start(run, scheme), encoded, width, height))
+                row.append(Thumbnail(site, scheme, ipc, real, _start(run, scheme), encoded, width, height))
         if row:
             rows.append(PictureRow(site, row))
     return rows, len(grids) - number

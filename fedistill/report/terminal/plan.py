@@ -35,7 +35,7 @@ def print_holdings(federation: Federation, held: Holdings, console: Console) -> 
     if any(scanners.values()):
         console.print("Scanners of all that a site holds (the test split stays as published):")
         for name, settings in scanners.items():
-            console.print(f"  {escape(name)}: {'as published' if settings is None else settings.built()}")
+            console.print(f"  {escape(name)}: {'as published' if settings is None else settings}")
 
 
 def _print_about(federation: Federation, held: Holdings, console: Console) -> None:

@@ -17,7 +17,7 @@ from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.cross_validation import mean_aucs, rate_candidates
 from fedistill.schemes.server.federated_eval import sum_tallies
 from fedistill.schemes.server.pool import Pool
-from fedistill.training.recipe import Recipe
+from fedistill.training.recipe import Optimiser, Recipe
 from fedistill.training.search import Grid, search
 
 ADAMW_DECAY = 0.01
@@ -103,7 +103,8 @@ def strong_candidates(simulation: Simulation, *, at_least: int = 1) -> list[Reci
         at_least: steps; smaller numbers are raised to it.
     """
     common, strong = simulation.recipe, simulation.strong
-    sizes = [("sgd", lr) for lr in strong.sgd] + [("adamw", lr) for lr in strong.adamw]
+    sizes: list[tuple[Optimiser, float]] = [("sgd", lr) for lr in strong.sgd]
+    sizes += [("adamw", lr) for lr in strong.adamw]
     steps = dict.fromkeys(max(each, at_least) for each in strong.steps)
     return [
         Recipe(

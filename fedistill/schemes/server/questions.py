@@ -17,7 +17,8 @@ from fedistill.core.store import key_of
 from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.server.condition import Condition
-from fedistill.transport.protocol.messages import EvalRequest, tensors_of
+from fedistill.transport.protocol.codec import tensors_of
+from fedistill.transport.protocol.messages import EvalRequest
 
 
 @dataclass(frozen=True)

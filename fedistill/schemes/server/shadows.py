@@ -163,7 +163,7 @@ def deal(simulation: Simulation, site: str, records: str, images: ImageSet, val:
 
 
 @dataclass(frozen=True, eq=False)
-class Sent:
+class ShadowOutputs:
     """The outputs of one shadow, as an attacker gets them.
 
     Args:
@@ -186,7 +186,7 @@ class ShadowMaker(Protocol):
     def network(self) -> Network:
         """The network that attacks query."""
 
-    def make(self, task: Task, others: Any) -> Sent:
+    def make(self, task: Task, others: Any) -> ShadowOutputs:
         """Return the site's images, if it sends any, and the networks that the server would have.
 
         Args:

@@ -14,7 +14,7 @@ from fedistill.training.dpsgd import DPSGD
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingWork:
     """The training of networks, independent or in a chain at a site.
 
     Args:
@@ -67,7 +67,7 @@ class Forecast:
             return max(1, sum(map(len, trains)))
         return max(1, sum(iteration_images(x, ipc, None) for x in trains if len(x)))
 
-    def of_pool(self, condition: Condition) -> Training:
+    def of_pool(self, condition: Condition) -> TrainingWork:
         """Return the training on a pool by the common recipe, with the choice of the recipe."""
         simulation, images = self.simulation, self.pool_size(condition.ipc)
         networks, first = simulation.networks, condition.seed == 0 and not condition.left_out
@@ -76,9 +76,9 @@ class Forecast:
         scored = networks * self.test + sent * self.validated
         if simulation.recipe.chosen_on == "coordinator":
             sent = 0.0  # scored by the server itself
-        return Training(condition.model, images, steps, networks, scored, sent)
+        return TrainingWork(condition.model, images, steps, networks, scored, sent)
 
-    def of_strong(self, condition: Condition) -> Training:
+    def of_strong(self, condition: Condition) -> TrainingWork:
         """Return the training on a pool by the best of the stronger grid, with its choice.
 
         A step takes as long as one of SGD. Without an image budget, the number of steps is the grid's, though it is
@@ -95,7 +95,7 @@ class Forecast:
         steps = tried * within * mean + networks * mean
         sent = tried if simulation.recipe.chosen_on == "sites" else 0
         scored = networks * self.test + sent * self.validated
-        return Training(condition.model, images, steps, networks, scored, sent)
+        return TrainingWork(condition.model, images, steps, networks, scored, sent)
 
 
 def iteration_images(images: ImageSet, ipc: int | None, batch_real: int | None) -> int:

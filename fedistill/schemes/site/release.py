@@ -7,12 +7,13 @@ from typing import Any
 
 from fedistill.config import Job
 from fedistill.core.events import Event, OnEvent
+from fedistill.core.settings import detail
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import PolicyError
 from fedistill.methods import METHODS, Method, Task, in_memory, labels_for, privacy_statement, provenance, settings_for
 from fedistill.methods.engine import loop
-from fedistill.methods.engine.settings import detail, pack_of
+from fedistill.methods.engine.settings import pack_of
 from fedistill.methods.engine.soft_labels import STATED, require_one_label, soft_labels
 from fedistill.methods.private.queries import PrivateSettings, about_answers, costs_of
 from fedistill.methods.registry import is_private

@@ -5,8 +5,8 @@ allows it. Private training (`fedistill.schemes.site.private_training`) uses no 
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from fedistill.transport.backend.events import emitter
 from fedistill.transport.protocol.training_messages import (
     LocalTrainReply,
     LocalTrainRequest,
+    RoundReply,
     RoundRequest,
     RoundSettings,
     params_of,
@@ -43,21 +44,6 @@ from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
 from fedistill.transport.site.ledger import open_account
 from fedistill.transport.site.scoring import build_network
-
-
-@dataclass(frozen=True, eq=False)
-class RoundReply:
-    """A site's network after its part of a round.
-
-    Args:
-        params: by name.
-        examples: number of real images it was trained on, as the site discloses it.
-        seconds: of the training.
-    """
-
-    params: Mapping[str, Tensor]
-    examples: int
-    seconds: float
 
 
 def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
@@ -86,7 +72,7 @@ def answer_round(request: RoundRequest, site: SiteContext) -> RoundReply:
         params = train_locally(settings, network, now, train, seed=seed, device=device, on_step=_reporting(on_event))
     entry.leaves(params)
     examples = disclosed_count(len(train), site.policy.share_counts)
-    return RoundReply(dict(zip(network.names, params, strict=True)), examples, time.perf_counter() - start)
+    return RoundReply(dict(zip(network.names, params, strict=True)), time.perf_counter() - start, examples)
 
 
 def _require_start(request: RoundRequest, network: Network, now: Params) -> None:
@@ -205,7 +191,7 @@ def train_to_end(
             store.put("alone", key, dict(reply.params), {"recipe": reply.recipe.detail(), "seconds": reply.seconds})
             return reply
     tensors, note = stored
-    return LocalTrainReply(tensors, Recipe(**note["recipe"]), float(note["seconds"]), len(train))
+    return LocalTrainReply(tensors, float(note["seconds"]), len(train), Recipe(**note["recipe"]))
 
 
 def _train_networks(
@@ -229,7 +215,7 @@ def _train_networks(
             request, network, images, labels, share, soft=soft, gpus=gpus, on_event=on_event
         )
     named = dict(zip(network.names, params, strict=True))
-    return LocalTrainReply(named, recipe, time.perf_counter() - start, len(train))
+    return LocalTrainReply(named, time.perf_counter() - start, len(train), recipe)
 
 
 def _choose_and_train(

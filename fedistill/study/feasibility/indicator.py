@@ -25,7 +25,7 @@ NORMALISED = "_normalised"
 
 
 @dataclass(frozen=True)
-class Line:
+class LinearFit:
     """A least-squares line through n points (x, y), and the statistics of its prediction band.
 
     Args:
@@ -59,7 +59,7 @@ class Line:
         return np.clip(middle - half, *self.bounds), np.clip(middle + half, *self.bounds)
 
 
-def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> Line | None:
+def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)) -> LinearFit | None:
     """Return the least-squares line; None with fewer than two points, or if all x are equal.
 
     >>> line = fit_line(np.array([0.5, 0.6, 0.8]), np.array([0.6, 0.7, 0.9]))
@@ -74,7 +74,7 @@ def fit_line(x: np.ndarray, y: np.ndarray, bounds: tuple[float, float] = (0.0, 1
     intercept = float(y.mean() - slope * x.mean())
     residuals = y - intercept - slope * x
     spread = float(np.sqrt((residuals**2).sum() / (len(x) - 2))) if len(x) > 2 else float("nan")
-    return Line(slope, intercept, len(x), spread, float(x.mean()), squares, bounds)
+    return LinearFit(slope, intercept, len(x), spread, float(x.mean()), squares, bounds)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:

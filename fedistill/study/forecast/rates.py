@@ -11,7 +11,7 @@ from fedistill.methods import labels_for, settings_for
 from fedistill.methods.engine.method import Task
 from fedistill.methods.tdm import TDMSettings
 from fedistill.models import Network, build
-from fedistill.schemes.server.work import Training, iteration_images
+from fedistill.schemes.server.work import TrainingWork, iteration_images
 from fedistill.study.forecast.benchmark import time_distillation, time_private_step, time_scoring, time_training_step
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
@@ -57,10 +57,10 @@ class StepTimer:
         labels = labels_for(job.method, job.settings)
         if labels.soft:  # of networks that all budgets share
             steps = float(labels.label_networks * labels.label_steps)
-            total += self.training(Training(job.model, len(images), steps, 1, 0.0), images)[0]
+            total += self.training(TrainingWork(job.model, len(images), steps, 1, 0.0), images)[0]
         return total
 
-    def training(self, each: Training, test: ImageSet) -> tuple[float, int]:
+    def training(self, each: TrainingWork, test: ImageSet) -> tuple[float, int]:
         """Return the seconds of training and scoring, and the bytes of one network."""
         network = build(
             each.model,
@@ -76,7 +76,7 @@ class StepTimer:
         parameters = sum(p.numel() for p in network.init(generator(0, "init")))
         return seconds, 4 * parameters
 
-    def _step(self, each: Training, network: Network) -> float:
+    def _step(self, each: TrainingWork, network: Network) -> float:
         recipe = self.simulation.recipe
         batch, key = min(recipe.batch, each.images), ("network", each.model, min(recipe.batch, each.images))
         if key not in self._known:
@@ -86,7 +86,7 @@ class StepTimer:
             self._known[key] = time_training_step(network, x, each.images, step, self.simulation.threads)
         return float(self._known[key])
 
-    def _private_step(self, each: Training, private: DPSGD, network: Network) -> float:
+    def _private_step(self, each: TrainingWork, private: DPSGD, network: Network) -> float:
         """Return the seconds of a private step, whose batch grows with the number of images."""
         key = ("private", each.model, private.rate)
         if key not in self._known:

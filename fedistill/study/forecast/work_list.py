@@ -17,13 +17,13 @@ from fedistill.privacy.attacks.shadows import MOVES
 from fedistill.schemes.base import study_scheme
 from fedistill.schemes.server.condition import Condition
 from fedistill.schemes.server.shadows import POPULATION, AuditTarget
-from fedistill.schemes.server.work import Forecast, Training, iteration_images
+from fedistill.schemes.server.work import Forecast, TrainingWork, iteration_images
 from fedistill.study.audit.auditing import targets
 
 OVERHEAD_BYTES = 3_000  # of a reply around its tensors; of a request a sixth
 
 
-def trainings(conditions: Sequence[Condition], forecast: Forecast) -> Iterator[Training]:
+def trainings(conditions: Sequence[Condition], forecast: Forecast) -> Iterator[TrainingWork]:
     """Yield the training for the conditions of one partition, shared work once."""
     seen = set()
     for condition in conditions:
@@ -49,7 +49,7 @@ class Shadows:
     count: int
     images: ImageSet
     job: Job | None
-    trainings: tuple[Training, ...]
+    trainings: tuple[TrainingWork, ...]
     records: int
 
     @property

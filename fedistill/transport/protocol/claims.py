@@ -8,12 +8,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from fedistill.config import Job
+from fedistill.core.settings import detail
 from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, labels_for, privacy_statement, settings_for
-from fedistill.methods.engine.settings import detail, pack_of, read
+from fedistill.methods.engine.settings import pack_of, read
 from fedistill.methods.private.queries import PrivateSettings
 from fedistill.methods.registry import is_private
 from fedistill.release.release import Release
@@ -31,23 +33,6 @@ _STATED = re.compile(r"Differentially private: epsilon (\S+) at delta (\S+) for 
 _CLAIM = re.compile(r"epsilon|\bdelta\b|differential", re.IGNORECASE)
 ROUNDED = 1.001
 """A stated epsilon has four digits."""
-
-
-def require_counts(seconds: object, examples: object) -> None:
-    """Refuse figures that cannot be.
-
-    Raises:
-        ValueError: seconds that are no number from 0 to a year, or images that are no whole number of at least 0.
-
-    >>> require_counts(1.5, 546)
-    >>> require_counts(float("nan"), 546)
-    Traceback (most recent call last):
-    ValueError: Invalid seconds or counts: nan s, 546 images
-    """
-    timed = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_SECONDS
-    counted = isinstance(examples, int) and not isinstance(examples, bool) and 0 <= examples <= MOST_EXAMPLES
-    if not timed or not counted:
-        raise ValueError(f"Invalid seconds or counts: {seconds} s, {examples} images")
 
 
 def require_as_asked(release: Release, job: Job) -> None:
@@ -79,7 +64,7 @@ def _require_settings(said: object, job: Job, ipc: int | None) -> None:
     try:
         if not isinstance(said, Mapping):
             raise SettingError("not those of the scheme")
-        reported = read(kind, said)
+        reported: Any = read(kind, said)
         if not set(detail(reported)) <= set(said):
             raise SettingError("not those of the scheme")
         expected = settings_for(job.method, job.settings, ipc=ipc)

@@ -3,21 +3,21 @@
 The reply is that of any job, one `Outcome`. Only simulations send these messages: no study has such items.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from flwr.app import ConfigRecord, RecordDict
+from pydantic import Field
 from torch import Tensor
 
 from fedistill.config.jobs import MOST_IPC, Job, read_job
-from fedistill.core.text import printable
 from fedistill.errors import SettingError
-from fedistill.transport.protocol.messages import tensors_of
-from fedistill.transport.protocol.training_messages import arrays_of
+from fedistill.transport.protocol.codec import arrays_of, from_text, head, tensors_of, to_text
 
 GUIDED = "query.guided"
+
+RoundNumber = Annotated[int, Field(ge=1, le=MOST_IPC)]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class RoundJob(Job):
         number: of this one, from 1.
     """
 
-    whole_ipc: int = 1
-    rounds: int = 1
-    number: int = 1
+    whole_ipc: RoundNumber = 1
+    rounds: RoundNumber = 1
+    number: RoundNumber = 1
 
     @property
     def name(self) -> str:
@@ -61,11 +61,9 @@ class GuidedRequest:
 
 def pack_guided(request: GuidedRequest) -> RecordDict:
     """Pack a request for one round's images."""
-    records: dict[str, Any] = {
-        "job": ConfigRecord({"name": request.job.name}),
-        "request": ConfigRecord({"round": json.dumps(asdict(request.job))}),
-    }
-    return RecordDict({**records, **({"network": arrays_of(request.params)} if request.params else {})})
+    about = {"request": ConfigRecord({"round": to_text(request.job)})}
+    network = {"network": arrays_of(request.params)} if request.params else {}
+    return RecordDict({**head(request.job.name), **about, **network})
 
 
 def unpack_guided(content: RecordDict) -> GuidedRequest:
@@ -74,16 +72,8 @@ def unpack_guided(content: RecordDict) -> GuidedRequest:
     Raises:
         SettingError: it is none, or a value in it cannot be.
     """
-    try:
-        about = json.loads(str(content.config_records["request"]["round"]))
-        own = {name: about.pop(name) for name in ("whole_ipc", "rounds", "number")}
-    except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise SettingError("The request has no job of a round.", expected="one as JSON") from error
-    job = read_job(about)
-    if any(type(value) is not int or not 1 <= value <= MOST_IPC for value in own.values()):
-        raise SettingError("Invalid round in a job of the request.", found=printable(repr(own), most=80))
-    if own["number"] > own["rounds"]:
-        raise SettingError("There is no such round.", expected=f"1 to {own['rounds']}", found=own["number"])
+    job = read_job(from_text(content, "round", "The request"), RoundJob)
+    if job.number > job.rounds:
+        raise SettingError("There is no such round.", expected=f"1 to {job.rounds}", found=job.number)
     arrays = content.array_records.get("network")
-    plain = {each.name: getattr(job, each.name) for each in fields(job)}
-    return GuidedRequest(RoundJob(**plain, **own), {} if arrays is None else tensors_of(arrays))
+    return GuidedRequest(job, {} if arrays is None else tensors_of(arrays))

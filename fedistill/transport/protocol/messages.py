@@ -5,20 +5,30 @@ Nothing here names a file, and nothing is ever unpickled. A job, its settings in
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
-import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
+from pydantic import AfterValidator, Field, NonNegativeInt
 from torch import Tensor
 
-from fedistill.config.jobs import Job, read_job
+from fedistill.config.jobs import MOST_WIDTH, Job, read_job
+from fedistill.core.settings import AS_TUPLE, QUIET, Count, detail, known
 from fedistill.core.text import printable
 from fedistill.errors import SettingError
 from fedistill.privacy.policy.noisy_scores import ScoreNoise
 from fedistill.training.metrics import Tally
-from fedistill.transport.protocol.claims import require_counts
+from fedistill.transport.protocol.codec import (
+    Examples,
+    Seconds,
+    arrays_of,
+    from_record,
+    from_text,
+    head,
+    tensors_of,
+    to_record,
+)
 
 RELEASE = "query.release"
 WHO = "query.who"
@@ -32,104 +42,6 @@ LONGEST_TEXT = 1 << 16
 
 LONGEST_LINE = 1000
 """Characters of an error that are kept."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of one job.
-
-    Args:
-        job: its name.
-        site: who answered.
-        release: the Release file's bytes; None where there is none.
-        seconds: time each budget took when it was computed, whenever that was, in the order of the job's budgets.
-        examples: real images it was made of, which a server may weight it by.
-        found: how many of the budgets came from the site's store.
-        refused: the rule of the site's policy that forbids it.
-        error: one readable line; trace: the whole traceback.
-        waits: why it may not leave the site yet; empty where nothing holds it back.
-    """
-
-    job: str
-    site: str
-    release: bytes | None = None
-    seconds: tuple[float, ...] = ()
-    examples: int = 0
-    found: int = 0
-    refused: str = ""
-    error: str = ""
-    trace: str = ""
-    waits: str = ""
-
-
-_KINDS: dict[str, type] = {
-    "job": str,
-    "site": str,
-    "release": bytes,
-    "seconds": list,
-    "examples": int,
-    "found": int,
-    "refused": str,
-    "error": str,
-    "trace": str,
-    "waits": str,
-}
-
-
-def pack_jobs(jobs: Sequence[Job]) -> RecordDict:
-    """Pack a request: one job per message in a simulation, all of a site's jobs in a deployment."""
-    name = jobs[0].name if len(jobs) == 1 else f"{jobs[0].site} {len(jobs)} jobs"
-    text = json.dumps([asdict(job) for job in jobs])
-    return RecordDict({"job": ConfigRecord({"name": name}), "request": ConfigRecord({"jobs": text})})
-
-
-def unpack_jobs(content: RecordDict) -> list[Job]:
-    """Read the jobs of a request.
-
-    Raises:
-        SettingError: it lists none, or one of them cannot be; see `fedistill.config.jobs.read_job`.
-    """
-    try:
-        listed = json.loads(str(content.config_records["request"]["jobs"]))
-    except (KeyError, ValueError, RecursionError) as error:
-        raise SettingError("The request lists no jobs.", expected="a list of them as JSON") from error
-    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_JOBS:
-        raise SettingError("The request lists no jobs.", expected=f"1 to {MOST_JOBS} of them")
-    return [read_job(each) for each in listed]
-
-
-def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
-    """Pack a reply: one outcome per job, so that one failure spoils no other."""
-    records = RecordDict()
-    for i, outcome in enumerate(outcomes):
-        values = {**asdict(outcome), "release": outcome.release or b"", "seconds": list(outcome.seconds)}
-        if not outcome.waits:
-            del values["waits"]
-        records[f"outcome-{i}"] = ConfigRecord(values)
-    return records
-
-
-def unpack_outcomes(content: RecordDict) -> list[Outcome]:
-    """Unpack the outcomes of a reply.
-
-    Values of the wrong type raise TypeError or KeyError, other invalid ones ValueError.
-    """
-    outcomes = []
-    for name in sorted(content.config_records, key=lambda n: int(n.removeprefix("outcome-"))):
-        values: dict[str, Any] = {"waits": "", **content.config_records[name]}
-        for key, wanted in _KINDS.items():
-            if not isinstance(values[key], wanted):
-                raise TypeError(f"{key} of {name} is {type(values[key]).__name__}, not {wanted.__name__}")
-            if wanted is str:
-                # Names are compared with those that were asked for, and go no further where they differ.
-                values[key] = _SHOWN.get(key, _bounded)(values[key])
-        for taken in (0.0, *values["seconds"]):
-            require_counts(taken, values["examples"])
-        if not 0 <= values["found"] <= len(values["seconds"]):
-            raise ValueError(f"{name} says that {values['found']} of {len(values['seconds'])} budgets were there")
-        values |= {"release": values["release"] or None, "seconds": tuple(float(s) for s in values["seconds"])}
-        outcomes.append(Outcome(**values))
-    return outcomes
 
 
 def shown_line(text: object) -> str:
@@ -152,7 +64,78 @@ def _bounded(text: str) -> str:
     return kept.encode(errors="replace").decode()
 
 
-_SHOWN = {"refused": shown_line, "waits": shown_line, "error": shown_line, "trace": shown_trace}
+Line = Annotated[str, AfterValidator(shown_line)]
+Floats = Annotated[tuple[float, ...], AS_TUPLE]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one job.
+
+    Args:
+        job: its name.
+        site: who answered.
+        release: the Release file's bytes; None where there is none.
+        seconds: time each budget took when it was computed, whenever that was, in the order of the job's budgets.
+        examples: real images it was made of, which a server may weight it by.
+        found: how many of the budgets came from the site's store.
+        refused: the rule of the site's policy that forbids it.
+        error: one readable line; trace: the whole traceback.
+        waits: why it may not leave the site yet; empty where nothing holds it back.
+    """
+
+    job: Annotated[str, AfterValidator(_bounded)]
+    site: Annotated[str, AfterValidator(_bounded)]
+    release: Annotated[bytes, AfterValidator(lambda data: data or None)] | None = None
+    seconds: Annotated[tuple[Seconds, ...], AS_TUPLE] = ()
+    examples: Examples = 0
+    found: int = 0
+    refused: Line = ""
+    error: Line = ""
+    trace: Annotated[str, AfterValidator(shown_trace)] = ""
+    waits: Annotated[Line, QUIET] = ""
+
+
+def pack_jobs(jobs: Sequence[Job]) -> RecordDict:
+    """Pack a request: one job per message in a simulation, all of a site's jobs in a deployment."""
+    name = jobs[0].name if len(jobs) == 1 else f"{jobs[0].site} {len(jobs)} jobs"
+    text = json.dumps([detail(job) for job in jobs])
+    return RecordDict({**head(name), "request": ConfigRecord({"jobs": text})})
+
+
+def unpack_jobs(content: RecordDict) -> list[Job]:
+    """Read the jobs of a request.
+
+    Raises:
+        SettingError: it lists none, or one of them cannot be; see `fedistill.config.jobs.read_job`.
+    """
+    listed = from_text(content, "jobs", "The request")
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_JOBS:
+        raise SettingError("The request lists no jobs.", expected=f"1 to {MOST_JOBS} of them")
+    return [read_job(each) for each in listed]
+
+
+def pack_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
+    """Pack a reply: one outcome per job, so that one failure spoils no other."""
+    records = RecordDict()
+    for i, outcome in enumerate(outcomes):
+        records[f"outcome-{i}"] = to_record(replace(outcome, release=outcome.release or b""))
+    return records
+
+
+def unpack_outcomes(content: RecordDict) -> list[Outcome]:
+    """Unpack the outcomes of a reply.
+
+    Raises:
+        ValueError: one of them cannot be.
+    """
+    outcomes = []
+    for name in sorted(content.config_records, key=lambda n: int(n.removeprefix("outcome-"))):
+        outcome = from_record(Outcome, content.config_records[name], name)
+        if not 0 <= outcome.found <= len(outcome.seconds):
+            raise ValueError(f"{name} says that {outcome.found} of {len(outcome.seconds)} budgets were there")
+        outcomes.append(outcome)
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -171,44 +154,40 @@ class EvalRequest:
 
     name: str
     model: str
-    width: int
-    partition: int
+    width: Annotated[int, Field(ge=1, le=MOST_WIDTH)]
+    partition: NonNegativeInt
     params: Mapping[str, Tensor] = field(repr=False)
-    split: str = "val"
-    members: int = 1
+    split: Annotated[str, known("split", ("val", "held_out"))] = "val"
+    members: Count = 1
     noise: ScoreNoise | None = None
 
 
 def pack_question(question: EvalRequest) -> RecordDict:
     """Pack a request to score networks."""
-    arrays = ArrayRecord({name: Array(value.numpy()) for name, value in question.params.items()})
-    about: dict[str, Any] = {
-        name: getattr(question, name) for name in ("model", "width", "partition", "split", "members")
-    }
-    return RecordDict(
-        {"job": ConfigRecord({"name": question.name}), "request": ConfigRecord(about), "networks": arrays}
-    )
+    about = to_record(question, without=("name", "params", "noise"))
+    return RecordDict({**head(question.name), "request": about, "networks": arrays_of(question.params)})
 
 
 def unpack_question(content: RecordDict) -> EvalRequest:
-    """Unpack a request to score networks."""
-    about = content.config_records["request"]
-    arrays = content.array_records["networks"]
-    return EvalRequest(
-        name=str(content.config_records["job"]["name"]),
-        model=str(about["model"]),
-        width=int(str(about["width"])),
-        partition=int(str(about["partition"])),
-        split=str(about["split"]),
-        members=int(str(about["members"])),
-        params=tensors_of(arrays),
-    )
+    """Unpack a request to score networks.
+
+    Raises:
+        SettingError: a value in it cannot be.
+    """
+    beside = {"name": content.config_records["job"]["name"], "params": tensors_of(content.array_records["networks"])}
+    return from_record(EvalRequest, content.config_records["request"], "the request", **beside)
 
 
-def tensors_of(arrays: ArrayRecord) -> dict[str, Tensor]:
-    """Return the arrays of a record by name, not yet held against any network."""
-    # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
-    return {name: torch.from_numpy(value.numpy().copy()) for name, value in arrays.items()}
+@dataclass(frozen=True)
+class _Counts:
+    """Tallies as they travel: those of one network after those of another."""
+
+    site: str
+    networks: Count
+    concordant: Floats
+    pairs: Floats
+    correct: Floats
+    count: Floats
 
 
 _PARTS = ("concordant", "pairs", "correct", "count")
@@ -216,15 +195,16 @@ _PARTS = ("concordant", "pairs", "correct", "count")
 
 def pack_tallies(site: str, tallies: Sequence[Tally]) -> RecordDict:
     """Pack a reply of counts, one tally a network."""
-    values: dict[str, Any] = {"site": site, "networks": len(tallies)}
-    for part in _PARTS:
-        values[part] = [float(v) for tally in tallies for v in getattr(tally, part)]
-    return RecordDict({"tallies": ConfigRecord(values)})
+    parts = {part: tuple(float(v) for tally in tallies for v in getattr(tally, part)) for part in _PARTS}
+    return RecordDict({"tallies": to_record(_Counts(site, len(tallies), **parts))})
 
 
 def unpack_tallies(content: RecordDict) -> list[Tally]:
-    """Unpack the tallies of a reply."""
-    values = content.config_records["tallies"]
-    networks = int(str(values["networks"]))
-    parts = {part: np.asarray(values[part], dtype=np.float64).reshape(networks, -1) for part in _PARTS}
-    return [Tally(**{part: parts[part][i] for part in _PARTS}) for i in range(networks)]
+    """Unpack the tallies of a reply.
+
+    Raises:
+        ValueError: they cannot be.
+    """
+    counts = from_record(_Counts, content.config_records["tallies"], "the tallies")
+    parts = {part: np.asarray(getattr(counts, part)).reshape(counts.networks, -1) for part in _PARTS}
+    return [Tally(**{part: parts[part][i] for part in _PARTS}) for i in range(counts.networks)]

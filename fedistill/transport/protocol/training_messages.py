@@ -4,26 +4,40 @@ A round of federated averaging is the message of Flower's own strategies (``arra
 settings in ``config``. Training alone is a message of our own, for no strategy has it.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
-from fedistill.errors import ReleaseError
+from fedistill.config.jobs import MOST_WIDTH
+from fedistill.core.settings import AS_TABLE, AS_TUPLE, QUIET, Count, checked, detail
+from fedistill.errors import ReleaseError, SettingError
 from fedistill.models import Network, Params
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
-from fedistill.transport.protocol.claims import require_counts
+from fedistill.transport.protocol.codec import (
+    Examples,
+    Seconds,
+    arrays_of,
+    from_record,
+    from_text,
+    head,
+    tensors_of,
+    to_text,
+)
 
 ROUND = "train"
 """Flower's own type of message for a round of training."""
 
 ALONE = "train.alone"
+
+Counted = Annotated[Examples, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 EXAMPLES = "num-examples"
 """Where Flower's strategies look for a reply's weight."""
 
@@ -43,16 +57,16 @@ class RoundSettings:
 
     scheme: str
     model: str
-    width: int
-    partition: int
-    local_epochs: int
-    batch: int
-    lr: float
+    width: Width
+    partition: NonNegativeInt
+    local_epochs: NonNegativeInt
+    batch: Count
+    lr: NonNegativeFloat
     augment: bool
-    seed: int
-    mu: float = 0.0
-    private: DPSGD | None = None
-    steps: int | None = None
+    seed: NonNegativeInt
+    mu: NonNegativeFloat = 0.0
+    private: Annotated[Annotated[DPSGD, AS_TABLE] | None, QUIET] = None
+    steps: Annotated[Count | None, QUIET] = None
 
     @property
     def recipe(self) -> Recipe:
@@ -65,19 +79,17 @@ class RoundSettings:
 
     def config(self) -> ConfigRecord:
         """Return the record that a strategy takes; the strategy adds ``mu`` itself."""
-        return ConfigRecord({"round": json.dumps({k: v for k, v in self.detail().items() if k != "mu"})})
-
-    def detail(self) -> dict[str, Any]:
-        """Return all settings as plain values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return ConfigRecord({"round": to_text(self, without=("mu",))})
 
     @classmethod
     def of(cls, content: RecordDict) -> "RoundSettings":
-        """Return the request in a strategy's message."""
-        config = content.config_records["config"]
-        about = json.loads(str(config["round"]))
-        private = _private(about.pop("private", None))
-        return cls(**about, private=private, mu=float(str(config.get("proximal-mu", 0.0))))
+        """Return the request in a strategy's message.
+
+        Raises:
+            SettingError: a value in it cannot be.
+        """
+        about = from_text(content, "round", "The round", record="config")
+        return from_record(cls, about, "the round", mu=content.config_records["config"].get("proximal-mu", 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,36 +136,40 @@ class LocalTrainRequest:
     site: str
     scheme: str
     model: str
-    width: int
-    partition: int
-    grid: Grid
-    pilots: int
-    seeds: tuple[int, ...]
+    width: Width
+    partition: NonNegativeInt
+    grid: Annotated[Grid, AS_TABLE]
+    pilots: Count
+    seeds: Annotated[tuple[NonNegativeInt, ...], AS_TUPLE]
     releases: tuple[bytes, ...] = field(default=(), repr=False)
-    share: float = 0.0
-    private: DPSGD | None = None
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    private: Annotated[Annotated[DPSGD, AS_TABLE] | None, QUIET] = None
 
 
 @dataclass(frozen=True, eq=False)
-class LocalTrainReply:
-    """A site's networks.
+class RoundReply:
+    """A site's network after its part of a round.
 
     Args:
-        params: by name, each stacked with a leading axis over the networks.
-        recipe: what the site chose.
-        seconds: of all of it.
-        examples: real images it trained on.
+        params: by name.
+        seconds: of the training.
+        examples: real images it was trained on, as the site discloses their number.
     """
 
     params: Mapping[str, Tensor]
-    recipe: Recipe
-    seconds: float
-    examples: int
+    seconds: Seconds
+    examples: Counted
 
 
-def arrays_of(params: Mapping[str, Tensor]) -> ArrayRecord:
-    """Convert parameters by name to the record that Flower's strategies take."""
-    return ArrayRecord({name: Array(value.detach().cpu().numpy()) for name, value in params.items()})
+@dataclass(frozen=True, eq=False)
+class LocalTrainReply(RoundReply):
+    """A site's networks, stacked with a leading axis in ``params``.
+
+    Args:
+        recipe: what the site chose.
+    """
+
+    recipe: Annotated[Recipe, AS_TABLE]
 
 
 def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = None, finite: bool = True) -> Params:
@@ -171,10 +187,9 @@ def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = N
     wanted = network.init(torch.Generator().manual_seed(0))
     if set(arrays) != set(network.names):
         raise ReleaseError("These are not the network's parameters.", expected=network.names, found=sorted(arrays))
-    params = []
+    params, tensors = [], tensors_of(arrays)
     for name, like in zip(network.names, wanted, strict=True):
-        # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
-        value = torch.from_numpy(arrays[name].numpy().copy())
+        value = tensors[name]
         shape = like.shape if networks is None else (networks, *like.shape)
         if value.shape != shape or value.dtype != like.dtype:
             raise ReleaseError(
@@ -211,19 +226,10 @@ def check_round_reply(content: RecordDict, *, site: str, network: Network) -> fl
         raise ReleaseError("The reply of a round cannot be read.", found=f"no {error}") from error
     if who != site:
         raise ReleaseError("The reply is another site's.", expected=site, found=who)
-    _require_counts(seconds, examples)
-    assert isinstance(seconds, int | float)  # as has just been looked at
+    figures: dict[str, Any] = {"params": {}, "seconds": seconds, "examples": examples}
+    reply = checked(RoundReply, figures, "The reply", error=ReleaseError)
     params_of(arrays, network)
-    return float(seconds)
-
-
-def _require_counts(seconds: object, examples: object) -> None:
-    try:
-        require_counts(seconds, examples)
-    except ValueError as error:
-        raise ReleaseError("Invalid counts in the reply.", found=error) from error
-    if not examples:
-        raise ReleaseError("Invalid counts in the reply.", expected="1 image or more", found=examples)
+    return reply.seconds
 
 
 def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Message]:
@@ -236,26 +242,16 @@ def addressed(messages: Iterable[Message], names: Mapping[int, str]) -> list[Mes
     copies = []
     for message in sorted(messages, key=lambda m: list(names).index(m.metadata.dst_node_id)):
         node = message.metadata.dst_node_id
-        content = RecordDict({**message.content, "job": ConfigRecord({"name": names[node]})})
+        content = RecordDict({**message.content, **head(names[node])})
         copies.append(Message(content, node, message.metadata.message_type))
     return copies
 
 
 def pack_alone(request: LocalTrainRequest) -> RecordDict:
     """Pack a request to train alone."""
-    about = {
-        **{
-            name: getattr(request, name)
-            for name in ("site", "scheme", "model", "width", "partition", "pilots", "share")
-        },
-        "seeds": list(request.seeds),
-        "base": request.grid.base.detail(),
-        "lr": list(request.grid.lr),
-        "max_steps": request.grid.max_steps,
-        **({} if request.private is None else {"private": asdict(request.private)}),
-    }
-    records = {"job": ConfigRecord({"name": request.name}), "request": ConfigRecord({"alone": json.dumps(about)})}
-    return RecordDict({**records, **releases_record(request.releases)})
+    text = to_text(request, without=("name", "grid", "releases"), **detail(request.grid))
+    about = {"request": ConfigRecord({"alone": text})}
+    return RecordDict({**head(request.name), **about, **releases_record(request.releases)})
 
 
 def releases_record(releases: Sequence[bytes]) -> dict[str, ConfigRecord]:
@@ -277,26 +273,22 @@ def releases_in(record: Mapping[str, Any] | None) -> tuple[bytes, ...]:
 
 
 def unpack_alone(content: RecordDict) -> LocalTrainRequest:
-    """Return the request."""
-    about = json.loads(str(content.config_records["request"]["alone"]))
-    grid = Grid(Recipe(**about.pop("base")), tuple(about.pop("lr")), about.pop("max_steps"))
+    """Return the request.
+
+    Raises:
+        SettingError: a value in it cannot be.
+    """
+    about = from_text(content, "alone", "The request")
+    grid = {name: about.pop(name) for name in ("base", "lr", "max_steps")}
     releases = releases_in(content.config_records.get("releases"))
-    seeds = tuple(about.pop("seeds"))
-    name = str(content.config_records["job"]["name"])
-    private = _private(about.pop("private", None))
-    return LocalTrainRequest(name, grid=grid, seeds=seeds, releases=releases, private=private, **about)
-
-
-def _private(about: Mapping[str, Any] | None) -> DPSGD | None:
-    return None if about is None else DPSGD(**about)
+    name = content.config_records["job"]["name"]
+    return from_record(LocalTrainRequest, about, "the request", name=name, grid=grid, releases=releases)
 
 
 def pack_learned(site: str, learned: LocalTrainReply) -> RecordDict:
     """Pack a site's reply."""
-    about = {"recipe": learned.recipe.detail(), "seconds": learned.seconds, "examples": learned.examples}
-    return RecordDict(
-        {"learned": ConfigRecord({"site": site, "about": json.dumps(about)}), "networks": arrays_of(learned.params)}
-    )
+    about = to_text(learned, without=("params",))
+    return RecordDict({"learned": ConfigRecord({"site": site, "about": about}), "networks": arrays_of(learned.params)})
 
 
 def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Network) -> LocalTrainReply:
@@ -306,21 +298,20 @@ def unpack_learned(content: RecordDict, request: LocalTrainRequest, network: Net
         ReleaseError: what is wrong with it.
     """
     try:
-        head, arrays = content.config_records["learned"], content.array_records["networks"]
-        about = json.loads(str(head["about"]))
-        recipe, seconds, examples = Recipe(**about["recipe"]), float(about["seconds"]), int(about["examples"])
-    except (KeyError, TypeError, ValueError) as error:
+        about = from_text(content, "about", "The reply", record="learned")
+        site, arrays = content.config_records["learned"]["site"], content.array_records["networks"]
+        learned = from_record(LocalTrainReply, about, "the reply", params={})
+    except (KeyError, SettingError) as error:
         raise ReleaseError("The networks' reply cannot be read.", found=f"{type(error).__name__}: {error}") from error
-    if head["site"] != request.site:
-        raise ReleaseError("The reply is another site's.", expected=request.site, found=head["site"])
-    if recipe.lr not in request.grid.lr:
-        raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=recipe.lr)
-    _require_counts(seconds, examples)
+    if site != request.site:
+        raise ReleaseError("The reply is another site's.", expected=request.site, found=site)
+    lr = learned.recipe.lr
+    if lr not in request.grid.lr:
+        raise ReleaseError("The reply's step size was not asked for.", expected=request.grid.lr, found=lr)
     params = params_of(arrays, network, networks=len(request.seeds))
-    return LocalTrainReply(dict(zip(network.names, params, strict=True)), recipe, seconds, examples)
+    return replace(learned, params=dict(zip(network.names, params, strict=True)))
 
 
 def one_network(learned: LocalTrainReply, site: str) -> RecordDict:
     """Return the reply that would carry one of the networks: what sharing one takes."""
-    first: Sequence[tuple[str, Tensor]] = [(name, value[:1]) for name, value in learned.params.items()]
-    return pack_learned(site, LocalTrainReply(dict(first), learned.recipe, learned.seconds, learned.examples))
+    return pack_learned(site, replace(learned, params={name: value[:1] for name, value in learned.params.items()}))

@@ -23,11 +23,11 @@ from torch import Tensor
 from fedistill.errors import ReleaseError
 from fedistill.models import Network, Params
 from fedistill.transport.flower_internals import SERVER_ID, acting_as
+from fedistill.transport.protocol.codec import arrays_of
 from fedistill.transport.protocol.messages import shown_line
 from fedistill.transport.protocol.training_messages import (
     RoundSettings,
     addressed,
-    arrays_of,
     check_round_reply,
     pack_round_reply,
     params_of,

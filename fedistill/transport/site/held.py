@@ -24,7 +24,7 @@ MOST_SHOWN = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ReviewImage:
     """An image that would leave, and the real one of its class that it comes nearest to.
 
     Args:
@@ -46,7 +46,7 @@ class Seen:
 
     title: str
     lines: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ReviewImage, ...]
 
 
 def look(own: Mapping[str, Any], entries: Sequence[Entry], number: int) -> Seen:
@@ -77,7 +77,7 @@ def look(own: Mapping[str, Any], entries: Sequence[Entry], number: int) -> Seen:
     release = Release.from_bytes(outcome.release)
     train, held_out = site.whole(0).train, site.whole(0).held_out
     lines = [*head, f"{len(outcome.release):,} bytes; SHA-256 {one.sha256}", release.privacy]
-    pictures: list[Picture] = []
+    pictures: list[ReviewImage] = []
     for ipc, packed in release.sets.items():
         synthetic = unpack(packed, ipc).shown()  # of packed images those they hold: patients would be among these
         budget = "all images" if ipc is None else f"ipc {ipc}"
@@ -122,10 +122,10 @@ def _screens(synthetic: SyntheticSet, train: ImageSet, held_out: ImageSet, budge
     ]
 
 
-def _pictures(synthetic: SyntheticSet, train: ImageSet, budget: str, *, real: bool) -> list[Picture]:
+def _pictures(synthetic: SyntheticSet, train: ImageSet, budget: str, *, real: bool) -> list[ReviewImage]:
     images = _visible(synthetic.images.numpy())
     if real:
-        return [Picture((image,), f"{budget}: a patient's image") for image in images[:MOST_SHOWN]]
+        return [ReviewImage((image,), f"{budget}: a patient's image") for image in images[:MOST_SHOWN]]
     near = nearest_of_class(
         coordinates(synthetic.images, "pixels", seed=0),
         synthetic.labels,
@@ -136,9 +136,9 @@ def _pictures(synthetic: SyntheticSet, train: ImageSet, budget: str, *, real: bo
     pictures = []
     for i, image in enumerate(images[:MOST_SHOWN]):
         if near.index[i] < 0:
-            pictures.append(Picture((image,), f"{budget}: no real image of its class"))
+            pictures.append(ReviewImage((image,), f"{budget}: no real image of its class"))
         else:
-            pictures.append(Picture((image, beside[i]), f"{budget}: distance {near.distance[i]:.2f}"))
+            pictures.append(ReviewImage((image, beside[i]), f"{budget}: distance {near.distance[i]:.2f}"))
     return pictures
 
 
