@@ -30,3 +30,25 @@ def hostile(tmp_path_factory) -> Path:
     from hostile import run_hostile
 
     return run_hostile(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys, tmp_path):
+    """Type a command in an empty folder; (exit code, what was printed)."""
+    from rich.console import Console
+
+    from fedistill.cli import options
+    from fedistill.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, width=300):
+        monkeypatch.setattr(options, "console", Console(width=width, highlight=False))
+        monkeypatch.setattr(options, "errors", Console(width=width, stderr=True, highlight=False))
+        monkeypatch.setattr("sys.argv", ["fedistill", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out = capsys.readouterr()
+        return ended.value.code or 0, out.out + out.err
+
+    return run

@@ -129,12 +129,11 @@ class Agreements:
             ) from error
         return agreement
 
-    def require(self, study: str, *, today: dt.date | None = None) -> Agreement:
+    def require(self, study: str) -> Agreement:
         """Return the agreement to a study, if it holds.
 
         Args:
             study: HASH.
-            today: the date; default this one, in UTC.
 
         Raises:
             PolicyError: there is none, it was revoked, it has expired, or it is of another version of FeDistill.
@@ -142,7 +141,7 @@ class Agreements:
         agreement = self.read(study)
         if self.revoked(study):
             raise PolicyError("The site has revoked its agreement to this study (rule agreement).")
-        if (today or dt.datetime.now(dt.UTC).date()) > dt.date.fromisoformat(agreement.until):
+        if dt.datetime.now(dt.UTC).date() > dt.date.fromisoformat(agreement.until):
             raise PolicyError(
                 "The site's agreement to this study has expired (rule agreement).", found=f"until {agreement.until}"
             )

@@ -31,7 +31,7 @@ T = TypeVar("T")
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """For a tuple that a TOML or JSON file gives as a list."""
@@ -51,6 +51,17 @@ def known(what: str, names: Collection[str]) -> AfterValidator:
         if word not in names:
             raise ValueError(f"there is no {what} {printable(repr(word))}: {nearest(word, names)}")
         return word
+
+    return AfterValidator(require)
+
+
+def among(*numbers: int) -> AfterValidator:
+    """Return the annotation of a number that must be one of these."""
+
+    def require(number: int) -> int:
+        if number not in numbers:
+            raise ValueError(f"one of {', '.join(map(str, numbers))}, not {number}")
+        return number
 
     return AfterValidator(require)
 
@@ -128,9 +139,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 @cache
 def _table_of(kind: Any) -> Any:
     """Return the type of a dataclass's table: its fields, of which those with defaults may be left out."""
-    hints, known = get_type_hints(kind, include_extras=True), fields(kind)
-    needed = {each.name for each in known if each.default is MISSING and each.default_factory is MISSING}
-    parts = {each.name: hints[each.name] if each.name in needed else NotRequired[hints[each.name]] for each in known}
+    hints = get_type_hints(kind, include_extras=True)
+    needed = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
+    parts = {
+        each.name: hints[each.name] if each.name in needed else NotRequired[hints[each.name]] for each in fields(kind)
+    }
     return with_config({**STRICT, "arbitrary_types_allowed": True})(TypedDict(kind.__name__, parts))  # type: ignore[operator]
 
 
@@ -143,15 +156,15 @@ def _explained(
     given, context = first["input"], first.get("ctx", {})
     found = printable(repr(given), most=200)
     if what in ("union_tag_invalid", "union_tag_not_found"):
-        known = [each.strip("'") for each in context.get("expected_tags", "").split(", ")]
+        tags = [each.strip("'") for each in context.get("expected_tags", "").split(", ")]
         by = context["discriminator"].strip("'")
         said = given.get(by) if isinstance(given, dict) else given
         if said is None or not isinstance(given, dict):
             return error(f"{source}: {where} does not say {by}.", expected='by = "iid"', found=found)
-        return error(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), known))
+        return error(f"{source}: there is no {where} by {str(said)[:100]!r}.", mend=nearest(str(said), tags))
     if what == "extra_forbidden":
-        known = list(_keys(kind, first["loc"][:-1]))
-        mend = nearest(str(first["loc"][-1]), known) if known else "leave it out: there is nothing to set"
+        names = list(_keys(kind, first["loc"][:-1]))
+        mend = nearest(str(first["loc"][-1]), names) if names else "leave it out: there is nothing to set"
         return error(f"{source}: there is no setting {printable(repr(where))}.", mend=mend)
     if what == "missing":
         return error(f"{source}: {where!r} is missing.", expected=f"a value for {where}", found="none")

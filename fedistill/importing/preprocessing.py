@@ -6,12 +6,12 @@ follows it: a network in use sees new images as it saw those it was trained on.
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from fedistill.core.settings import AS_TUPLE, Count, checked, checked_table, known
+from fedistill.core.settings import AS_TUPLE, Count, among, checked, checked_table, known
 from fedistill.data.facts import SIZES
 from fedistill.errors import DataError, SettingError
 from fedistill.importing.intensity import INTENSITIES, to_levels
@@ -20,12 +20,6 @@ from fedistill.importing.picture import Picture, Unreadable
 FORMAT = 1
 ARRAY = "preprocessing"
 """Name of the array of an ``.npz`` that holds it, as text."""
-
-
-def _possible_size(size: int) -> int:
-    if size not in SIZES:
-        raise ValueError(f"images have {', '.join(map(str, SIZES))} pixels a side, not {size}")
-    return size
 
 
 @dataclass(frozen=True)
@@ -46,10 +40,10 @@ class Preprocessing:
         SettingError: a value that cannot be.
     """
 
-    size: Annotated[int, AfterValidator(_possible_size)] = 28
+    size: Annotated[int, among(*SIZES)] = 28
     fit: Annotated[str, known("rule for sizes", ("crop", "pad"))] | None = None
     taken: Annotated[tuple[Count, Count], AS_TUPLE] | None = None
-    channels: Literal[1, 3] | None = None
+    channels: Annotated[int, among(1, 3)] | None = None
     intensity: Annotated[str, known("rule for intensities", INTENSITIES)] = "auto"
     window: Annotated[tuple[float, Annotated[float, Field(ge=1)]], AS_TUPLE] | None = None
     frames: Annotated[str, known("choice of frames", ("middle", "all"))] | Count = "middle"

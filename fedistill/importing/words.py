@@ -1,14 +1,12 @@
 """Words of the command line as the library takes them."""
 
-from typing import Literal
-
 from fedistill.errors import DataError, nearest
 from fedistill.importing.splitting import Shares
 
-_COLOURS: dict[str, Literal[1, 3] | None] = {"auto": None, "grey": 1, "rgb": 3}
+_COLOURS = {"auto": None, "grey": 1, "rgb": 3}
 
 
-def channels_named(word: str) -> Literal[1, 3] | None:
+def channels_named(word: str) -> int | None:
     """Return the number of channels; None keeps what the images have.
 
     >>> channels_named("grey")

@@ -36,11 +36,10 @@ from fedistill.schemes.server.site_row import SiteRow
 from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps, fold_sizes
 from fedistill.schemes.site.release import carry_out, requested
 from fedistill.transport.backend.events import emitter
-from fedistill.transport.protocol.codec import arrays_of
+from fedistill.transport.protocol.codec import arrays_of, params_of
 from fedistill.transport.protocol.guided import GuidedRequest, RoundJob
 from fedistill.transport.protocol.messages import Outcome
 from fedistill.transport.protocol.release_sizes import guided_sizes
-from fedistill.transport.protocol.training_messages import params_of
 from fedistill.transport.site.context import SiteContext
 
 BETWEEN = -1

@@ -11,50 +11,43 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-import torch
-
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSchemeSettings
 from fedistill.consent.items import Item, whatever_comes
-from fedistill.core.seeds import spawn
 from fedistill.core.settings import detail
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError
-from fedistill.methods import METHODS, SyntheticSet, Task, labels_for, method_of, settings_for
+from fedistill.methods import METHODS, labels_for, method_of, settings_for
 from fedistill.methods.engine import loop
 from fedistill.methods.engine.settings import pack_of
-from fedistill.methods.engine.soft_labels import HARD, LabelSettings, soft_labels
 from fedistill.methods.presets import PUBLISHED
 from fedistill.methods.private.queries import PrivateSettings, costs_of
 from fedistill.methods.registry import is_private
-from fedistill.models import Network
 from fedistill.privacy.accounting.guarantee import OF_IMAGES, PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.floors import patients_per_image
 from fedistill.privacy.policy.rules import PolicyRequest
-from fedistill.release.release import Release, pack, sha256, unpack
+from fedistill.release.release import Release, sha256
 from fedistill.schemes.base import Networks, StudyScheme
+from fedistill.schemes.images_shadow import ImageShadow, OtherReleases, trained_set
 from fedistill.schemes.server.choice import choose, choose_strong, compared, question_name
 from fedistill.schemes.server.condition import Choice, Condition, Result, Transfer
 from fedistill.schemes.server.context import StudyContext
-from fedistill.schemes.server.pool import Pool, build_pool, join
+from fedistill.schemes.server.pool import Pool, build_pool
 from fedistill.schemes.server.pooling import cap_counts
 from fedistill.schemes.server.questions import Question
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
-    Images,
-    ShadowOutputs,
     ShadowSpec,
     cap_steps,
     network_seeds,
     shadow_detail,
     task_arguments,
-    train_shadow_networks,
 )
 from fedistill.schemes.server.site_row import SiteRow
-from fedistill.schemes.server.teaching import Teaching, lesson, levels, taught_levels, teaching_of
+from fedistill.schemes.server.teaching import taught_levels, teaching_of
 from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps
 from fedistill.schemes.site.release import carry_out, item_of, per_class, requested
 from fedistill.training.fit import VERSION as FIT_VERSION
@@ -413,8 +406,8 @@ class ImageScheme(StudyScheme):
             teaching=teaching_of(simulation, network, mirror) if simulation.pooling == "taught" else None,
         )
         others = OtherReleases(
-            [_set(releases[name], target.ipc) for name in before],
-            [_set(releases[name], target.ipc) for name in after],
+            [trained_set(releases[name], target.ipc) for name in before],
+            [trained_set(releases[name], target.ipc) for name in after],
         )
         about = {
             **shadow_detail(simulation, data, method=self.method, network=network, recipe=recipe, seeds=seeds),
@@ -511,80 +504,3 @@ class _Reply:
     ipcs: dict[int | None, int | None]
     seconds: dict[int | None, float]
     examples: int
-
-
-@dataclass(frozen=True, eq=False)
-class OtherReleases:
-    """The other sites' images as networks train on them, before and after the attacked site in the file's order."""
-
-    before: Sequence[SyntheticSet]
-    after: Sequence[SyntheticSet]
-
-
-@dataclass(frozen=True, eq=False)
-class ImageShadow:
-    """A shadow that distils, and trains networks on the pool with its Release.
-
-    Args:
-        method, settings: of the site's distillation.
-        encoding: of its synthetic images in the Release.
-        pooling: rule of `fedistill.schemes.server.pooling`.
-        examples: number of real images of every site in the pool.
-        network, recipe, seeds: of the server's training.
-        mirror: whether a flip keeps the labels true.
-        labels: settings of the labels.
-        releases: of the site that the server holds, each from its own seed, and pools.
-        teaching: networks by which the pool's Releases are judged, for the rule ``taught``; else None.
-    """
-
-    method: str
-    settings: Any
-    encoding: str
-    pooling: str
-    examples: Sequence[int]
-    network: Network
-    recipe: Recipe
-    seeds: tuple[int, ...]
-    mirror: bool
-    labels: LabelSettings = HARD
-    releases: int = 1
-    teaching: Teaching | None = None
-
-    def make(self, task: Task, others: OtherReleases) -> ShadowOutputs:
-        """Return the Release as the server sees it, and the networks of its pool."""
-        release = self.released(task)
-        trained_on = release.shown()
-        images, labels = self.join(trained_on, others, device=task.device)
-        networks = train_shadow_networks(
-            task, self.network, self.recipe, self.seeds, images, labels, mirror=self.mirror, soft=self.labels.soft
-        )
-        # Attacks compare records with the images in a packed one, not with the whole.
-        return ShadowOutputs(trained_on, networks, real=METHODS[self.method].real)
-
-    def released(self, task: Task) -> SyntheticSet:
-        """Return the synthetic sets that the site would send, as decoded from their encoding, in one."""
-        method = METHODS[self.method]
-        seeds = [task.seed, *(spawn(task.seed, "release", number) for number in range(1, self.releases))]
-        exact = [method.run(replace(task, seed=seed), self.settings) for seed in seeds]
-        sets = [unpack(pack(each, real=method.real, encoding=self.encoding), task.ipc) for each in exact]
-        if len(sets) > 1:
-            joined = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
-            sets = [replace(sets[0], images=joined[0], labels=joined[1])]
-        return replace(sets[0], soft=soft_labels(task, sets[0], self.labels)) if self.labels.soft else sets[0]
-
-    def join(self, own: SyntheticSet, others: OtherReleases, *, device: str = "cpu") -> Images:
-        """Return images and labels of the pool, soft ones if it has them, with this Release at the site's position."""
-        sets = [*others.before, own, *others.after]
-        weights = self.examples
-        if self.teaching is not None:
-            lessons = [lesson(each, str(number)) for number, each in enumerate(sets)]
-            on = torch.device(device)
-            weights = levels([self.teaching.auc(lessons, number, on) for number in range(len(lessons))])
-        x, y, at = join([(each.images, each.labels) for each in sets], by=self.pooling, examples=weights)
-        soft = [each.soft for each in sets if each.soft is not None]
-        return x, torch.cat(soft)[at] if self.labels.soft else y
-
-
-def _set(data: bytes, ipc: int | None) -> SyntheticSet:
-    """Return what the server trains on, from a Release file."""
-    return unpack(Release.from_bytes(data).sets[ipc], ipc).shown()

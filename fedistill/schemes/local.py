@@ -11,26 +11,22 @@ official test split, which a real site would not see: they do not count as share
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from fedistill.config import Simulation
 from fedistill.consent.items import Item, whatever_comes
-from fedistill.core.events import Event
-from fedistill.core.seeds import spawn
 from fedistill.core.settings import Frozen
 from fedistill.core.store import key_of
-from fedistill.methods import Task
-from fedistill.models import Network, Params
 from fedistill.privacy.accounting.guarantee import PrivacyGuarantee
 from fedistill.privacy.attacks.shadows import VERSION
 from fedistill.privacy.policy.floors import MethodSettings
 from fedistill.privacy.policy.rules import PolicyRequest
 from fedistill.schemes.base import Networks, NoNetwork, StudyScheme
+from fedistill.schemes.local_shadow import LocalShadow
 from fedistill.schemes.private import PrivateTraining, guarantee_of
 from fedistill.schemes.server.choice import grid
 from fedistill.schemes.server.condition import Condition, Result, Transfer, network_seed
@@ -38,22 +34,18 @@ from fedistill.schemes.server.context import StudyContext
 from fedistill.schemes.server.shadows import (
     AuditData,
     AuditTarget,
-    ShadowOutputs,
     ShadowSpec,
     cap_steps,
     network_seeds,
     shadow_detail,
     task_arguments,
-    train_shadow_networks,
 )
 from fedistill.schemes.server.trainer import Trained, trained_by_sites
 from fedistill.schemes.server.work import Forecast, TrainingWork, expected_steps
 from fedistill.schemes.site.training import answer_local_training
-from fedistill.training.dpsgd import DPSGD, begin, fit_privately
+from fedistill.training.dpsgd import DPSGD
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
-from fedistill.training.noise import source_for
-from fedistill.training.recipe import Recipe
 from fedistill.training.search import Grid
 from fedistill.transport.protocol.release_sizes import network_sizes
 from fedistill.transport.protocol.training_messages import LocalTrainReply, LocalTrainRequest
@@ -352,51 +344,6 @@ def training_at(condition: Condition, site: str, private: DPSGD | None, forecast
         steps, evaluated = expected_steps(forecast.simulation, grows=True, chooses=True)
     scored, images = evaluated * len(share.val) + networks * forecast.test, max(1, len(share.train))
     return TrainingWork(condition.model, images, steps, 1, scored, networks / 2, at_sites=True, private=private)
-
-
-@dataclass(frozen=True, eq=False)
-class LocalShadow:
-    """A shadow that trains networks on its own images.
-
-    Args:
-        network, recipe, seeds: of the training.
-        mirror: whether a flip keeps the labels true.
-        private: settings of DP-SGD if the site trains by it, in place of the recipe; each network spends its epsilon.
-    """
-
-    network: Network
-    recipe: Recipe
-    seeds: tuple[int, ...]
-    mirror: bool
-    private: DPSGD | None = None
-
-    def make(self, task: Task, others: None) -> ShadowOutputs:
-        """Return the networks, and no images."""
-        if self.private is None:
-            x, y = task.images.pixels(), task.images.targets()
-            networks = train_shadow_networks(task, self.network, self.recipe, self.seeds, x, y, mirror=self.mirror)
-            return ShadowOutputs(None, networks)
-        private = self.private
-        return ShadowOutputs(
-            None, [self._privately(task, private, number, seed) for number, seed in enumerate(self.seeds)]
-        )
-
-    def _privately(self, task: Task, private: DPSGD, number: int, seed: int) -> Params:
-        def on_step(step: int, steps: int, ratio: float) -> None:
-            task.on_event(Event("training", step=step, steps=steps))
-
-        params = fit_privately(
-            self.network,
-            task.images,
-            private,
-            sigma=private.mechanism().sigma,
-            # The attacker does not know this seed.
-            source=source_for("seeded", spawn(task.seed, "noise", number), "dpsgd"),
-            start=begin(self.network, seed),
-            device=torch.device(task.device),
-            on_step=on_step,
-        )
-        return tuple(p.cpu() for p in params)
 
 
 LOCAL = LocalScheme("local", "nothing: each site trains alone", ensemble=False)

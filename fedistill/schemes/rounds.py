@@ -52,7 +52,7 @@ from fedistill.schemes.site.training import answer_round
 from fedistill.training.dpsgd import DPSGD
 from fedistill.training.dpsgd import VERSION as DPSGD_VERSION
 from fedistill.training.fit import VERSION as FIT_VERSION
-from fedistill.transport.protocol.training_messages import RoundReply, RoundRequest, RoundSettings
+from fedistill.transport.protocol.round_messages import RoundReply, RoundRequest, RoundSettings
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site.context import SiteContext
 

@@ -14,7 +14,7 @@ from fedistill.privacy.policy.disclosure import disclosed_count
 from fedistill.schemes.server.shadows import ShadowOutputs
 from fedistill.schemes.site.training import train_locally
 from fedistill.training.dpsgd import begin
-from fedistill.transport.protocol.training_messages import RoundSettings
+from fedistill.transport.protocol.round_messages import RoundSettings
 from fedistill.transport.server.rounds import ServerStrategy
 
 

@@ -27,7 +27,8 @@ from fedistill.transport.protocol.messages import (
     unpack_outcomes,
 )
 from fedistill.transport.protocol.named import pack_named
-from fedistill.transport.protocol.training_messages import ALONE, ROUND, LocalTrainRequest, pack_alone
+from fedistill.transport.protocol.round_messages import ROUND
+from fedistill.transport.protocol.training_messages import ALONE, LocalTrainRequest, pack_alone
 
 
 @dataclass(frozen=True)

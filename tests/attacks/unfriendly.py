@@ -25,7 +25,8 @@ from fedistill.models import build
 from fedistill.schemes.rounds import FEDAVG
 from fedistill.transport.protocol.messages import RELEASE, SCORE, pack_jobs
 from fedistill.transport.protocol.named import AGREED, pack_named
-from fedistill.transport.protocol.training_messages import ALONE, ROUND
+from fedistill.transport.protocol.round_messages import ROUND
+from fedistill.transport.protocol.training_messages import ALONE
 
 DM = "north dm seed 0"
 WEIGHTS = "allow_weights = true"

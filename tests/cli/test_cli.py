@@ -7,11 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from rich.console import Console
 from tiny import write_tiny
-
-from fedistill.cli import options
-from fedistill.cli.main import main
 
 
 def custom_file(path):
@@ -25,22 +21,11 @@ def custom_file(path):
 
 
 @pytest.fixture
-def typed(monkeypatch, capsys, tmp_path):
-    """Type a command in a narrow terminal in an empty folder; (exit code, what was printed)."""
-    monkeypatch.chdir(tmp_path)
+def typed(typed, monkeypatch, tmp_path):
+    """Type a command in a narrow terminal, where no data were ever kept."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "medmnist"))
-
-    def run(*words, width=60):
-        monkeypatch.setattr(options, "console", Console(width=width, highlight=False))
-        monkeypatch.setattr(options, "errors", Console(width=width, stderr=True, highlight=False))
-        monkeypatch.setattr("sys.argv", ["fedistill", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out + out.err
-
-    return run
+    return lambda *words, width=60: typed(*words, width=width)
 
 
 def test_a_run_in_a_narrow_terminal(typed, tmp_path):

@@ -1,11 +1,8 @@
 """Where nothing can be written is said before any work, and finding it out leaves nothing behind."""
 
 import pytest
-from rich.console import Console
 from tiny import write_tiny
 
-from fedistill.cli import options
-from fedistill.cli.main import main
 from fedistill.core.files import require_folder, require_new_file
 from fedistill.errors import RunFolderError
 
@@ -17,20 +14,10 @@ def names(folder):
 
 
 @pytest.fixture
-def typed(monkeypatch, capsys, tmp_path):
-    """Type a command in an empty folder that has a file called f; (exit code, what was printed)."""
-    monkeypatch.chdir(tmp_path)
+def typed(typed, tmp_path):
+    """Type a command in a folder that has a file called f, and nothing else."""
     (tmp_path / "f").touch()
-
-    def run(*words):
-        monkeypatch.setattr(options, "errors", Console(width=200, stderr=True, highlight=False))
-        monkeypatch.setattr("sys.argv", ["fedistill", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out + out.err
-
-    return run
+    return typed
 
 
 PLACES = ["f/x", "f", f"runs/{LONG}", f"{LONG}/x", "no text \udcff"]

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from export.study import write_study
-from importing.test_bad_input import typed  # noqa: F401 - a fixture
 from PIL import Image
 from tiny import same
 
@@ -63,7 +62,7 @@ def test_networks_on_the_test_split_give_the_table_s_figures_to_four_digits(home
     assert content.card["test figures"]["auc"]["of these networks"] == [round(v, 6) for v in rows["auc"]]
 
 
-def test_train_and_apply_by_the_command_line(typed, home, tmp_path):  # noqa: F811
+def test_train_and_apply_by_the_command_line(typed, home, tmp_path):
     words = ["--scheme", "dc", "--ipc", 2, "--out", "m.safetensors"]
     code, text = typed("train", home / "run", *words)
     assert code == 0 and "2 networks" in text
@@ -103,7 +102,7 @@ def test_images_of_another_size_or_depth_are_prepared_as_the_import_prepares_the
         model.predict([])
 
 
-def test_a_model_of_data_that_nobody_imported_takes_images_of_its_own_kind_alone(plain, tmp_path, typed):  # noqa: F811
+def test_a_model_of_data_that_nobody_imported_takes_images_of_its_own_kind_alone(plain, tmp_path, typed):
     text = write_study(tmp_path, plain).read_text()
     (tmp_path / "mine.toml").write_text(text.partition("[scheme.full]")[0] + "[scheme.random]\n")
     fd.run_simulation(str(tmp_path / "mine.toml"), out=tmp_path / "run", engine="inline")
@@ -115,7 +114,7 @@ def test_a_model_of_data_that_nobody_imported_takes_images_of_its_own_kind_alone
     assert code == 2 and "does not say how its training images were prepared" in text and "fix:" in text
 
 
-def test_onnx_gives_what_pytorch_gives(typed, home, tmp_path):  # noqa: F811
+def test_onnx_gives_what_pytorch_gives(typed, home, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     code, text = typed("train", home / "run", "--scheme", "ensemble", "--out", "m.safetensors", "--onnx")
@@ -149,7 +148,7 @@ def test_every_architecture_can_be_written_as_onnx(model, multilabel):
         (["--scheme", "dc", "--ipc", "1", "--point", "3"], "0 to 0"),
     ],
 )
-def test_a_line_that_is_not_there(typed, home, words, message):  # noqa: F811
+def test_a_line_that_is_not_there(typed, home, words, message):
     code, text = typed("train", home / "run", *words, "--out", "m.safetensors")
     assert code == 2 and message in text
 
@@ -183,7 +182,7 @@ def test_files_that_are_no_models(home, tmp_path):
         fd.Model.load(tmp_path / "none")
 
 
-def test_classes_in_another_order_are_refused(home, tmp_path, typed):  # noqa: F811
+def test_classes_in_another_order_are_refused(home, tmp_path, typed):
     (tmp_path / "m.safetensors").write_bytes(collect_networks(home / "run", Line("dc", ipc=1)).to_bytes())
     with np.load(home / "thorax.npz") as arrays:
         turned = dict(arrays)

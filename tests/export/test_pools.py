@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from importing.test_bad_input import typed  # noqa: F401 - a fixture
 
 import fedistill as fd
 from fedistill.errors import DataError, RunFolderError, SettingError
@@ -63,7 +62,7 @@ def test_a_release_file_is_loaded_as_it_is(home):
         fd.load_release(home / "run" / "releases" / "north" / "dc-seed0.safetensors")
 
 
-def test_the_npz_is_a_data_set_and_the_pngs_can_be_imported(typed, pool, tmp_path):  # noqa: F811
+def test_the_npz_is_a_data_set_and_the_pngs_can_be_imported(typed, pool, tmp_path):
     train = fd.load_dataset(written(pool, tmp_path, "npz"))
     assert (train.images == to_levels(pool.images)).all() and train.class_names == pool.class_names
     folder = written(pool, tmp_path, "png")
@@ -121,7 +120,7 @@ def test_what_an_attacker_found_is_on_the_card(home, tmp_path):
     ]
 
 
-def test_export_by_the_command_line(typed, home, tmp_path):  # noqa: F811
+def test_export_by_the_command_line(typed, home, tmp_path):
     words = ["export", home / "run", "--scheme", "dc", "--ipc", 1, "--seed", 1, "--site", "north", "--to", "npz"]
     code, text = typed(*words, "--out", "p.npz")
     assert code == 0 and "made by north" in text and len(fd.load_release("p.npz")) == 2
@@ -142,7 +141,7 @@ def test_export_by_the_command_line(typed, home, tmp_path):  # noqa: F811
         (["--scheme", "dc", "--ipc", "1", "--to", "pgn"], "did you mean 'png'"),
     ],
 )
-def test_a_pool_that_is_not_there(typed, home, tmp_path, words, message):  # noqa: F811
+def test_a_pool_that_is_not_there(typed, home, tmp_path, words, message):
     out = "p" if "pgn" in words else "p.npz"
     code, text = typed("export", home / "run", "--to", "npz", "--out", out, *words)
     assert code == 2 and message in text and not list(tmp_path.glob("p*"))

@@ -3,13 +3,12 @@
 import pandas as pd
 import pytest
 from export.study import hospital, write_study
-from importing.test_bad_input import typed  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["dcm", "png"])
-def test_from_files_and_a_table_to_predictions(typed, tmp_path, monkeypatch, kind):  # noqa: F811
+def test_from_files_and_a_table_to_predictions(typed, tmp_path, monkeypatch, kind):
     if kind == "dcm":
         pytest.importorskip("pydicom")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))

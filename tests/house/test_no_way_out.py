@@ -31,7 +31,7 @@ def found(source: str) -> set[str]:
             called = node.func
             if isinstance(called, ast.Name):
                 names |= {called.id} & RUNS_CODE
-            elif isinstance(called, ast.Attribute):
+            elif isinstance(called, ast.Attribute) and called.attr in {*RUNS_PROGRAMS, "load"}:
                 owner = ast.unparse(called.value)
                 names |= {called.attr} & RUNS_PROGRAMS if owner in ("os", "subprocess", "pty") else set()
                 names |= {f"{owner}.load"} & {"torch.load", "np.load", "numpy.load"} if called.attr == "load" else set()

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from importing.folders import by_table, picture
-from importing.test_bad_input import typed  # noqa: F401 - a fixture
 
 from fedistill.errors import DataError
 from fedistill.importing.check import check_file
@@ -68,7 +67,7 @@ def test_something_to_look_at(file, changed, warning):
     assert not check.problems and any(warning in each for each in check.warnings)
 
 
-def test_what_is_imported_is_found_without_fault_and_says_how_it_was_made(typed, tmp_path):  # noqa: F811
+def test_what_is_imported_is_found_without_fault_and_says_how_it_was_made(typed, tmp_path):
     import_images(by_table(tmp_path), tmp_path / "x.npz")
     code, text = typed("check", "x.npz", "--json")
     found = json.loads(text)
@@ -77,7 +76,7 @@ def test_what_is_imported_is_found_without_fault_and_says_how_it_was_made(typed,
     assert code == 0 and "nothing is wrong with it" in text and len(text.splitlines()) < 25
 
 
-def test_a_fault_ends_with_two(typed, file):  # noqa: F811
+def test_a_fault_ends_with_two(typed, file):
     code, text = typed("check", file(test_labels=np.zeros(10, int)))
     assert code == 2 and "wrong: all test images are of 'class 0'" in text
 

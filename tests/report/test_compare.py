@@ -16,7 +16,7 @@ from fedistill.study import run
 
 pytestmark = pytest.mark.slow
 
-FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={full={}, random={}, dm={iterations=2}}"]
+FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={full={}, random={}, dm={iterations=2, early_steps=4}}"]
 SETS = ("phantom:breast", "phantom:pneumonia", "phantom:oct")
 
 

@@ -97,7 +97,12 @@ def status(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("status")
-    few = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "scheme={random={}, dm={iterations=2}, central-dm={}, local={}}"]
+    few = [
+        "ipc=[1]",
+        "networks=1",
+        "recipe.lr=0.01",
+        "scheme={random={}, dm={iterations=2, early_steps=4}, central-dm={}, local={}}",
+    ]
     policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
     return run(load_plan(write_tiny(root, federation=policy), changes=few), out=root / "out", engine="inline").root
 

@@ -1,7 +1,5 @@
 """fedistill ledger: what was released and spent, in words that a data office can read."""
 
-import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -85,13 +83,9 @@ def test_what_is_wrong_is_said(tmp_path):
     assert damaged.value.exit_code == 2
 
 
-def test_the_command(tmp_path):
-    def typed(*words):
-        command = [sys.executable, "-m", "fedistill.cli", "ledger", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-
-    missing = typed("nowhere")
-    assert missing.returncode == 2 and "There is no ledger at nowhere" in missing.stderr
+def test_the_command(tmp_path, typed):
+    code, text = typed("ledger", "nowhere")
+    assert code == 2 and "There is no ledger at nowhere" in text
     Ledger(tmp_path / "north.jsonl").release(Occasion("run 1", "full"), "f" * 64)
-    told = typed("north.jsonl")
-    assert told.returncode == 0 and "ffffffff" in told.stdout
+    code, text = typed("ledger", "north.jsonl")
+    assert code == 0 and "ffffffff" in text

@@ -16,7 +16,7 @@ from fedistill.models import build
 from fedistill.schemes import rounds as rounds_scheme
 from fedistill.schemes.site import training as site_training
 from fedistill.study import run
-from fedistill.transport.protocol.training_messages import RoundSettings
+from fedistill.transport.protocol.round_messages import RoundSettings
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 from fedistill.transport.site import app as site_app

@@ -18,7 +18,7 @@ from fedistill.schemes.dp_fedavg import DPFedAvgSettings
 from fedistill.schemes.rounds_shadow import RoundsShadow, Turns
 from fedistill.study.audit.shadow_task import shadow
 from fedistill.training.dpsgd import begin
-from fedistill.transport.protocol.training_messages import RoundSettings
+from fedistill.transport.protocol.round_messages import RoundSettings
 from fedistill.transport.server.launch import launch
 from fedistill.transport.server.rounds import ServerStrategy, train_round
 

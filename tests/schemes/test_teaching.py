@@ -10,7 +10,7 @@ import torch
 from fedistill.config import load_simulation
 from fedistill.methods import SyntheticSet
 from fedistill.models import build
-from fedistill.schemes.images import ImageShadow, OtherReleases
+from fedistill.schemes.images_shadow import ImageShadow, OtherReleases
 from fedistill.schemes.server import teaching as module
 from fedistill.schemes.server.cross_validation import split_folds
 from fedistill.schemes.server.pool import join

@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import PHANTOMS, fabricate, on_a_line, rows, with_columns
-from rich.console import Console
 from tiny import write_tiny
 
-from fedistill.cli import options
-from fedistill.cli.main import main
 from fedistill.config import load_plan
 from fedistill.errors import DataError, RunFolderError, SettingError
 from fedistill.report.terminal.prediction import evidence
@@ -27,17 +24,8 @@ def here(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def typed(monkeypatch, capsys, here):
-    def command(*words, width=200):
-        monkeypatch.setattr(options, "console", Console(width=width, highlight=False))
-        monkeypatch.setattr(options, "errors", Console(width=width, stderr=True, highlight=False))
-        monkeypatch.setattr("sys.argv", ["fedistill", "predict", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out + out.err
-
-    return command
+def typed(typed, here):
+    return lambda *words, width=200: typed("predict", *words, width=width)
 
 
 def test_end_to_end(typed, here):

@@ -7,12 +7,14 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fedistill.core.seeds import generator
+from fedistill.core.settings import AS_TABLE, AS_TUPLE, Count, among, checked, known
 from fedistill.data.facts import LEAST_SIZE
 from fedistill.data.layout import MOST_CLASSES
 from fedistill.errors import DataError, FedistillError
@@ -36,11 +38,11 @@ class Architecture:
         classes: of its output.
     """
 
-    model: str
-    width: int
-    channels: int
-    size: int
-    classes: int
+    model: Annotated[str, known("model", MODELS)]
+    width: Annotated[int, Field(ge=1, le=WIDEST)]
+    channels: Annotated[int, among(1, 3)]
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=LARGEST_SIZE)]
+    classes: Annotated[int, Field(ge=2, le=MOST_CLASSES)]
 
     def build(self) -> Network:
         """Return the network without its parameters."""
@@ -118,18 +120,11 @@ def _parsed(data: bytes) -> ModelFile:
     length = int.from_bytes(data[:8], "little")
     if not 0 < length <= min(LARGEST_HEADER, len(data) - 8):
         raise ValueError("a header of impossible length")
-    about: dict[str, Any] = strict_json(strict_json(data[8 : 8 + length])["__metadata__"]["fedistill-model"])
-    if about["format"] != FORMAT:
-        raise ValueError(f"format {about['format']}")
-    architecture = _architecture(about["architecture"])
-    names = about["class_names"]
-    if not (isinstance(names, list) and len(names) == architecture.classes and all(isinstance(n, str) for n in names)):
-        raise ValueError("class names that do not fit the network")
-    members = about["members"]
-    if not (isinstance(members, list) and members and all(type(n) is int and n > 0 for n in members)):
-        raise ValueError("no networks")
-    if sum(members) > MOST_NETWORKS or type(about["multilabel"]) is not bool or not isinstance(about["card"], dict):
-        raise ValueError("values of another kind")
+    read = strict_json(strict_json(data[8 : 8 + length])["__metadata__"]["fedistill-model"])
+    about = checked(_About, read, "its header", error=DataError)
+    architecture, members = about.architecture, about.members
+    if about.format != FORMAT or len(about.class_names) != architecture.classes or sum(members) > MOST_NETWORKS:
+        raise ValueError("of another format, or with other classes or more networks than there can be")
     network = architecture.build()
     shapes = {name: p.shape for name, p in zip(network.names, network.init(generator(0, "shape")), strict=True)}
     tensors = load(data)
@@ -145,21 +140,19 @@ def _parsed(data: bytes) -> ModelFile:
         return tuple(tensors[f"{i}.{j}.{name}"] for name in network.names)
 
     groups = tuple(tuple(params(i, j) for j in range(n)) for i, n in enumerate(members))
-    record = about["preprocessing"]
+    record = about.preprocessing
     how = None if record is None else Preprocessing.from_json(record)
-    return ModelFile(architecture, groups, tuple(names), about["multilabel"], how, about["card"])
+    return ModelFile(architecture, groups, about.class_names, about.multilabel, how, about.card)
 
 
-def _architecture(read: dict[str, Any]) -> Architecture:
-    built = Architecture(**read)
-    whole = all(type(n) is int for n in (built.width, built.channels, built.size, built.classes))
-    if not (
-        whole
-        and built.model in MODELS
-        and 1 <= built.width <= WIDEST
-        and built.channels in (1, 3)
-        and LEAST_SIZE <= built.size <= LARGEST_SIZE
-        and 2 <= built.classes <= MOST_CLASSES
-    ):
-        raise ValueError("a network of impossible size")
-    return built
+@dataclass(frozen=True)
+class _About:
+    """The header of a model file."""
+
+    format: int
+    architecture: Annotated[Architecture, AS_TABLE]
+    members: Annotated[tuple[Count, ...], AS_TUPLE, Field(min_length=1)]
+    class_names: Annotated[tuple[str, ...], AS_TUPLE]
+    multilabel: bool
+    preprocessing: str | None
+    card: dict[str, Any]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.settings import Count, Share, detail
+from fedistill.core.settings import Count, Fraction, detail
 from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
@@ -61,7 +61,7 @@ class SteadySettings:
     iterations: Count = 1000
     looks: NonNegativeInt = 0
     patience: NonNegativeInt = 3
-    average: Share = 0.0
+    average: Fraction = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count, Share
+from fedistill.core.settings import Count, Fraction
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.private.dp_dm import fitted
 from fedistill.methods.private.noise import counted
@@ -54,8 +54,8 @@ class DPMeanSettings(PrivateSettings):
     queries: Count = 1
     coarse: Annotated[int, Field(ge=2)] = 7
     axes: Count = 32
-    share: Share = 0.5
-    whiten: Share = 0.5
+    share: Fraction = 0.5
+    whiten: Fraction = 0.5
     iterations: Count = 150
     grain: Count = 2
     lr_img: PositiveFloat = 0.05

@@ -22,25 +22,22 @@ SAME = 0.01
 """Share of the typical distance below which two images are the same: rounding to eight bits moves an image less."""
 
 
-def distances(
-    releases: Sequence[SyntheticSet], records: ImageSet, *, space: Space, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def distances(releases: Sequence[SyntheticSet], records: ImageSet, *, space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Compute the distance of each release to each record.
 
     Args:
         releases: what each shadow released, as the server sees it (after rounding for the wire).
         records: the records attacked, labelled as they were when they were in.
         space: where distances are taken.
-        seed: of the random network of ``features``.
 
     Returns:
         distance: float64 (S, N), to the nearest image of the record's class; where a release has none, of any class.
         absent: bool (S, N), where it has none.
     """
-    x, y = coordinates(records.pixels(), space, seed=seed), records.targets()
+    x, y = coordinates(records.pixels(), space, seed=0), records.targets()
     rows, missing = [], []
     for release in releases:
-        points = coordinates(release.images, space, seed=seed)
+        points = coordinates(release.images, space, seed=0)
         distance = nearest_of_class(x, y, points, release.labels).distance
         absent = np.isinf(distance)
         if absent.any():

@@ -64,7 +64,6 @@ def proximity(
     *,
     space: Space,
     quantile: float = QUANTILE,
-    seed: int = 0,
 ) -> Proximity:
     """Apply the rule.
 
@@ -76,7 +75,6 @@ def proximity(
         space: ``pixels`` or ``features``.
         quantile: share of real images that the rule would accuse, 0 to 0.5. What is distilled from noise is seldom
             accused at all.
-        seed: of the random network of ``features``.
 
     Raises:
         SettingError: a quantile outside that.
@@ -84,9 +82,9 @@ def proximity(
     """
     if not 0 <= quantile <= 0.5:
         raise SettingError("This quantile draws no line.", expected="0 to 0.5", found=quantile)
-    own, others = closest(synthetic, training, held_out, space=space, seed=seed)
-    x, y = coordinates(held_out.pixels(), space, seed=seed), held_out.targets()
-    to_training = nearest_of_class(x, y, coordinates(training.pixels(), space, seed=seed), training.targets())
+    own, others = closest(synthetic, training, held_out, space=space, seed=0)
+    x, y = coordinates(held_out.pixels(), space, seed=0), held_out.targets()
+    to_training = nearest_of_class(x, y, coordinates(training.pixels(), space, seed=0), training.targets())
     to_others = nearest_of_class(x, y, x, y, others=True)
     usual = relative(to_training.distance, to_others.distance)
     if np.isnan(usual).all():

@@ -24,7 +24,7 @@ from fedistill.report.format import size
 from fedistill.report.frames import at_largest, first_of, in_percent, lines_of, schemes
 from fedistill.report.html.render import MARK, PHANTOMS, render
 from fedistill.report.run_data import TABLES, RunData, is_phantom, points_of, read_run
-from fedistill.report.tables import Column, Table
+from fedistill.report.table import Column, Table
 from fedistill.study.feasibility.run_metrics import points as indicator_points
 from fedistill.study.feasibility.run_metrics import read_runs
 

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from fedistill.report.format import duration, size
-from fedistill.report.tables import Head
+from fedistill.report.table import Head
 from fedistill.report.terminal.table import print_rows
 from fedistill.study.forecast.estimate import PlanCost
 

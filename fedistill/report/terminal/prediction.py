@@ -10,7 +10,7 @@ from rich.markup import escape
 from fedistill.report.figures.indicator import OF_PHANTOMS, draw_indicator
 from fedistill.report.format import is_blank, percent
 from fedistill.report.frames import METRICS, lines_of
-from fedistill.report.tables import Head
+from fedistill.report.table import Head
 from fedistill.report.terminal.table import print_rows
 from fedistill.study.feasibility.indicator import indicator
 from fedistill.study.feasibility.predict import Prediction, left_out_table

@@ -13,7 +13,7 @@ from rich.markup import escape
 from fedistill.core.locks import try_lock
 from fedistill.errors import RunFolderError
 from fedistill.report.format import duration
-from fedistill.report.tables import Head
+from fedistill.report.table import Head
 from fedistill.report.terminal.eta import RunProgress
 from fedistill.report.terminal.table import print_rows
 from fedistill.study.folder.event_log import EventLog, older_words, read_events, unread_words

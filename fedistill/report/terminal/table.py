@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from fedistill.report import tables
 from fedistill.report.run_data import RunData
-from fedistill.report.tables import Cell, Head, Row, Table
+from fedistill.report.table import Cell, Head, Row, Table
 from fedistill.study.tables.missing import missing_releases, unheld
 
 WIDE = 100

@@ -32,14 +32,9 @@ from fedistill.training.noise import source_for
 from fedistill.training.recipe import Recipe
 from fedistill.training.search import settle
 from fedistill.transport.backend.events import emitter
-from fedistill.transport.protocol.training_messages import (
-    LocalTrainReply,
-    LocalTrainRequest,
-    RoundReply,
-    RoundRequest,
-    RoundSettings,
-    params_of,
-)
+from fedistill.transport.protocol.codec import params_of
+from fedistill.transport.protocol.round_messages import RoundReply, RoundRequest, RoundSettings
+from fedistill.transport.protocol.training_messages import LocalTrainReply, LocalTrainRequest
 from fedistill.transport.site.context import SiteContext
 from fedistill.transport.site.deployed_rules import require_bounded
 from fedistill.transport.site.ledger import open_account

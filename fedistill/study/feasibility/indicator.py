@@ -46,15 +46,15 @@ class LinearFit:
         """Return the prediction, float64, shaped like x."""
         return np.clip(self.intercept + self.slope * np.asarray(x, np.float64), *self.bounds)
 
-    def band(self, x: np.ndarray | float, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return the prediction interval (low, high) of a new point, for normal residuals; NaN below three points."""
+    def band(self, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the 95 % prediction interval (low, high) of a new point: normal residuals; NaN below three points."""
         from scipy.special import stdtrit
 
         x = np.asarray(x, np.float64)
         if self.n < FEWEST:
             return np.full_like(x, np.nan), np.full_like(x, np.nan)
         error = self.spread * np.sqrt(1 + 1 / self.n + (x - self.x_mean) ** 2 / self.x_squares)
-        half = stdtrit(self.n - 2, (1 + level) / 2) * error
+        half = stdtrit(self.n - 2, 0.975) * error
         middle = self.intercept + self.slope * x
         return np.clip(middle - half, *self.bounds), np.clip(middle + half, *self.bounds)
 

@@ -47,7 +47,7 @@ class Failure:
         return f"{self.line}\n\n{self.trace}" if self.trace else self.line
 
 
-def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
+def from_exception(error: BaseException) -> Failure:
     r"""Describe an exception, and name the machine where that is not the one that everybody sits at.
 
     >>> from_exception(ValueError("two\n  lines")).line
@@ -60,7 +60,7 @@ def from_exception(error: BaseException, *, code: int = RAISED) -> Failure:
     line = f"{type(error).__name__}: {'; '.join(parts)}" if parts else type(error).__name__
     line += f" (on machine {machine})" if (machine := _machine.get()) else ""
     trace = _ANSI.sub("", "".join(traceback.format_exception(error)))
-    return Failure(code, line, trace.rstrip(), type(error).__name__)
+    return Failure(RAISED, line, trace.rstrip(), type(error).__name__)
 
 
 def class_of(line: str) -> str:

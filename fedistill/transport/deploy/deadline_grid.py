@@ -44,7 +44,6 @@ class DeadlineGrid(Grid):
     Args:
         grid: Flower's.
         deadline_s: seconds that a node has for each job of a message, or for a message of another kind.
-        on_silence: told the node that has let its time pass.
     """
 
     def __init__(
@@ -54,10 +53,8 @@ class DeadlineGrid(Grid):
         deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        on_silence: Callable[[int, str], None] = lambda node, why: None,
     ) -> None:
         self._grid, self._deadline, self._clock, self._sleep = grid, deadline_s, clock, sleep
-        self._on_silence = on_silence
         self._waiting: dict[int, deque[Message]] = {}
         self._sent: dict[str, SentMessage] = {}
         self._given_up: dict[str, int] = {}  # by message the node, for its reply may come all the same
@@ -135,7 +132,6 @@ class DeadlineGrid(Grid):
                 why = f"no answer within {sent.allowed:g} s: the site is silent (deadline_s = {self._deadline:g} a job)"
                 self._given_up[message_id], self._silent[sent.node] = sent.node, why
                 self._fail(sent.parts, why)
-                self._on_silence(sent.node, why)
         for node, why in self._silent.items():
             waiting = self._waiting.pop(node, ())
             self._fail(waiting, why)

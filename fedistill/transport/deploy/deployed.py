@@ -17,7 +17,6 @@ from fedistill.transport.flower_internals import status_in_words, words_with_sta
 from fedistill.transport.protocol.messages import WHO, shown_line
 from fedistill.transport.protocol.named import AGREED, MOST_TEXTS
 
-SUPERLINK = "superlink:"
 WAIT_SECONDS = 60.0
 RETURN_SECONDS = 600.0
 """Longest wait for nodes to come back after their server was started again."""

@@ -45,14 +45,13 @@ AUTHORITY, ROOT_KEY = "authority", "root.key"
 SECRET = PRIVATE_FILE
 
 
-def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, days: int = DAYS) -> list[Path]:
+def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = ()) -> list[Path]:
     """Make what is not there yet; what is there stays as it is, so that sites can be added later.
 
     Args:
         folder: where keys and certificates go.
         sites: names of the sites; each gets a key pair.
         hosts: names and addresses under which sites reach the server, beside this machine's own.
-        days: that certificates are good for.
 
     Returns:
         The files made.
@@ -69,13 +68,13 @@ def make_keys(folder: Path, sites: Sequence[str], hosts: Iterable[str] = (), *, 
     server, secret = private_folder(folder / "server"), folder / AUTHORITY / ROOT_KEY
     written = _moved(folder / ROOT_KEY, secret)
     if not secret.exists() and not (server / "ca.crt").exists():
-        written += _make_root(secret, server / "ca.crt", days)
+        written += _make_root(secret, server / "ca.crt")
     if (server / "server.crt").exists():
         _require_hosts(server / "server.crt", hosts)
     else:
         root_key, root = _root(secret, server / "ca.crt")
         key, names = ec.generate_private_key(ec.SECP384R1()), dict.fromkeys((*LOOPBACK, *hosts))
-        certificate = _certificate("FeDistill server", key, signer=root_key, issuer=root, hosts=names, days=days)
+        certificate = _certificate("FeDistill server", key, signer=root_key, issuer=root, hosts=names)
         write_atomic(server / "server.key", _pem(key), mode=SECRET)
         write_atomic(server / "server.crt", certificate.public_bytes(Encoding.PEM))
         written += [server / "server.key", server / "server.crt"]
@@ -109,9 +108,9 @@ def _moved(old: Path, new: Path) -> list[Path]:
     return [new]
 
 
-def _make_root(secret: Path, public: Path, days: int) -> list[Path]:
+def _make_root(secret: Path, public: Path) -> list[Path]:
     key = ec.generate_private_key(ec.SECP384R1())
-    certificate = _certificate("FeDistill root", key, signer=key, issuer=None, hosts=(), days=days)
+    certificate = _certificate("FeDistill root", key, signer=key, issuer=None, hosts=())
     write_atomic(public, certificate.public_bytes(Encoding.PEM))
     private_folder(secret.parent)
     write_atomic(secret, _pem(key), mode=SECRET)  # last: where it is, its certificate is
@@ -148,7 +147,6 @@ def _certificate(
     signer: ec.EllipticCurvePrivateKey,
     issuer: x509.Certificate | None,
     hosts: Iterable[str],
-    days: int,
 ) -> x509.Certificate:
     """Sign a certificate: a root's own without an issuer, else a server's for these hosts."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -161,7 +159,7 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))  # clocks differ
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_after(now + dt.timedelta(days=DAYS))
         .add_extension(x509.BasicConstraints(ca=root, path_length=0 if root else None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)

@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fedistill.core.settings import checked, detail
-from fedistill.errors import SettingError
+from fedistill.errors import ReleaseError, SettingError
+from fedistill.models import Network, Params
 from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES
 
 T = TypeVar("T")
@@ -64,7 +65,9 @@ def from_record(kind: type[T], record: Mapping[str, Any], what: str, **more: Any
     Raises:
         SettingError: a value that is missing, unknown, of another type or out of range.
     """
-    return checked(kind, {**record, **more} if isinstance(record, Mapping) else record, what)
+    if not isinstance(record, Mapping) or record.keys() & more.keys():
+        raise SettingError(f"{what} is no table, or names what stands elsewhere.", expected=sorted(more))
+    return checked(kind, {**record, **more}, what)
 
 
 def arrays_of(params: Mapping[str, Tensor]) -> ArrayRecord:
@@ -76,3 +79,31 @@ def tensors_of(arrays: ArrayRecord) -> dict[str, Tensor]:
     """Return the arrays of a record by name, not yet held against any network."""
     # A copy: what arrives in a message may be read-only memory, which PyTorch warns of.
     return {name: torch.from_numpy(value.numpy().copy()) for name, value in arrays.items()}
+
+
+def params_of(arrays: ArrayRecord, network: Network, *, networks: int | None = None) -> Params:
+    """Convert a record to the parameters of a network; check them against its shapes, for sites are not trusted.
+
+    Args:
+        arrays: the record.
+        network: whose shapes the parameters must have.
+        networks: how many there are, each tensor with a leading axis; None for one without.
+
+    Raises:
+        ReleaseError: another name, shape or type, or numbers that are not finite.
+    """
+    wanted = network.init(torch.Generator().manual_seed(0))
+    if set(arrays) != set(network.names):
+        raise ReleaseError("These are not the network's parameters.", expected=network.names, found=sorted(arrays))
+    params, tensors = [], tensors_of(arrays)
+    for name, like in zip(network.names, wanted, strict=True):
+        value = tensors[name]
+        shape = like.shape if networks is None else (networks, *like.shape)
+        if value.shape != shape or value.dtype != like.dtype:
+            raise ReleaseError(
+                f"Invalid {name}.", expected=(like.dtype, tuple(shape)), found=(value.dtype, tuple(value.shape))
+            )
+        if not torch.isfinite(value).all():
+            raise ReleaseError(f"{name} holds NaN or infinity.", expected="finite numbers")
+        params.append(value)
+    return tuple(params)

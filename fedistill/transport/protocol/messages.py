@@ -64,7 +64,7 @@ def _bounded(text: str) -> str:
     return kept.encode(errors="replace").decode()
 
 
-Line = Annotated[str, AfterValidator(shown_line)]
+ShownLine = Annotated[str, AfterValidator(shown_line)]
 Floats = Annotated[tuple[float, ...], AS_TUPLE]
 
 
@@ -90,10 +90,10 @@ class Outcome:
     seconds: Annotated[tuple[Seconds, ...], AS_TUPLE] = ()
     examples: Examples = 0
     found: int = 0
-    refused: Line = ""
-    error: Line = ""
+    refused: ShownLine = ""
+    error: ShownLine = ""
     trace: Annotated[str, AfterValidator(shown_trace)] = ""
-    waits: Annotated[Line, QUIET] = ""
+    waits: Annotated[ShownLine, QUIET] = ""
 
 
 def pack_jobs(jobs: Sequence[Job]) -> RecordDict:

@@ -7,13 +7,17 @@ is only what no study can say beforehand: the network of a round, other sites' R
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from pydantic import AfterValidator, Field
 
-from fedistill.errors import PolicyError
+from fedistill.core.settings import AS_TUPLE
+from fedistill.errors import PolicyError, SettingError
+from fedistill.transport.protocol.codec import from_record, to_record
 from fedistill.transport.protocol.messages import MOST_JOBS, RELEASE, SCORE
-from fedistill.transport.protocol.training_messages import ALONE, ROUND
+from fedistill.transport.protocol.round_messages import ROUND
+from fedistill.transport.protocol.training_messages import ALONE
 
 AGREED = "query.agreed"
 """The question whether a site has agreed to a study."""
@@ -51,10 +55,21 @@ class Named:
     digest: str = ""
 
 
+def _each_once(items: tuple[str, ...]) -> tuple[str, ...]:
+    if not 0 < len(items) <= MOST_JOBS or len(set(items)) < len(items):
+        raise ValueError(f"1 to {MOST_JOBS} names, each once")
+    return items
+
+
+@dataclass(frozen=True)
+class _NamedItems:
+    study: str
+    items: Annotated[tuple[Annotated[str, Field(max_length=LONGEST_NAME)], ...], AS_TUPLE, AfterValidator(_each_once)]
+
+
 def pack_named(study: str, items: Sequence[str], beside: Mapping[str, Any] | None = None) -> RecordDict:
     """Pack the names of items of a study, with the record that goes with them."""
-    asked = ConfigRecord({"study": study, "items": list(items)})
-    return RecordDict({"request": asked, **(beside or {})})
+    return RecordDict({"request": to_record(_NamedItems(study, tuple(items))), **(beside or {})})
 
 
 def items_in(message: Message) -> tuple[str, ...]:
@@ -76,16 +91,16 @@ def unpack_named(message: Message) -> Named:
     record = content.get("request")
     strange = sorted(name for name in content if name != "request" and name not in allowed)
     strange += [name for name, wanted in allowed.items() if name in content and not isinstance(content[name], wanted)]
-    if not isinstance(record, ConfigRecord) or set(record) != {"study", "items"} or strange:
+    if not isinstance(record, ConfigRecord) or strange:
         raise _other("a message that names a study and items of it, and says nothing else")
-    study, items = record["study"], record["items"]
-    named = isinstance(items, list) and all(isinstance(each, str) and len(each) <= LONGEST_NAME for each in items)
-    if not isinstance(study, str) or not named or not isinstance(items, list):
-        raise _other("texts")
-    if not 0 < len(items) <= MOST_JOBS or len(set(items)) < len(items) or (len(items) > 1 and kind != RELEASE):
+    try:
+        asked = from_record(_NamedItems, record, "the message")
+    except SettingError as error:
+        raise _other("the HASH of a study, and names of items of it, each once") from error
+    if len(asked.items) > 1 and kind != RELEASE:
         raise _other("1 name; of Releases several, each once")
     beside = next((content[name] for name in allowed if name in content), None)
-    return Named(study, tuple(map(str, items)), beside, "" if beside is None else digest_of(beside))
+    return Named(asked.study, asked.items, beside, "" if beside is None else digest_of(beside))
 
 
 def digest_of(record: Any) -> str:

@@ -23,15 +23,9 @@ from torch import Tensor
 from fedistill.errors import ReleaseError
 from fedistill.models import Network, Params
 from fedistill.transport.flower_internals import SERVER_ID, acting_as
-from fedistill.transport.protocol.codec import arrays_of
+from fedistill.transport.protocol.codec import arrays_of, params_of
 from fedistill.transport.protocol.messages import shown_line
-from fedistill.transport.protocol.training_messages import (
-    RoundSettings,
-    addressed,
-    check_round_reply,
-    pack_round_reply,
-    params_of,
-)
+from fedistill.transport.protocol.round_messages import RoundSettings, addressed, check_round_reply, pack_round_reply
 from fedistill.transport.server.coordinator import NOBODY, Coordinator
 
 

@@ -29,7 +29,8 @@ from fedistill.transport.protocol.messages import (
     unpack_outcomes,
     unpack_question,
 )
-from fedistill.transport.protocol.training_messages import RoundRequest, pack_learned, pack_round_reply, unpack_alone
+from fedistill.transport.protocol.round_messages import RoundRequest, pack_round_reply
+from fedistill.transport.protocol.training_messages import pack_learned, unpack_alone
 from fedistill.transport.site import desk
 from fedistill.transport.site.context import SiteContext, read_context
 from fedistill.transport.site.scoring import build_network, score_networks, score_with_noise
