@@ -28,4 +28,4 @@ def test_what_hospitals_compute_on_is_left_blank(tmp_path):
     for engine, device in (("superlink", None), ("local", "cpu")):
         about = describe_environment(plan, None, engine=engine, workers=None)
         assert about["device"]["distillation"] == {"a": device, "b": device}
-        assert about["precision"]["training at sites"] == "float32"
+        assert about["precision"]["training_at_sites"] == "float32"

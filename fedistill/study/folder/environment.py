@@ -42,7 +42,7 @@ def describe_environment(plan: Plan, data_root: str | None, *, engine: str, work
         "precision": {
             "distillation": _one_or_all([each.precision for each in points]),
             "training": _one_or_all([of_training(_kind(each.gpus)) for each in points]),
-            "training at sites": "float32",
+            "training_at_sites": "float32",
         },
         "device": {
             "distillation": _one_or_all(
