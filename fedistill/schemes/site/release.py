@@ -117,7 +117,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent, prepare: Callable[
             {str(ipc): detail(each) for ipc, each in chosen.items()},
             model=job.model,
             width=job.width,
-            precision=job.precision,
+            precision=task.computes_in,
             images=train,
             labels=labels,
         ),
