@@ -1,4 +1,4 @@
-"""How near a segment's steps came to the expert: trajectory matching's loss, and its gradient in the network's weights.
+"""The loss of trajectory matching: how near a segment's steps came to the expert; and its gradient in the weights.
 
 Beside the distance (Cazenavette et al., CVPR 2022, arXiv 2203.11932) stand the two terms of HoP-TM (Dong et al.,
 *High-Order Progressive Trajectory Matching for Medical Image Dataset Distillation*, MICCAI 2025, arXiv 2509.24177),
