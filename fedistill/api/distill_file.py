@@ -9,7 +9,7 @@ from typing import Any
 from fedistill.core.events import OnEvent
 from fedistill.core.files import require_folder, require_new_file, write_atomic
 from fedistill.core.precision import resolve
-from fedistill.core.settings import detail
+from fedistill.core.ranges import detail
 from fedistill.core.store import KeptCheckpoints, Store
 from fedistill.data import load_dataset, to_phantom
 from fedistill.errors import SettingError

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedistill.core.seeds import spawn
+from fedistill.core.settings import checked_table
 from fedistill.data import ImageSet
 from fedistill.errors import DataError, FedistillError
 from fedistill.methods import SyntheticSet
@@ -39,6 +40,7 @@ def evaluate(
 
     Raises:
         DataError: shapes or labels of the set and the test images differ.
+        SettingError: a value of the recipe is of another type, or out of range.
         FedistillError: the file does not exist, or is no Release.
 
     >>> import numpy as np
@@ -59,6 +61,7 @@ def evaluate(
         raise DataError("The synthetic labels are not among the test images' classes.", expected=test.class_names)
     network = build(model, channels=test.channels, classes=test.n_classes, size=test.size, width=width)
     recipe = recipe or Recipe()
+    checked_table(Recipe, vars(recipe), "the recipe")
     x = test.pixels()
     rows = []
     for seed in range(seeds):

@@ -22,6 +22,7 @@ def plan(
     from fedistill.config import load_plan
     from fedistill.report.terminal.cost import print_cost
     from fedistill.study.forecast.estimate import cost, cpus
+    from fedistill.study.preflight import shared_gpus
 
     plan_to_run = load_plan(name, changes=changes or (), phantom=phantom)
     with options.errors.status("measuring") as status:
@@ -37,9 +38,12 @@ def plan(
             for where, n in counts.items()
         }
         work = [vars(each) for each in estimate.work]
-        print_json({"work": work, **walls, "bytes_up": estimate.up, "bytes_down": estimate.down})
+        sizes = {"bytes_up": estimate.up, "bytes_down": estimate.down}
+        print_json({"work": work, **walls, **sizes, "notes": shared_gpus(plan_to_run)})
         return
     print_cost(estimate, options.console, here=cpus(), workers=workers)
+    for note in shared_gpus(plan_to_run):
+        options.console.print(note, markup=False, soft_wrap=True)
 
 
 def datasets(data_root: options.DataRoot = None, as_json: Json = False) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import model_validator
 
-from fedistill.core.settings import AS_TUPLE, Frozen
+from fedistill.core.ranges import AS_TUPLE
+from fedistill.core.settings import Frozen
 from fedistill.data import parse_source
 from fedistill.data.combine import LabelSpace, label_space, parts_of
 from fedistill.errors import DataError, nearest

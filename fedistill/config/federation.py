@@ -9,7 +9,8 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from fedistill.config.combined import Combine
 from fedistill.config.partition_rule import IID, Partition
-from fedistill.core.settings import AS_TABLE, Frozen
+from fedistill.core.ranges import AS_TABLE
+from fedistill.core.settings import Frozen
 from fedistill.core.text import printable
 from fedistill.data import parse_source
 from fedistill.data.facts import LEAST_SIZE

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, Field
 
 from fedistill.config.scheme import is_variant, scheme_named
 from fedistill.config.simulation import Simulation
+from fedistill.core.ranges import AS_TUPLE, known
 from fedistill.core.seeds import spawn
-from fedistill.core.settings import AS_TUPLE, checked, known
+from fedistill.core.settings import checked
 from fedistill.errors import SettingError
 from fedistill.methods import METHODS, method_of
 from fedistill.models import MODELS

@@ -11,7 +11,8 @@ from fedistill.config.policy_preflight import require_equal_weights, require_per
 from fedistill.config.recipes import CommonRecipe, StrongRecipe
 from fedistill.config.scheme import is_variant, scheme_named, scheme_names
 from fedistill.core.precision import resolve
-from fedistill.core.settings import ONE_OR_MORE, Frozen, known
+from fedistill.core.ranges import ONE_OR_MORE, known
+from fedistill.core.settings import Frozen
 from fedistill.core.text import printable
 from fedistill.errors import SettingError, nearest
 from fedistill.methods import labels_for, method_of
@@ -55,8 +56,8 @@ class Simulation(Frozen):
         scheme: the schemes to compare, each with its settings; a sub-table ``ipc.K`` holds those of one budget.
         precision: what distillation computes in, ``float32``, ``tf32`` (on a GPU; a processor takes float32) or
             ``bfloat16``; ``auto`` takes tf32 where every site has a GPU, else the one that pays on the machine that
-            reads the file, and is recorded as that one. Networks that are compared are trained in float32 on a
-            processor and in tf32 on a GPU; everything measured is computed in float32.
+            reads the file, and is recorded as that one. The server trains networks in float32 on a processor and in
+            tf32 on a GPU, sites train theirs in float32; everything measured is computed in float32.
         encoding: what synthetic images travel as, ``uint8``, ``float16`` or ``float32``; real ones are always uint8.
         threads: torch threads of each server stage.
         gpus: share of a GPU each server stage may use; with any, the networks of a pool are trained on it together.

@@ -10,7 +10,8 @@ from fedistill.config.dataset_names import from_folder
 from fedistill.config.federation import Federation, Site, require_name
 from fedistill.config.find import read_toml
 from fedistill.config.load import load_federation
-from fedistill.core.settings import AS_TABLE, Frozen, checked
+from fedistill.core.ranges import AS_TABLE
+from fedistill.core.settings import Frozen, checked
 from fedistill.data.facts import LEAST_SIZE
 from fedistill.data.scanner import Scanner
 from fedistill.errors import PlanError, nearest

@@ -1,26 +1,22 @@
 """Settings as a file, a message or a caller gives them, read in one way and refused with one kind of message.
 
 Settings are frozen pydantic models (`Frozen`) or frozen dataclasses. Their ranges stand in their annotations, such as
-``Annotated[int, Field(ge=1)]``.
+``Annotated[int, Range(ge=1)]`` (`fedistill.core.ranges`).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, NotRequired, TypeVar, get_args, get_type_hints
+from typing import Any, NotRequired, TypeVar, get_args, get_type_hints
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
     TypeAdapter,
     ValidationError,
     with_config,
 )
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from fedistill.core.text import printable
@@ -30,81 +26,11 @@ T = TypeVar("T")
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
-"""For a tuple that a TOML or JSON file gives as a list."""
-
-ONE_OR_MORE = BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,) if isinstance(v, int | str) else v)
-"""For a tuple that a file gives as a list, or as its only value."""
-
-
-QUIET = object()
-"""Annotation of a field that keys, Releases and messages leave out while it has its default: it came after they did."""
-
-
-def known(what: str, names: Collection[str]) -> AfterValidator:
-    """Return the annotation of a word that must be one of these names."""
-
-    def require(word: str) -> str:
-        if word not in names:
-            raise ValueError(f"there is no {what} {printable(repr(word))}: {nearest(word, names)}")
-        return word
-
-    return AfterValidator(require)
-
-
-def among(*numbers: int) -> AfterValidator:
-    """Return the annotation of a number that must be one of these."""
-
-    def require(number: int) -> int:
-        if number not in numbers:
-            raise ValueError(f"one of {', '.join(map(str, numbers))}, not {number}")
-        return number
-
-    return AfterValidator(require)
-
 
 class Frozen(BaseModel):
     """No unknown keys, no silent conversions, no change afterwards."""
 
     model_config = STRICT
-
-
-class _AsTable:
-    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the dataclass's table, and of an instance, which is written as a table again."""
-        plain = core_schema.no_info_before_validator_function(
-            lambda value: vars(value) if isinstance(value, kind) else value, handler.generate_schema(_table_of(kind))
-        )
-        written = core_schema.plain_serializer_function_ser_schema(  # without None, which a TOML file cannot say
-            lambda value: {name: each for name, each in asdict(value).items() if each is not None}
-        )
-        return core_schema.no_info_after_validator_function(lambda table: kind(**table), plain, serialization=written)
-
-
-AS_TABLE = _AsTable()
-"""For a dataclass that a pydantic model has from a table, read as `checked` reads it."""
-
-
-def detail(value: Any, *, without: Iterable[str] = ()) -> dict[str, Any]:
-    """Return a dataclass's fields by name, for a key, a Release's account or a message: quiet ones where they are set.
-
-    >>> from fedistill.methods.subset import RandomSettings
-    >>> detail(RandomSettings()), detail(RandomSettings(pack=2))
-    ({}, {'pack': 2})
-    """
-    named = {each.name: getattr(value, each.name) for each in fields(value) if each.name not in without}
-    unset = {name for name, default in _quiet(value.__class__).items() if named.get(name) == default}
-    return {name: detail(each) if is_dataclass(each) else each for name, each in named.items() if name not in unset}
-
-
-@cache
-def _quiet(kind: Any) -> dict[str, Any]:
-    """Return the defaults of a dataclass's quiet fields by name."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {each.name: each.default for each in fields(kind) if QUIET in getattr(hints[each.name], "__metadata__", ())}
 
 
 def checked(kind: type[T], values: Any, source: str, *, error: type[FedistillError] = SettingError) -> T:
@@ -133,11 +59,11 @@ def checked_table(kind: type, values: Any, source: str, *, error: type[Fedistill
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(_table_of(kind) if hasattr(kind, "__dataclass_fields__") else kind)
+    return TypeAdapter(table_of(kind) if hasattr(kind, "__dataclass_fields__") else kind)
 
 
 @cache
-def _table_of(kind: Any) -> Any:
+def table_of(kind: Any) -> Any:
     """Return the type of a dataclass's table: its fields, of which those with defaults may be left out."""
     hints = get_type_hints(kind, include_extras=True)
     needed = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
@@ -170,6 +96,7 @@ def _explained(
         return error(f"{source}: {where!r} is missing.", expected=f"a value for {where}", found="none")
     if what == "value_error":
         return error(f"{source}{': ' + where if where else ''}: {first['msg'].removeprefix('Value error, ')}")
+    context = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in context.items()}
     expected = _WORDS[what].format(**context) if what in _WORDS else first["msg"]
     return error(f"{source}{': ' + where if where else ''} is invalid.", expected=expected, found=found)
 

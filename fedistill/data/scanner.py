@@ -16,15 +16,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
 
+from fedistill.core.ranges import AS_TUPLE, Range
 from fedistill.core.seeds import rng
-from fedistill.core.settings import AS_TUPLE, checked_table
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 
-Factor = Annotated[float, Field(ge=0.1, le=10)]
-Density = Annotated[float, Field(ge=-1, le=1)]
+Factor = Annotated[float, Range(ge=0.1, le=10)]
+Density = Annotated[float, Range(ge=-1, le=1)]
 
 _SIZE = 28  # the image size that blur is counted in
 _WHITE = 255.0
@@ -62,12 +61,14 @@ class Scanner:
     gain: Factor = 1.0
     gamma: Factor = 1.0
     contrast: Factor = 1.0
-    blur: Annotated[float, Field(ge=0, le=10)] = 0.0
-    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    resolution: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    blur: Annotated[float, Range(ge=0, le=10)] = 0.0
+    noise: Annotated[float, Range(ge=0, le=0.5)] = 0.0
+    resolution: Annotated[float, Range(ge=0.1, le=1)] = 1.0
     stain: Annotated[tuple[Density, Density, Density], AS_TUPLE] | None = None
 
     def __post_init__(self) -> None:
+        from fedistill.core.settings import checked_table  # needs pydantic, which images without a scanner do not
+
         checked_table(type(self), vars(self), "a scanner")
 
     @property

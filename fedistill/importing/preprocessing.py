@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
 
-from fedistill.core.settings import AS_TUPLE, Count, among, checked, checked_table, known
+from fedistill.core.ranges import AS_TUPLE, Count, Range, among, known
+from fedistill.core.settings import checked, checked_table
 from fedistill.data.facts import SIZES
 from fedistill.errors import DataError, SettingError
 from fedistill.importing.intensity import INTENSITIES, to_levels
@@ -45,7 +45,7 @@ class Preprocessing:
     taken: Annotated[tuple[Count, Count], AS_TUPLE] | None = None
     channels: Annotated[int, among(1, 3)] | None = None
     intensity: Annotated[str, known("rule for intensities", INTENSITIES)] = "auto"
-    window: Annotated[tuple[float, Annotated[float, Field(ge=1)]], AS_TUPLE] | None = None
+    window: Annotated[tuple[float, Annotated[float, Range(ge=1)]], AS_TUPLE] | None = None
     frames: Annotated[str, known("choice of frames", ("middle", "all"))] | Count = "middle"
 
     def __post_init__(self) -> None:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
+from fedistill.core.ranges import Range
 from fedistill.core.settings import checked_table
 from fedistill.importing.listing.tables import Columns
 from fedistill.importing.preprocessing import Preprocessing
@@ -39,7 +38,7 @@ class ImportSettings:
     shares: Shares = field(default_factory=Shares)
     new_splits: bool = False
     seed: int = 0
-    skip: Annotated[float, Field(ge=0, lt=1)] | None = None
+    skip: Annotated[float, Range(ge=0, lt=1)] | None = None
     salt: Path | None = None
     threads: int = 1
 

@@ -14,12 +14,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks

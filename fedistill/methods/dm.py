@@ -9,11 +9,10 @@ of its real ones, both seen through one augmentation. No gradient of a gradient,
 from dataclasses import dataclass
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, NonNegativeFloat, PositiveFloat
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.early import EarlySettings, networks
 from fedistill.methods.engine.groups import RecordedGroups

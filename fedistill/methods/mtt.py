@@ -4,7 +4,8 @@ Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CV
 
 From an expert's weights at some epoch, a network is trained on the synthetic images for a few steps; images and step
 size are moved so that it arrives where the expert was some epochs later. The step size is learned as its logarithm:
-learned itself, it can turn negative.
+learned itself, it can turn negative. DATM's choice of where segments start (arXiv 2310.05773) and HoP-TM's terms of
+the loss (arXiv 2509.24177) are settings.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.methods.engine import sgd
+from fedistill.methods.engine.arrival import Terms, halfway
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import start
@@ -27,6 +29,8 @@ from fedistill.training.packing import pulled_back, repeated, shown
 
 # One step may change the step size by this factor at most, and all together by FARTHEST: beyond, training explodes.
 FASTEST, FARTHEST = 1.5, 100.0
+
+MATCHED = "matched"  # the weights that HoP-TM matches so far, in the loop's memory
 
 
 def batches(n: int, size: int | None, steps: int, generator: torch.Generator) -> list[Tensor]:
@@ -61,7 +65,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         path = paths[int(torch.randint(len(paths), (1,), generator=generator))]
-        epochs = settings.start_epochs(state.numbers["done"] / settings.iterations)
+        epochs = settings.start_epochs(state.numbers["done"])
         first = epochs[int(torch.randint(len(epochs), (1,), generator=generator))]
         steps = batches(len(trained_labels), settings.batch_syn, settings.syn_steps, generator)
         draws = [augment.draw(generator, len(b), size=size, mirror=mirror) if settings.augment else None for b in steps]
@@ -74,6 +78,7 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             lr,
             batches=[b.to(task.device) for b in steps],
             draws=draws,
+            terms=terms(path[first + halfway(settings.expert_epochs)], state),
         )
         velocity = settings.momentum_img * state.velocity + pulled_back(trajectory.images, pack)
         slope = lr * float(trajectory.lr)  # in the logarithm of the step size
@@ -83,12 +88,21 @@ def mtt(task: Task, settings: MTTSettings) -> SyntheticSet:
             "lr_velocity": lr_velocity,
             "done": state.numbers["done"] + 1,
         }
-        moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers)
-        return Advance(moved, float(trajectory.loss), f"loss {float(trajectory.loss):.3f}, step size {lr:.4f}")
+        memory, said = {}, f"loss {float(trajectory.loss):.3f}, step size {lr:.4f}"
+        if trajectory.matched is not None:
+            memory = {MATCHED: trajectory.matched}
+            said += f", {100 * float(trajectory.matched.float().mean()):.0f} % of weights matched"
+        moved = State(state.images - pace * settings.lr_img * velocity, velocity, numbers, memory)
+        return Advance(moved, float(trajectory.loss), said)
 
-    first = State(
-        images, torch.zeros_like(images), {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
-    )
+    def terms(middle: Tensor, state: State) -> Terms | None:
+        if not settings.lamb and settings.base_threshold is None:
+            return None
+        expert = sgd.unflatten(middle.to(task.device), shapes)
+        return Terms(expert, settings.lamb, settings.threshold(state.numbers["done"]), state.memory.get(MATCHED))
+
+    numbers = {"log_lr": math.log(settings.lr_teacher), "lr_velocity": 0.0, "done": 0}
+    first = State(images, torch.zeros_like(images), numbers)
     return steadily(task, "mtt", settings, labels, first, advance, pack=pack)
 
 

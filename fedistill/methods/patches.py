@@ -13,11 +13,10 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, Range
 from fedistill.errors import SettingError
 from fedistill.methods.engine.method import SyntheticSet, Task, classes_held
 from fedistill.methods.engine.soft_labels import teacher
@@ -38,9 +37,9 @@ class PatchSettings:
         steps: SGD steps of the network that crops are shown to, the first of those that make soft labels.
     """
 
-    pack: Annotated[int, Field(ge=1, le=MOST)] = 2
+    pack: Annotated[int, Range(ge=1, le=MOST)] = 2
     crops: Count = 5
-    smallest_area: Annotated[float, Field(gt=0, le=1)] = 0.5
+    smallest_area: Annotated[float, Range(gt=0, le=1)] = 0.5
     candidates: Count = 300
     steps: Count = 300
 

@@ -15,11 +15,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, NonNegativeInt, PositiveFloat
 from fedistill.errors import SettingError
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors, classes_held

@@ -24,12 +24,11 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, NonNegativeFloat, PositiveFloat, Range
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.clusters import ClusterSettings
 from fedistill.methods.engine.guide import drawn
@@ -77,7 +76,7 @@ class TDMSettings(PackSettings, ClusterSettings, TrainedSettings, SteadySettings
     deviations: NonNegativeFloat = 1.0
     calibration: NonNegativeFloat = 0.1
     clusters: Count = 2
-    smallest_cluster: Annotated[int, Field(ge=2)] = 96
+    smallest_cluster: Annotated[int, Range(ge=2)] = 96
 
 
 @dataclass(frozen=True)

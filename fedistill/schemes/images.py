@@ -14,7 +14,7 @@ from typing import Any
 from fedistill.config import Holdings, Job, Simulation, job
 from fedistill.config.scheme import CENTRAL, NoSchemeSettings
 from fedistill.consent.items import Item, whatever_comes
-from fedistill.core.settings import detail
+from fedistill.core.ranges import detail
 from fedistill.core.store import key_of
 from fedistill.data.facts import FACTS
 from fedistill.errors import ReleaseError, SettingError

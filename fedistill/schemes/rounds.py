@@ -19,8 +19,9 @@ from pydantic import Field, field_validator
 
 from fedistill.config import Share, Simulation
 from fedistill.consent.items import Item
+from fedistill.core.ranges import ONE_OR_MORE, detail
 from fedistill.core.seeds import generator, rng, spawn
-from fedistill.core.settings import ONE_OR_MORE, Frozen, detail
+from fedistill.core.settings import Frozen
 from fedistill.core.store import KeptCheckpoints, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import SettingError

@@ -74,6 +74,21 @@ def _absent_classes(test: ImageSet, redraws: Sequence[Holdings]) -> list[str]:
     return [f"No split has an image of {_list_names(names)}: is the label mistyped?"] if names else []
 
 
+def shared_gpus(plan: Plan) -> list[str]:
+    """Return a note where jobs on Ray ask for part of a GPU: what that costs, and what is faster."""
+    points = [point.simulation for point in plan.points]
+    sites = [each.federation.of(name).gpus for each in points for name in each.federation.sites]
+    parts = sorted({share for share in (*sites, *(each.gpus for each in points)) if 0 < share < 1})
+    if not parts:
+        return []
+    given = " and ".join(f"gpus = {share:g}" for share in parts)
+    return [
+        f"With {given} each job is a process of its own, and processes that share a GPU slow each other down (fourteen "
+        "of them tenfold, measured on one H200): with gpus = 1 a single process drives it, stays warm, and does all "
+        "jobs of sites and server in turn."
+    ]
+
+
 def _list_names(names: Sequence[str]) -> str:
     """Return the first names as text.
 

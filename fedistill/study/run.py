@@ -17,7 +17,7 @@ from fedistill.study.folder.environment import describe_environment
 from fedistill.study.folder.networks import preprocessing_of, write_networks
 from fedistill.study.folder.run_folder import RunFolder, open_run_folder
 from fedistill.study.orchestrator import Study, plan_record
-from fedistill.study.preflight import PointData, prepare_data
+from fedistill.study.preflight import PointData, prepare_data, shared_gpus
 from fedistill.study.tables.grids import shows_real, write_grids
 from fedistill.study.tables.holdings_table import licences
 from fedistill.study.tables.screening import write_screens
@@ -96,6 +96,8 @@ def run(
     # Absolute, because workers start in another folder.
     data_root = None if data_root is None else str(Path(data_root).expanduser().resolve())
 
+    notes = [] if engine == "inline" else shared_gpus(plan)
+
     def work(folder: RunFolder, store: Store, ready: Sequence[PointData]) -> Launched:
         def listen(event: Event) -> None:
             folder.event(event)
@@ -104,7 +106,7 @@ def run(
             on_event(event)
 
         def conduct(coordinators: Sequence[Coordinator]) -> list[Study]:
-            return _run_studies(plan, coordinators, folder, store, ready, on_event=listen)
+            return _run_studies(plan, coordinators, folder, store, ready, notes=notes, on_event=listen)
 
         return launch(
             plan, conduct, engine=engine, store=store.root, data_root=data_root, workers=workers, on_event=listen
@@ -140,10 +142,11 @@ def _run_studies(
     store: Store,
     ready: Sequence[PointData],
     *,
+    notes: Sequence[str] = (),
     on_event: OnEvent,
 ) -> list[Study]:
-    """Run the studies of all points concurrently, and return them."""
-    said = [*coordinators[0].notes, *(note for data in ready for note in data.notes())]
+    """Run the studies of all points concurrently, and return them; ``notes`` are told before."""
+    said = [*notes, *coordinators[0].notes, *(note for data in ready for note in data.notes())]
     for note in dict.fromkeys(said):
         on_event(now("note", message=note))
     studies = []

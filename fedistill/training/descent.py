@@ -198,6 +198,11 @@ def borrowed(
 _idle: OrderedDict[tuple[object, ...], Descent] = OrderedDict()
 
 
+def forget() -> None:
+    """Give up the descents that are kept for the next training, and with them their graphs and buffers."""
+    _idle.clear()
+
+
 def lowered(network: Network, precision: str) -> Callable[[Params, Tensor], Tensor]:
     """Return the network as it computes in a precision.
 

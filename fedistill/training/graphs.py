@@ -90,6 +90,11 @@ def _first() -> torch.cuda.CUDAGraph:
     return graph
 
 
+def forget() -> None:
+    """Give up this process's hold on the memory that its graphs work in; it is free once the last of them is gone."""
+    _first.cache_clear()
+
+
 def abreast(bodies: Sequence[Callable[[], None]], *, device: torch.device, most: int = 8) -> Callable[[], None]:
     """Return a function that calls these independent ones; recorded, a GPU runs several at a time.
 

@@ -3,9 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt
-
-from fedistill.core.settings import QUIET, Count, checked_table, detail
+from fedistill.core.ranges import QUIET, Count, NonNegativeFloat, NonNegativeInt, detail
 
 Optimiser = Literal["sgd", "adamw"]
 
@@ -26,9 +24,6 @@ class Recipe:
         fall: what the step size is multiplied by at half time.
         optimiser: ``sgd`` or ``adamw``.
         mix: what each batch is mixed by after its augmentation: ``none``, ``mixup`` or ``cutmix``.
-
-    Raises:
-        SettingError: a value of another type, or out of range.
     """
 
     name: str = "common"
@@ -42,9 +37,6 @@ class Recipe:
     fall: NonNegativeFloat = 0.1
     optimiser: Annotated[Optimiser, QUIET] = "sgd"
     mix: Annotated[Literal["none", "mixup", "cutmix"], QUIET] = "none"
-
-    def __post_init__(self) -> None:
-        checked_table(type(self), vars(self), "a recipe")
 
     @property
     def plain(self) -> bool:

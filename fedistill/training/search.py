@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from fedistill.core.settings import AS_TABLE, AS_TUPLE
+from fedistill.core.ranges import AS_TABLE, AS_TUPLE
 from fedistill.training.recipe import Recipe
 
 Search = Generator[list[Recipe], Sequence[float], Recipe]

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.worth import form as forms
 from benchmarks.worth.__main__ import main
 from benchmarks.worth.form import Form, Piece, code_of, key, pieces
-from benchmarks.worth.report import results, sheets
+from benchmarks.worth.report import foretold, results, sheets
 from benchmarks.worth.sets import TUNED, chosen, load, thirteen
 from benchmarks.worth.shares import Estimate, Quality, above, gap_share, over_sets, qualities
 from benchmarks.worth.work import Measured
@@ -118,6 +118,21 @@ def test_results_by_hand():
     assert [row[0] for row in auc.rows] == ["breastmnist *", "ours"]
     assert any(row[0] == "mean of all" and "100.0" in " ".join(row) for row in from_random.rows)
     assert "900 B" in " ".join(costs.rows[0])
+
+
+def test_random_images_may_foretell_quality_and_not_what_is_gained():
+    """Quality on a line of random images' is foretold without error; a share that jumps from set to set is not."""
+
+    def lines(random, share):
+        return {"schemes": {"random": {"mean": random}, "dm": {"mean": random / 2 + 0.5, "share from random": share}}}
+
+    shares = [0.2, 0.8, 0.2, 0.8]
+    sets = {str(i): lines(0.5 + i / 10, {"value": share}) for i, share in enumerate(shares)}
+    told = foretold(sets, "dm")
+    assert told["auc"]["pearson"] == pytest.approx(1) and told["auc"]["loo_error"] == pytest.approx(0, abs=1e-12)
+    assert told["share of the gap"]["n_sets"] == 4
+    assert told["share of the gap"]["loo_error"] >= told["share of the gap"]["loo_error_of_mean"]
+    assert foretold(dict(list(sets.items())[:2]), "dm") == {}  # two sets: any line fits
 
 
 def test_the_whole_of_it_and_again(tmp_path, capsys):

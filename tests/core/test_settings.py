@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from fedistill.core.settings import AS_TABLE, AS_TUPLE, ONE_OR_MORE, QUIET, Count, Frozen, checked, detail, known
+from fedistill.core.ranges import AS_TABLE, AS_TUPLE, ONE_OR_MORE, QUIET, Count, detail, known
+from fedistill.core.settings import Frozen, checked
 from fedistill.errors import DataError, SettingError
 
 
@@ -49,7 +50,7 @@ def test_a_table_becomes_what_it_says(kind):
         ({"lens": 3}, "cam.toml: lens is invalid.\n  expected: a table\n  found: 3"),
         ({"lens": {"width": 0}}, "cam.toml: lens.width is invalid.\n  expected: at least 1\n  found: 0"),
         ({"lens": {"width": True}}, "expected: a whole number\n  found: True"),
-        ({"lens": {"width": 1, "blur": 1.5}}, "expected: at most 1.0"),
+        ({"lens": {"width": 1, "blur": 1.5}}, "expected: at most 1"),
         ({"lens": {"width": 1, "blur": float("nan")}}, "lens.blur is invalid.\n  expected: a finite number"),
         ({"lens": {"width": 1, "kind": "wied"}}, "expected: 'wide' or 'long'"),
         ({"lens": {"width": 1, "centre": [1, "2"]}}, "lens.centre.1 is invalid"),

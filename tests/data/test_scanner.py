@@ -172,10 +172,10 @@ def test_a_blur_of_next_to_nothing(blur):
         ("blur", float("inf"), "blur is invalid.\n  expected: a finite number"),
         ("noise", 0.6, "noise is invalid.\n  expected: at most 0.5"),
         ("noise", True, "noise is invalid.\n  expected: a number"),
-        ("resolution", 1.1, "resolution is invalid.\n  expected: at most 1.0"),
+        ("resolution", 1.1, "resolution is invalid.\n  expected: at most 1"),
         ("stain", 0.1, "stain is invalid.\n  expected: a list"),
         ("stain", (0.1, 0.1), "'stain.2' is missing"),
-        ("stain", (0.1, 0.1, 1.5), "stain.2 is invalid.\n  expected: at most 1.0"),
+        ("stain", (0.1, 0.1, 1.5), "stain.2 is invalid.\n  expected: at most 1"),
     ],
 )
 def test_a_device_that_cannot_be(name, value, message):

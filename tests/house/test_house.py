@@ -89,6 +89,23 @@ def test_distillation_needs_torch_numpy_and_pydantic_alone():
     )
 
 
+def test_what_runs_on_a_borrowed_gpu_needs_torch_and_numpy_alone():
+    """`make bench-gpu`: methods whose settings are built, not read, ask for no pydantic."""
+    blocked = {"flwr", "ray", "medmnist", "pandas", "sklearn", "typer", "rich", "pydantic", "pydantic_core", "scipy"}
+    run_bare(
+        blocked,
+        f"sys.path.insert(0, {str(PACKAGE.parent / 'tests')!r})\n"
+        "import torch\n"
+        "import benchmarks.gpu.check, benchmarks.gpu.work, benchmarks.gpu.quality\n"
+        "import fedistill.data, fedistill.methods\n"
+        "from fedistill.models import build\n"
+        "from fedistill.training.fit import fit\n"
+        "from fedistill.training.recipe import Recipe\n"
+        "net = build('convnet', channels=1, classes=2, size=8, width=4)\n"
+        "fit(net, torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), Recipe(steps=1), seed=0, mirror=True)\n",
+    )
+
+
 def test_help_imports_neither_torch_nor_ray():
     run_bare(
         {"torch", "ray", "flwr", "pandas", "numpy"},

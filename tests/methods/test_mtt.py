@@ -127,9 +127,9 @@ def test_segments_past_the_end_of_training_are_refused():
 
 
 def test_difficulty_alignment_moves_the_window_of_starts():
-    settings = MTTSettings(min_start_epoch=3, current_max_start_epoch=5, max_start_epoch=9, epochs=12)
-    assert [settings.start_epochs(done) for done in (0, 0.5, 1)] == [range(3, 5), range(3, 7), range(3, 9)]
-    assert MTTSettings().start_epochs(0) == MTTSettings().start_epochs(1) == range(20)
+    settings = MTTSettings(iterations=10, min_start_epoch=3, current_max_start_epoch=5, max_start_epoch=9, epochs=12)
+    assert [settings.start_epochs(done) for done in (0, 5, 10)] == [range(3, 5), range(3, 7), range(3, 9)]
+    assert MTTSettings().start_epochs(0) == MTTSettings().start_epochs(4999) == range(20)
 
 
 @pytest.mark.parametrize(("low", "first"), [(4, 4), (9, None), (0, 10)])

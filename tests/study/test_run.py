@@ -63,7 +63,7 @@ def test_the_folder_is_as_promised(finished):
     assert [Event.from_json(e).as_json() for e in events] == events
     assert {e.get("site") for e in events} >= {"a", "b"}
     known = json.loads((root / "environment.json").read_text())
-    assert known["precision"] == {"distillation": "float32", "training": "float32"}
+    assert known["precision"] == dict.fromkeys(("distillation", "training", "training_at_sites"), "float32")
     assert known["device"] == {"distillation": {"a": "cpu", "b": "cpu"}, "training": "cpu"}
     assert known["data"] == {"phantom:breast": "drawn, seed 0, 60 images"} and known["machine"]["gpus"] == []
     releases = {str(p.relative_to(root / "releases")) for p in (root / "releases").rglob("*.*")}

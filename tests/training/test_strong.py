@@ -5,6 +5,7 @@ import torch
 from oracles import fit as oracle
 
 from fedistill.core.seeds import generator
+from fedistill.core.settings import checked
 from fedistill.errors import SettingError
 from fedistill.models import build
 from fedistill.training import graphs, mix
@@ -140,4 +141,4 @@ def test_what_was_trained_before_keeps_its_name():
 @pytest.mark.parametrize(("wrong", "message"), [({"optimiser": "adam"}, "adamw"), ({"mix": "cutmx"}, "cutmix")])
 def test_what_there_is_not_is_refused(wrong, message):
     with pytest.raises(SettingError, match=message):
-        Recipe(**wrong)
+        checked(Recipe, wrong, "the recipe")

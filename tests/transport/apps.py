@@ -53,6 +53,13 @@ def die_once(message: Message, context: Context) -> Message:
     return Message(RecordDict(), reply_to=message)
 
 
+@app.query("die")
+def die(message: Message, context: Context) -> Message:
+    """Kill the process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Message(RecordDict(), reply_to=message)
+
+
 @app.query("hang")
 def hang(message: Message, context: Context) -> Message:
     """Hang, in silence or telling of it."""
@@ -124,6 +131,35 @@ def fail() -> None:
 def process_and_gpus() -> tuple[int, str]:
     """Which process runs this, and the GPUs it may see."""
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def train_in_graphs(seed: int) -> tuple[int, int, list[float]]:
+    """Train a network as on a GPU: the process, the descents that were idle before, and some of the weights."""
+    import torch
+
+    from fedistill.models import build
+    from fedistill.training import descent, graphs
+    from fedistill.training.fit import fit
+    from fedistill.training.recipe import Recipe
+
+    assert graphs.used_on("cpu"), "see pretended.py"
+    idle, network = len(descent._idle), build("convnet", channels=1, classes=2, size=8, width=4)
+    x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    recipe = Recipe(lr=0.1, steps=4, batch=4)
+    weights = fit(network, x, torch.arange(6) % 2, recipe, seed=seed, mirror=True)
+    return os.getpid(), idle, torch.cat([w.flatten() for w in weights]).tolist()
+
+
+def spoil_the_card() -> int:
+    """Leave the process as a failed kernel does: whatever is asked of its card next fails."""
+    import torch
+
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    torch.cuda.is_initialized = lambda: True
+    torch.cuda.synchronize = broken
+    return os.getpid()
 
 
 def doze(seconds: float) -> None:

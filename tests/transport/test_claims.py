@@ -46,6 +46,18 @@ def test_what_an_honest_site_says_is_taken(scheme, sent):
     require_as_asked(read_back, job)
 
 
+@pytest.mark.parametrize("said", ["tf32", "float32", "bfloat16", None])
+def test_where_tf32_is_asked_for_a_site_says_what_it_computed_in(said):
+    job = replace(JOB, precision="tf32")
+    if said in ("tf32", "float32"):
+        require_as_asked(release(job, precision=said), job)
+        return
+    with pytest.raises(ReleaseError, match="tf32 or float32"):
+        require_as_asked(release(job, precision=said), job)
+    with pytest.raises(ReleaseError, match="another network"):
+        require_as_asked(release(precision="tf32"), JOB)
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

@@ -40,7 +40,7 @@ def test_everything_that_needs_ray(
         failures_spoil_no_other(runtime, tmp_path)
         results_come_beside(runtime)
         deadlines_count_from_the_start(runtime)
-        each_job_on_a_gpu_has_a_process(runtime)
+        each_job_with_part_of_a_gpu_has_a_process(runtime)
         too_much_is_refused(runtime)
         busy_has_what_was_computed(runtime)
     out, err = capfd.readouterr()
@@ -148,9 +148,9 @@ def results_come_beside(runtime: Runtime) -> None:
     assert isinstance(error, RunError) and str(error) == "ArithmeticError: no sum" and "in fail" in error.__notes__[0]
 
 
-def each_job_on_a_gpu_has_a_process(runtime: Runtime) -> None:
+def each_job_with_part_of_a_gpu_has_a_process(runtime: Runtime) -> None:
     for key in ("one", "two", "three"):
-        runtime.executor.submit(key, process_and_gpus, num_gpus=1)
+        runtime.executor.submit(key, process_and_gpus, num_gpus=0.75)
     runtime.executor.submit("none", process_and_gpus)
     came: dict[str, tuple[int, str]] = {}
     while len(came) < 4:

@@ -13,8 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedistill.core.ranges import AS_TABLE, AS_TUPLE, Count, among, known
 from fedistill.core.seeds import generator
-from fedistill.core.settings import AS_TABLE, AS_TUPLE, Count, among, checked, known
+from fedistill.core.settings import checked
 from fedistill.data.facts import LEAST_SIZE
 from fedistill.data.layout import MOST_CLASSES
 from fedistill.errors import DataError, FedistillError

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, Range
 from fedistill.data.imageset import ImageSet
 from fedistill.methods.engine.method import classes_held
 
@@ -36,7 +35,7 @@ class ClusterSettings:
     """
 
     clusters: Count = 1
-    smallest_cluster: Annotated[int, Field(ge=2)] = 48
+    smallest_cluster: Annotated[int, Range(ge=2)] = 48
 
 
 def clusters_held(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeInt
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.ranges import NonNegativeInt, Range
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors, classes_held
 from fedistill.methods.engine.sgd import finite
@@ -40,7 +40,7 @@ class EarlySettings:
     """
 
     early_networks: NonNegativeInt = 0
-    early_steps: Annotated[int, Field(ge=STAGES)] = 100
+    early_steps: Annotated[int, Range(ge=STAGES)] = 100
 
 
 def networks(task: Task, settings: EarlySettings) -> Callable[[torch.Generator], Params]:

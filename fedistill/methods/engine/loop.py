@@ -18,12 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from pydantic import NonNegativeInt
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.settings import Count, Fraction, detail
+from fedistill.core.ranges import Count, Fraction, NonNegativeInt, detail
 from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
@@ -72,11 +71,13 @@ class State:
         images: float32 (N, C, H, W).
         velocity: of the SGD on them, alike.
         numbers: what else the method carries from one iteration to the next.
+        memory: and what of it are tensors, by name.
     """
 
     images: Tensor
     velocity: Tensor
     numbers: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _accept(run: _Run, outcome: Advance, name: str) -> tuple[_Run, str]:
             mend="take a smaller lr_img, or lr_net, lr_lr or lr_teacher where the method has them",
         )
     numbers = {name: 0.0 if name.endswith("velocity") else value for name, value in run.good.numbers.items()}
-    good = State(run.good.images, torch.zeros_like(run.good.velocity), numbers)
+    good = replace(run.good, velocity=torch.zeros_like(run.good.velocity), numbers=numbers)
     back = replace(
         run,
         state=good,
@@ -256,6 +257,7 @@ def _kept(run: _Run) -> tuple[Tensors, dict[str, Any]]:
     states = {"state": run.state, "good": run.good, "chosen": run.chosen}
     # Clones, because two states may be one, and a file holds every tensor for itself.
     tensors = {f"{k}.{part}": getattr(s, part).clone() for k, s in states.items() for part in ("images", "velocity")}
+    tensors |= {f"{k}.memory.{name}": value.clone() for k, s in states.items() for name, value in s.memory.items()}
     tensors["total"] = run.total.clone()
     note: dict[str, Any] = {f"{k}.numbers": dict(s.numbers) for k, s in states.items()}
     for name in ("averaged", "step", "good_step", "chosen_step", "halvings", "looks", "stopped", "seconds"):
@@ -272,7 +274,9 @@ def _resumed(saved: tuple[Tensors, dict[str, Any]] | None, first: State) -> _Run
 
     def state(name: str) -> State:
         images, velocity = (tensors[f"{name}.{part}"].to(device) for part in ("images", "velocity"))
-        return State(images, velocity, note.pop(f"{name}.numbers"))
+        of_memory = f"{name}.memory."
+        memory = {k.removeprefix(of_memory): v.to(device) for k, v in tensors.items() if k.startswith(of_memory)}
+        return State(images, velocity, note.pop(f"{name}.numbers"), memory)
 
     kept = state("state"), state("good"), state("chosen"), tensors["total"].to(device)
     looks = tuple((int(step), float(quality)) for step, quality in note.pop("looks"))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from fedistill.core.settings import checked_table
 from fedistill.errors import SettingError
 
 T = TypeVar("T")
@@ -34,6 +33,10 @@ def read(
     Raises:
         SettingError: an unknown name, or a value of the wrong type or out of range.
     """
+    from fedistill.core.settings import (
+        checked_table,  # needs pydantic, which a method whose settings are built does not
+    )
+
     tables = values.get("ipc", {})
     if not isinstance(tables, Mapping):
         raise SettingError(

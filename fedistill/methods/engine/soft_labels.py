@@ -13,12 +13,12 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
 from fedistill.core.precision import of_training
+from fedistill.core.ranges import Range
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import SettingError
 from fedistill.methods.engine import sgd
@@ -44,9 +44,9 @@ class LabelSettings:
     """
 
     labels: Literal["hard", "soft"] = "hard"
-    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
-    label_networks: Annotated[int, Field(ge=1, le=100)] = 3
-    label_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    temperature: Annotated[float, Range(gt=0, le=100)] = 2.0
+    label_networks: Annotated[int, Range(ge=1, le=100)] = 3
+    label_steps: Annotated[int, Range(ge=1, le=1_000_000)] = 300
 
     @property
     def soft(self) -> bool:

@@ -7,10 +7,9 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from fedistill.core.settings import QUIET
+from fedistill.core.ranges import QUIET, Range
 from fedistill.data.imageset import ImageSet
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.clusters import ClusterSettings, clusters_held
@@ -37,7 +36,7 @@ class PackSettings:
         pack: smaller images along each side of one; networks are shown each at full size (IDC, arXiv 2205.14959).
     """
 
-    pack: Annotated[int, Field(ge=1, le=MOST), QUIET] = 1
+    pack: Annotated[int, Range(ge=1, le=MOST), QUIET] = 1
 
 
 def sample(at: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.method import Task, Tensors, classes_held
 from fedistill.methods.engine.start import sample

@@ -1,13 +1,14 @@
 """The exact gradient of trajectory matching's loss, in memory bounded however many steps there are.
 
-The loss (Cazenavette et al., CVPR 2022, arXiv 2203.11932) is taken after N steps of SGD on synthetic images,
+The loss (`fedistill.methods.engine.arrival`) is taken after N steps of SGD on synthetic images,
 theta_{i+1} = theta_i - lr g_i with g_i = grad loss(theta_i, x[batch_i]). Keeping the whole graph costs N networks'
 activations. Here only the weights theta_0..theta_N are kept, and the chain rule is walked backwards by hand, with one
 step's graph alive at a time (the adjoint method). With lambda_N = dL/dtheta_N and s_i = <g_i, lambda_{i+1}>:
 
     dL/dx[batch_i] += -lr ds_i/dx[batch_i]        lambda_i = lambda_{i+1} - lr ds_i/dtheta_i        dL/dlr += -s_i
 
-Nothing is approximated: later steps' dependence on earlier images is in lambda. A step's graph that is not kept from
+Where the loss depends on the weights halfway as well, its gradient in them joins the adjoint there. Nothing is
+approximated: later steps' dependence on earlier images is in lambda. A step's graph that is not kept from
 the forward sweep is computed again in the backward one, an eighth more work in all; so the last steps' graphs, the
 first to be walked back over, are kept as far as a fixed amount of memory reaches.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedistill.methods.engine.arrival import Terms, distance, halfway, with_terms
 from fedistill.models import Network, Params, objective
 from fedistill.training.augment import Draw, apply
 
@@ -30,11 +32,16 @@ KEPT = 5
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryGradient:
-    """Args: the loss (), its gradient in the images (N, C, H, W), and in the step size (); all detached."""
+    """The loss (), its gradient in the images (N, C, H, W), and in the step size (); all detached.
+
+    Args:
+        matched: bool (P,), the weights matched so far; None where all always are.
+    """
 
     loss: Tensor
     images: Tensor
     lr: Tensor
+    matched: Tensor | None = None
 
 
 def trajectory_gradient(
@@ -47,9 +54,10 @@ def trajectory_gradient(
     *,
     batches: Sequence[Tensor],
     draws: Sequence[Draw | None],
+    terms: Terms | None = None,
     graphs: int = GRAPHS,
 ) -> TrajectoryGradient:
-    """Compute |theta_N - target|^2 / |start - target|^2 after one step of SGD per batch, and its exact gradient.
+    """Compute the loss after one step of SGD per batch, and its exact gradient.
 
     Args:
         net: the network.
@@ -60,6 +68,7 @@ def trajectory_gradient(
         lr: the step size.
         batches: positions of the images of each step, int64; an image may come back in later steps.
         draws: the augmentation of each step, or None; the backward sweep replays the same one.
+        terms: HoP-TM's; None: the loss is |theta_N - target|^2 / |start - target|^2.
         graphs: bytes that graphs kept from the forward sweep may take.
     """
     path = [tuple(p.detach() for p in start)]
@@ -72,8 +81,12 @@ def trajectory_gradient(
         path.append(tuple(torch._foreach_add(path[-1], [g.detach() for g in step.grads], alpha=-lr)))
         steps.append(step if keep else None)
 
-    scale = square_apart(path[0], target)
-    adjoint = tuple(2 * (p - t) / scale for p, t in zip(path[-1], target, strict=True))
+    middle = halfway(len(batches))
+    if terms is None:
+        arrival = distance(path[0], path[-1], target)
+    else:
+        arrival = with_terms(path[0], path[middle], path[-1], target, terms)
+    adjoint = arrival.by_end
     by_image, by_lr = torch.zeros_like(images), torch.zeros((), dtype=images.dtype, device=images.device)
     for i in reversed(range(len(batches))):
         step = steps.pop() or _step(net, path[i], images, labels, batches[i], draws[i], differentiable=True)
@@ -86,7 +99,9 @@ def trajectory_gradient(
         by_lr -= s.detach()
         if i:
             adjoint = tuple(torch._foreach_add(adjoint, by_params, alpha=-lr))
-    return TrajectoryGradient(square_apart(path[-1], target) / scale, by_image, by_lr)
+            if i == middle and arrival.by_halfway is not None:
+                adjoint = tuple(torch._foreach_add(adjoint, arrival.by_halfway))
+    return TrajectoryGradient(arrival.loss, by_image, by_lr, arrival.matched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +135,3 @@ def _leaves(params: Params) -> Params:
 
 def _loss(net: Network, params: Params, x: Tensor, y: Tensor, draw: Draw | None) -> Tensor:
     return objective(net(params, x if draw is None else apply(x, draw)), y)
-
-
-def square_apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """Return the squared distance of two sets of parameters, ()."""
-    return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()

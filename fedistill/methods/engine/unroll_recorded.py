@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fedistill.methods.engine.arrival import Arrival, Terms, distance, halfway, with_terms
 from fedistill.methods.engine.unroll import TrajectoryGradient
 from fedistill.models import Network, Params, objective
 from fedistill.training.augment import Draw, apply
@@ -41,6 +42,7 @@ class RecordedTrajectory:
         *,
         batches: Sequence[Tensor],
         draws: Sequence[Draw | None],
+        terms: Terms | None = None,
     ) -> TrajectoryGradient:
         """Return the loss and its gradients; arguments are those of `trajectory_gradient`, on one device."""
         descent = self._begin(start, len(batches))
@@ -48,10 +50,9 @@ class RecordedTrajectory:
             x = images[at]
             descent.step((x if draw is None else apply(x, draw))[None], labels[at][None], lr)
             self._path[i + 1].copy_(descent.vectors[0])
-        end, wanted = self._path[len(batches)], descent.layout.vector(target)
-        scale = (self._path[0] - wanted).square().sum()
-        loss = (end - wanted).square().sum() / scale
-        self._adjoint.copy_(2 * (end - wanted) / scale)
+        arrival = self._arrived(target, len(batches), terms)
+        self._adjoint.copy_(descent.layout.vector(arrival.by_end))
+        by_halfway = None if arrival.by_halfway is None else descent.layout.vector(arrival.by_halfway)
         self._minus_lr.fill_(-lr)
 
         by_image, by_lr = torch.zeros_like(images), torch.zeros((), dtype=images.dtype, device=images.device)
@@ -65,7 +66,15 @@ class RecordedTrajectory:
             by_x = back.by_x if seen is x else torch.autograd.grad(seen, x, back.by_x)[0]
             by_image.index_add_(0, at, by_x, alpha=-lr)
             by_lr -= back.s
-        return TrajectoryGradient(loss, by_image, by_lr)
+            if i == halfway(len(batches)) and by_halfway is not None:
+                self._adjoint += by_halfway
+        return TrajectoryGradient(arrival.loss, by_image, by_lr, arrival.matched)
+
+    def _arrived(self, target: Params, steps: int, terms: Terms | None) -> Arrival:
+        """Return the loss after the steps, and its gradient in the weights."""
+        assert self._descent is not None
+        start, middle, end = (self._descent.layout.views(self._path[i]) for i in (0, halfway(steps), steps))
+        return distance(start, end, target) if terms is None else with_terms(start, middle, end, target, terms)
 
     def _begin(self, start: Params, steps: int) -> Descent:
         """Return the network at the start, with room for the weights after each step."""

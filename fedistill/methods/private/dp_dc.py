@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, PositiveFloat, Range
 from fedistill.methods.engine import sgd
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.matching import match, matched
@@ -45,10 +44,10 @@ class DPDCSettings(PrivateSettings):
 
     clip: PositiveFloat = 0.1
     queries: Count = 4
-    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    rate: Annotated[float, Range(gt=0, le=1)] = 0.5
     iterations: Count = 100
     lr_img: PositiveFloat = 5.0
-    momentum_img: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    momentum_img: Annotated[float, Range(ge=0, lt=1)] = 0.5
 
 
 def dp_dc(task: Task, settings: DPDCSettings) -> SyntheticSet:

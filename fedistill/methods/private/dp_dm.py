@@ -23,11 +23,10 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, PositiveFloat, Range
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
@@ -50,7 +49,7 @@ class DPDMSettings(PrivateSettings):
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
-    clip: Annotated[float, Field(ge=1)] = 1.0
+    clip: Annotated[float, Range(ge=1)] = 1.0
     iterations: Count = 150
     grain: Count = 2
     lr_img: PositiveFloat = 0.05

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core import seeds
-from fedistill.core.settings import Count, Fraction
+from fedistill.core.ranges import Count, Fraction, PositiveFloat, Range
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.private.dp_dm import fitted
 from fedistill.methods.private.noise import counted
@@ -50,9 +49,9 @@ class DPMeanSettings(PrivateSettings):
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
-    clip: Annotated[float, Field(ge=1)] = 1.0
+    clip: Annotated[float, Range(ge=1)] = 1.0
     queries: Count = 1
-    coarse: Annotated[int, Field(ge=2)] = 7
+    coarse: Annotated[int, Range(ge=2)] = 7
     axes: Count = 32
     share: Fraction = 0.5
     whiten: Fraction = 0.5

@@ -19,12 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from fedistill.core.accounting import Accountant, Mechanism, PrivacyCost, sigma_for
 from fedistill.core.events import Event
-from fedistill.core.settings import Count
+from fedistill.core.ranges import Count, PositiveFloat, Range
 from fedistill.errors import PolicyError, SettingError
 from fedistill.methods.engine.loop import SteadySettings
 from fedistill.methods.engine.method import Task, Tensors, unkept
@@ -59,8 +58,8 @@ class PrivateSettings(SteadySettings):
         SettingError: looks at validation images were asked for.
     """
 
-    epsilon: Annotated[float, Field(gt=0, le=1000)] = 10.0  # which bounds nothing any more
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Annotated[float, Range(gt=0, le=1000)] = 10.0  # which bounds nothing any more
+    delta: Annotated[float, Range(gt=0, lt=1)] = 1e-5
     clip: PositiveFloat = 1.0
     accountant: Accountant = "pld"
     queries: Count = 2

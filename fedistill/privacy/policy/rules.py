@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, model_validator
 
 from fedistill.core.accounting import PrivacyCost
-from fedistill.core.settings import AS_TUPLE, Count, Frozen, known
+from fedistill.core.ranges import AS_TUPLE, Count, known
+from fedistill.core.settings import Frozen
 from fedistill.errors import PolicyError
 from fedistill.models import MODELS
 from fedistill.privacy.accounting.budget import within

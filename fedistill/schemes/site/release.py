@@ -7,7 +7,7 @@ from typing import Any
 
 from fedistill.config import Job
 from fedistill.core.events import Event, OnEvent
-from fedistill.core.settings import detail
+from fedistill.core.ranges import detail
 from fedistill.core.store import KeptCheckpoints, Store, key_of
 from fedistill.data import ImageSet
 from fedistill.errors import PolicyError
@@ -118,7 +118,7 @@ def carry_out(job: Job, site: SiteContext, on_event: OnEvent, prepare: Callable[
             {str(ipc): detail(each) for ipc, each in chosen.items()},
             model=job.model,
             width=job.width,
-            precision=job.precision,
+            precision=task.computes_in,
             images=train,
             labels=labels,
         ),

@@ -169,15 +169,23 @@ def indicator(points: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         kind, scheme, settings, ipc, metric = values
         keys = (kind, bool(group["phantom"].iloc[0]), scheme, settings, ipc, metric)
         generator = rng(seed, "indicator", str(scheme), str(ipc), str(metric))
-        lines.append(dict(zip(KEYS, keys, strict=True)) | _statistics(x, y, bounds_of(str(metric)), generator))
+        lines.append(dict(zip(KEYS, keys, strict=True)) | statistics(x, y, bounds_of(str(metric)), generator))
     return pd.DataFrame(lines, columns=None if lines else [*KEYS, "n_sets"])
 
 
-def _statistics(
+def statistics(
     x: np.ndarray, y: np.ndarray, bounds: tuple[float, float], generator: np.random.Generator
 ) -> dict[str, Any]:
+    """Return how well x (n,) foretells y (n,), a value a data set: the columns that `indicator` describes.
+
+    Args:
+        x: float64 (n,), what is known of each set.
+        y: float64 (n,), what is foretold.
+        bounds: of y, to which predictions are clipped.
+        generator: of the bootstrap over sets.
+    """
     n, blank = len(x), float("nan")
-    statistics: dict[str, Any] = {"n_sets": n}
+    values: dict[str, Any] = {"n_sets": n}
     drawn = generator.integers(n, size=(REPLICATES, n)) if n >= FEWEST else None
     for name, function in (("pearson", pearson), ("spearman", spearman)):
         value, low, high = blank, blank, blank
@@ -187,13 +195,13 @@ def _statistics(
             replicates = replicates[~np.isnan(replicates)]
             if len(replicates):
                 low, high = (float(v) for v in np.quantile(replicates, [0.025, 0.975]))
-        statistics |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        values |= {name: value, f"{name}_low": low, f"{name}_high": high}
     line = fit_line(x, y, bounds) if n >= FEWEST else None
     parts = (blank, blank, blank) if line is None else (line.slope, line.intercept, line.spread)
-    statistics |= dict(zip(("slope", "intercept", "residual_sd"), parts, strict=True))
-    statistics["loo_error"] = float(leave_one_out(x, y, bounds).mean()) if line is not None else blank
-    statistics["loo_error_of_mean"] = float(np.abs(y - y.mean()).mean() * n / (n - 1)) if line is not None else blank
-    return statistics
+    values |= dict(zip(("slope", "intercept", "residual_sd"), parts, strict=True))
+    values["loo_error"] = float(leave_one_out(x, y, bounds).mean()) if line is not None else blank
+    values["loo_error_of_mean"] = float(np.abs(y - y.mean()).mean() * n / (n - 1)) if line is not None else blank
+    return values
 
 
 def require_one_kind(points: pd.DataFrame) -> None:

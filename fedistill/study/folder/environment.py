@@ -17,11 +17,13 @@ PACKAGES = (
 def describe_environment(plan: Plan, data_root: str | None, *, engine: str, workers: int | None) -> dict[str, Any]:
     """Return versions, machine, seeds, precision and data; ``workers`` is null if all cores were used.
 
+    So is what a hospital computes on, with ``engine`` ``superlink``: the coordinator does not know it.
+
     A value that differs between the points of a sweep is a list; the data are those of all points.
     """
     import torch
 
-    points = [point.simulation for point in plan.points]
+    points, deployed = [point.simulation for point in plan.points], engine == "superlink"
     federations = {federation.model_dump_json(): federation for federation in (each.federation for each in points)}
     data: dict[str, str] = {}
     for federation in federations.values():
@@ -40,10 +42,15 @@ def describe_environment(plan: Plan, data_root: str | None, *, engine: str, work
         "precision": {
             "distillation": _one_or_all([each.precision for each in points]),
             "training": _one_or_all([of_training(_kind(each.gpus)) for each in points]),
+            "training_at_sites": "float32",
         },
         "device": {
             "distillation": _one_or_all(
-                [{name: _kind(each.federation.of(name).gpus) for name in each.federation.sites} for each in points]
+                [
+                    # A hospital's own file says what it computes on. In which numbers, its Releases say.
+                    {name: None if deployed else _kind(each.federation.of(name).gpus) for name in each.federation.sites}
+                    for each in points
+                ]
             ),
             "training": _one_or_all([_kind(each.gpus) for each in points]),
         },

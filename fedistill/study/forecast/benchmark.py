@@ -136,6 +136,8 @@ def time_expert_step(task: Task, settings: MTTSettings) -> float:
         max_start_epoch=1,
         min_start_epoch=0,
         current_max_start_epoch=None,
+        expansion_end_epoch=None,
+        lamb=0.0,
     )
     steps = 2 * experts.epoch_shape(len(few), short)[0]  # two epochs: from the start, and the one after it
     begun = time.process_time()

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import ray
 
 from fedistill.core.events import Event, Kind, now
 from fedistill.transport.backend.base import BackendTask, Lanes, Shared
+from fedistill.transport.backend.cards import Cards, wants_card
 from fedistill.transport.backend.compute_time import Busy
 from fedistill.transport.backend.events import KEPT, Mailbox
 from fedistill.transport.backend.failure import DEADLINE, NO_ROOM, SILENT, Failure, from_exception
@@ -26,6 +28,9 @@ from fedistill.transport.backend.worker import Order, Slot, work
 
 LISTEN_EVERY = 0.2  # seconds between two looks into the mailbox: a look costs about a millisecond
 LOOK_EVERY = 2.0  # and between two looks at which machines are up, which costs as much
+# Seconds that a card's process may be idle while other jobs wait for its CPU, its memory or a part of its card; and
+# where nothing at all runs, which is so while the others' processes start as well.
+IDLE, STALLED = 60.0, 10.0
 
 
 @dataclass(eq=False)
@@ -45,8 +50,8 @@ class Attempt:
 class Dispatcher:
     """A queue in front of Ray. At most twice as many jobs are with Ray as there are CPUs.
 
-    So each CPU finds its next job ready, while the queue stays here. Everything happens in ``step``; there are no
-    threads.
+    So each CPU finds its next job ready, while the queue stays here. Jobs that want a whole GPU come beside these, one
+    for each card. Everything happens in ``step``; there are no threads.
 
     Args:
         attached: to a cluster that others started, so that it matters which of its machines a job failed on.
@@ -58,13 +63,14 @@ class Dispatcher:
     def __init__(self, *, attached: bool = False) -> None:
         self.busy = Busy()
         self._machines, self._looked = Machines(), time.monotonic()
+        self._cards = Cards(self._machines)
         self.workers = max(1, int(self._machines.total("CPU")))
         self._attached = attached
         self._lanes = Lanes()
         self._out: dict[Any, Attempt] = {}
         self._silent: set[BackendTask] = set()  # cancelled once for their silence
         self._work = ray.remote(work)
-        # A process keeps its GPU's memory, and the GPU it first saw, to its end: one process a job.
+        # A process keeps its GPU's memory, and the GPU it first saw, to its end. So a job with part of one has its own.
         self._work_on_gpu = ray.remote(max_calls=1)(work)
         self._path = tuple(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
         self._mailbox: Any = _mailbox()
@@ -85,8 +91,11 @@ class Dispatcher:
         for ref, attempt in self._out.items():
             if attempt.task is task:
                 del self._out[ref]
-                # force ends the process at once; Ray does not retry what was cancelled.
-                ray.cancel(ref, force=True)
+                if wants_card(task):
+                    self._cards.stop(task)
+                else:
+                    # force ends the process at once; Ray does not retry what was cancelled.
+                    ray.cancel(ref, force=True)
                 return
         self._lanes.remove(task)
 
@@ -106,11 +115,13 @@ class Dispatcher:
         for ref in ready:
             task = self._out.pop(ref).task
             self._silent.discard(task)
+            self._cards.done(task)
             seconds, outcome = result_of(ref)
             self.busy.add(task.lane, seconds, cpus=task.num_cpus)
             task.done(outcome)
         self._enforce()
         self._look()
+        self._retire()
         self._launch()
 
     def events(self) -> list[Event]:
@@ -125,11 +136,10 @@ class Dispatcher:
         self._lanes.clear()
         for attempt in list(self._out.values()):
             self.cancel(attempt.task)
+        self._cards.close()
 
     def _launch(self) -> None:
-        # Machines come and go, and with them how much may be out.
-        limit = 2 * max(1, int(self._machines.total("CPU")))
-        while len(self._out) < limit and (task := self._lanes.next(self._may_start)) is not None:
+        while (task := self._lanes.next(self._may_start())) is not None:
             shared = tuple(each.handle for each in task.args if isinstance(each, Shared))
             numbers = iter(range(len(shared)))
             args = tuple(Slot(next(numbers)) if isinstance(each, Shared) else each for each in task.args)
@@ -141,14 +151,22 @@ class Dispatcher:
                 continue
             attempt = Attempt(task, uuid.uuid4().hex)
             order = Order(task.job, attempt.token, task.threads, self._path, task.about, task.app, named=self._attached)
-            remote = self._work_on_gpu if task.num_gpus else self._work
-            named = remote.options(**task.options, max_retries=RETRIES, name=task.job)
-            self._out[named.remote(order, self._mailbox, payload, *shared)] = attempt
+            arguments = order, self._mailbox, payload, *shared
+            if wants_card(task):
+                ref = self._cards.start(task, *arguments)
+            else:
+                remote = self._work_on_gpu if task.num_gpus else self._work
+                ref = remote.options(**task.options, max_retries=RETRIES, name=task.job).remote(*arguments)
+            self._out[ref] = attempt
 
-    def _may_start(self, task: BackendTask) -> bool:
-        """Return whether a job finds a GPU, if it wants one: those that wait for one keep no other from starting."""
-        gpus = 2 * self._machines.total("GPU") - sum(attempt.task.num_gpus for attempt in self._out.values())
-        return not task.num_gpus or task.num_gpus <= gpus
+    def _may_start(self) -> Callable[[BackendTask], bool]:
+        """Return which jobs may start now: those that wait for a GPU keep no other from starting."""
+        # Machines come and go, and with them how much may be out.
+        others = [attempt.task for attempt in self._out.values() if not wants_card(attempt.task)]
+        room = len(others) < 2 * max(1, int(self._machines.total("CPU")))
+        gpus = 2 * self._machines.total("GPU") - sum(task.num_gpus for task in others)
+        card = self._cards.free()
+        return lambda task: card if wants_card(task) else room and (not task.num_gpus or task.num_gpus <= gpus)
 
     def _listen(self, *, now: bool) -> None:
         if not now and time.monotonic() - self._listened < LISTEN_EVERY:
@@ -191,6 +209,12 @@ class Dispatcher:
                     self.cancel(task)
                     self._silent.add(task)
                     self._lanes.put(task, first=True)
+
+    def _retire(self) -> None:
+        """End processes of cards that are idle while other jobs wait: maybe for what is set aside there."""
+        started = [attempt.started is not None for attempt in self._out.values()]
+        if not all(started) or self._lanes.waiting():
+            self._cards.retire(IDLE if any(started) else STALLED)
 
     def _look(self) -> None:
         """Tell of machines that have gone or joined, and give up what none of those left could run."""

@@ -60,7 +60,7 @@ def answer(app: ClientApp | str, message: Message, node: Node, run_config: Mappi
     Raises:
         Exception: whatever the handler raises; RunError when it returns anything but a Message.
     """
-    with torch_threads(node.threads), acting_as(run_id, node.node_id):
+    with torch_threads(node.threads), settled(), acting_as(run_id, node.node_id):
         app = load(app) if isinstance(app, str) else app
         context = Context(run_id, node.node_id, dict(node.config), RecordDict(), dict(run_config))
         reply = app(copy.deepcopy(message), context)
@@ -80,7 +80,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def run_function(threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Run server-side work on a fixed number of threads."""
-    with torch_threads(threads):
+    with torch_threads(threads), settled():
         return function(*arguments)
 
 
@@ -99,6 +99,17 @@ def load(reference: str) -> Any:
         raise RunError(
             f"cannot load {reference!r}", found=error, mend="it must be importable on every machine"
         ) from error
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Settle with the GPU after the block, whose own memory is free then (`fedistill.training.card`)."""
+    from fedistill.training.card import settle
+
+    try:
+        yield
+    finally:
+        settle()
 
 
 @contextmanager

@@ -85,6 +85,27 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
     return seconds, result
 
 
+class CardWorker:
+    """The process that drives a card: it does the jobs of `fedistill.transport.backend.cards` one after another.
+
+    It sees the card that Ray gave it, and no other. Between jobs it keeps what makes the next one's start short: the
+    connection to the card, compiled kernels, and recorded graphs (`fedistill.training.card`).
+    """
+
+    def __init__(self) -> None:
+        self._works = True
+
+    def work(self, order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[float, bytes]:
+        """Do as `work` does, with the card of this process."""
+        if not self._works:
+            os._exit(1)  # the last job has spoilt the process, not this one: Ray starts another, and asks that
+        outcome = work(order, mailbox, payload, *shared)
+        from fedistill.training.card import settle  # not before the job's threads are set
+
+        self._works = settle()
+        return outcome
+
+
 def _unpacked(payload: bytes, shared: tuple[bytes, ...]) -> tuple[Any, list[Any]]:
     function, arguments = pickle.loads(payload)
     return function, [pickle.loads(shared[each.number]) if isinstance(each, Slot) else each for each in arguments]

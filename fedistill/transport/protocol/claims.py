@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from fedistill.config import Job
-from fedistill.core.settings import detail
+from fedistill.core.precision import on
+from fedistill.core.ranges import detail
 from fedistill.core.text import printable
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.methods import METHODS, labels_for, privacy_statement, settings_for
@@ -42,9 +43,12 @@ def require_as_asked(release: Release, job: Job) -> None:
         ReleaseError: what it says.
     """
     said = release.provenance
-    expected = {"model": job.model, "width": job.width, "precision": job.precision}
+    # A site says what it computed in: its processor takes float32 for TF32, which it has not.
+    precisions = (job.precision, on("cpu", job.precision))
+    expected = {"model": job.model, "width": job.width, "precision": " or ".join(dict.fromkeys(precisions))}
     reported = {name: said.get(name) for name in expected}
-    if expected != reported or type(reported["width"]) is not int:
+    stated = {**expected, "precision": reported["precision"]}
+    if stated != reported or reported["precision"] not in precisions or type(reported["width"]) is not int:
         raise ReleaseError("The Release was made for another network.", expected=expected, found=printable(reported))
     labels = labels_for(job.method, job.settings).detail().get("labels")
     if said.get("labels") != labels:

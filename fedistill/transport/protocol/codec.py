@@ -14,7 +14,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from pydantic import Field
 from torch import Tensor
 
-from fedistill.core.settings import checked, detail
+from fedistill.core.ranges import detail
+from fedistill.core.settings import checked
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.models import Network, Params
 from fedistill.transport.protocol.claims import LONGEST_SECONDS, MOST_EXAMPLES

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt
 from torch import Tensor
 
 from fedistill.config.jobs import MOST_WIDTH, Job, read_job
-from fedistill.core.settings import AS_TUPLE, QUIET, Count, detail, known
+from fedistill.core.ranges import AS_TUPLE, QUIET, Count, detail, known
 from fedistill.core.text import printable
 from fedistill.errors import SettingError
 from fedistill.privacy.policy.noisy_scores import ScoreNoise

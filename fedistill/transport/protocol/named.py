@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from pydantic import AfterValidator, Field
 
-from fedistill.core.settings import AS_TUPLE
+from fedistill.core.ranges import AS_TUPLE
 from fedistill.errors import PolicyError, SettingError
 from fedistill.transport.protocol.codec import from_record, to_record
 from fedistill.transport.protocol.messages import MOST_JOBS, RELEASE, SCORE

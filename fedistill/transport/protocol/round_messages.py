@@ -9,7 +9,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from fedistill.config.jobs import MOST_WIDTH
-from fedistill.core.settings import AS_TABLE, QUIET, Count, checked
+from fedistill.core.ranges import AS_TABLE, QUIET, Count
+from fedistill.core.settings import checked
 from fedistill.errors import ReleaseError
 from fedistill.models import Network
 from fedistill.training.dpsgd import DPSGD

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import Field, NonNegativeInt
 
-from fedistill.core.settings import AS_TABLE, AS_TUPLE, QUIET, Count, detail
+from fedistill.core.ranges import AS_TABLE, AS_TUPLE, QUIET, Count, detail
 from fedistill.errors import ReleaseError, SettingError
 from fedistill.models import Network
 from fedistill.training.dpsgd import DPSGD

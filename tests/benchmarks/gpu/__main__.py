@@ -1,4 +1,4 @@
-"""`make bench-gpu`: FeDistill on a GPU against textbook loops in turn, under six minutes (PyTorch, NumPy, pydantic).
+"""`make bench-gpu`: FeDistill on a GPU against textbook loops in turn, under six minutes (PyTorch and NumPy alone).
 
 OUT/gpu.json and a table. With --cpu-check nothing is timed: the forms that a GPU takes are computed tiny on this
 processor, graphs replaced by their bodies and kernels by their formulas, and compared with the readable forms.

@@ -11,7 +11,9 @@ from benchmarks.worth.form import BASELINES, Form, Piece
 from benchmarks.worth.sets import TUNED, thirteen
 from benchmarks.worth.shares import Estimate, above, gap_share, over_sets, qualities
 from benchmarks.worth.work import Measured
+from fedistill.core.seeds import rng
 from fedistill.report.format import duration, percent, points, size, span, with_interval
+from fedistill.study.feasibility.indicator import FEWEST, statistics
 
 AGAINST = ("random", "herding")
 """What a method's images are held against."""
@@ -78,7 +80,23 @@ def results(
             for scheme in dict.fromkeys(scheme for scheme, _ in shares)
         },
         "counts": {scheme: _counts(sets, scheme) for scheme in [*BASELINES, *schemes] if scheme != "full"},
+        "foretold": {scheme: foretold(sets, scheme) for scheme in ["herding", *schemes]},
     }
+
+
+def foretold(sets: Mapping[str, Any], scheme: str) -> dict[str, dict[str, float | None]]:
+    """Return how well random images foretell a scheme's quality, and what of the gap it closes, over the sets."""
+    own = [each["schemes"] for each in sets.values() if {"random", scheme} <= each["schemes"].keys()]
+    quality = [(each["random"]["mean"], each[scheme]["mean"]) for each in own]
+    shares = [(each["random"]["mean"], each[scheme].get("share from random", {}).get("value")) for each in own]
+    known = [(x, y) for x, y in shares if y is not None]
+    found = {}
+    for name, pairs, bounds in (("auc", quality, (0.0, 1.0)), ("share of the gap", known, (-np.inf, np.inf))):
+        if len(pairs) >= FEWEST:
+            x, y = np.asarray(pairs, np.float64).T
+            told = statistics(x, y, bounds, rng(0, "foretold", scheme, name))
+            found[name] = {key: float(value) if np.isfinite(value) else None for key, value in told.items()}
+    return found
 
 
 def _plain(estimate: Estimate) -> dict[str, float | None]:
@@ -141,6 +159,15 @@ def sheets(found: Mapping[str, Any]) -> Iterator[Sheet]:
         title = f"share of the gap from {other} to full that is closed, %; difference in AUC to {other}, points"
         note = "Intervals of 95 %: images scored on, networks and repeats are drawn; for means, sets as well."
         yield Sheet(title, ("set", *own), rows, (note,))
+    rows = [
+        (f"{scheme}, {what}", *_told(told))
+        for scheme, by_what in found["foretold"].items()
+        for what, told in by_what.items()
+    ]
+    if rows:
+        columns_of = ("", "Pearson's r", "Spearman's r", "missed by, points", "missed by the others' mean")
+        note = "Intervals of 95 % over sets; missed: each set foretold by the line through the others, mean distance."
+        yield Sheet("what random images foretell, set by set", columns_of, rows, (note,))
     rows = [(_named(name, each), *(_cost(each, scheme) for scheme in schemes)) for name, each in found["sets"].items()]
     yield Sheet("seconds to make a hospital's images (one thread), and bytes", columns, rows)
 
@@ -168,6 +195,12 @@ def _interval(share: Mapping[str, float | None] | None) -> str:
     if share is None:
         return ""
     return with_interval(share["value"], share["low"], share["high"])
+
+
+def _told(told: Mapping[str, float | None]) -> tuple[str, ...]:
+    r = [[told[key] for key in (name, f"{name}_low", f"{name}_high")] for name in ("pearson", "spearman")]
+    correlations = ["" if None in each else f"{each[0]:.2f} ({each[1]:.2f} to {each[2]:.2f})" for each in r]
+    return *correlations, *(percent(told[key]) for key in ("loo_error", "loo_error_of_mean"))
 
 
 def _cost(each: Mapping[str, Any], scheme: str) -> str:
