@@ -39,7 +39,7 @@ class Range:
         bounds = {name: value for name, value in vars(self).items() if value is not None}
         schema: Any = {**handler(kind), **bounds}
         assert schema["type"] in ("int", "float"), schema
-        return schema  # type: ignore[no-any-return]
+        return schema
 
 
 Count = Annotated[int, Range(ge=1)]
