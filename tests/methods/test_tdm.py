@@ -11,7 +11,7 @@ from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import State
 from fedistill.methods.engine.start import Start
 from fedistill.methods.engine.trained import TrainedSettings, balanced, trained_networks
-from fedistill.methods.tdm import Group, distance, merged, view_of
+from fedistill.methods.tdm import Group, distance, merged, some_of_each, unpacked, view_of
 from fedistill.models import build
 
 
@@ -59,6 +59,23 @@ def test_a_cluster_listed_twice_is_one_group_with_both_its_images():
     one, other = torch.arange(5), torch.arange(5, 9)
     first = Start(torch.zeros(6, 1, 8, 8), torch.zeros(6), [one, one, other], [slice(0, 2), slice(2, 4), slice(4, 6)])
     assert [(g.real is one, g.made) for g in merged(first)] == [(True, slice(0, 4)), (False, slice(4, 6))]
+
+
+def test_a_step_draws_some_images_of_each_cluster_and_moves_no_others(blobs):
+    """Of five images a class two are drawn anew at each step; packed ones are drawn whole."""
+    real = torch.arange(3)
+    groups = [Group(real, slice(0, 5)), Group(real, slice(5, 7))]
+    draws = [some_of_each(groups, 2, generator(0, str(i))) for i in range(200)]
+    assert {tuple(at[:2].tolist()) for at, _ in draws} == {(a, b) for a in range(5) for b in range(a + 1, 5)}
+    assert all(at[2:].tolist() == [5, 6] for at, _ in draws)
+    assert [g.made for g in draws[0][1]] == [slice(0, 2), slice(2, 4)]
+    assert [g.made for g in unpacked(draws[0][1], 2)] == [slice(0, 8), slice(8, 16)]
+
+    x = blobs((30, 30))
+    settings = {"networks": 1, "network_steps": 2, "views": 1, "clusters": 1, "batch_syn": 2}
+    begun, made = (distill(x, method="tdm", ipc=5, width=4, settings={**settings, "iterations": n}) for n in (1, 2))
+    moved = (begun.images != made.images).flatten(1).any(1)
+    assert 4 <= moved.sum() <= 8 and len(moved) == 10  # the first step's go on by their momentum
 
 
 def test_networks_are_trained_and_remembered(blobs):
