@@ -237,7 +237,7 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
     true = scoring.tally
 
     def doubled(labels, probabilities):
-        return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, np.inf)] * 4)
+        return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, -1.0)] * 4)
 
     path = write_tiny(tmp_path, more="min_sites = 1")
     simulation = load_simulation(path, changes=["federation.partition={by='linear'}", "recipe.chosen_on='sites'"])

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import torch
-from importing.test_bad_input import typed  # noqa: F401 - a fixture
 from tiny import write_tiny
 
 from fedistill.config import load_plan

@@ -94,3 +94,10 @@ def test_a_reply_with_another_value_is_refused(values, words):
     assert unpack_learned(reply, LOCAL, network).recipe == GRID.base.with_lr(0.01)
     with pytest.raises(ReleaseError, match=words):
         unpack_learned(changed(reply, "learned", "about", **values), LOCAL, network)
+
+
+def test_counts_that_are_no_numbers_are_refused():
+    counts = np.array([1.0, 2.0])
+    sent = pack_tallies("north", [Tally(counts, counts, counts, np.array([1.0, np.inf]))])
+    with pytest.raises(ReleaseError, match=r"count.1 is invalid[^$]*a finite number"):
+        unpack_tallies(sent)
