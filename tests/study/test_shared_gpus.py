@@ -30,7 +30,7 @@ def test_parts_of_one_are_named_once(tmp_path):
     assert COST in note and "with gpus = 1 a single process drives it" in note
 
 
-def test_plan_and_run_say_so(tmp_path, typed, monkeypatch):  # noqa: F811
+def test_plan_and_run_say_so(tmp_path, typed, monkeypatch):
     monkeypatch.setattr(benchmark, "ENOUGH_SECONDS", 0.01)
     path = write_tiny(tmp_path, federation=f"{POLICY}, site = {{ a = {{ gpus = 0.5 }} }}")
     few = ("ipc=[1]", "scheme={random={}}")
