@@ -107,5 +107,5 @@ def test_a_reply_with_another_value_is_refused(values, words):
 def test_counts_that_are_no_numbers_are_refused():
     counts = np.array([1.0, 2.0])
     sent = pack_tallies("north", [Tally(counts, counts, counts, np.array([1.0, np.inf]))])
-    with pytest.raises(SettingError, match="count.1 is invalid.\n  expected: a finite number"):
+    with pytest.raises(SettingError, match=r"count\.1 is invalid\.\n  expected: a finite number"):
         unpack_tallies(sent)
