@@ -33,9 +33,8 @@ def read(
     Raises:
         SettingError: an unknown name, or a value of the wrong type or out of range.
     """
-    from fedistill.core.settings import (
-        checked_table,  # needs pydantic, which a method whose settings are built does not
-    )
+    # Needs pydantic; methods whose settings are built, not read, do without.
+    from fedistill.core.settings import checked_table
 
     tables = values.get("ipc", {})
     if not isinstance(tables, Mapping):
