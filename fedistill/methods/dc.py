@@ -26,6 +26,7 @@ from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import PackSettings, StartFrom, start
+from fedistill.methods.engine.views import Views, ViewSettings
 from fedistill.training import augment
 from fedistill.training.packing import pulled_back, shown
 
@@ -34,10 +35,10 @@ SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 5
 
 
 @dataclass(frozen=True)
-class DCSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
+class DCSettings(PackSettings, ClusterSettings, EarlySettings, ViewSettings, SteadySettings):
     """Settings of DC and DSA, named as in their papers.
 
-    Beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings` and `PackSettings`.
+    Beside them those of `SteadySettings`, `EarlySettings`, `ViewSettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched on, fresh ones unless ``early_networks`` says otherwise.
@@ -103,20 +104,24 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
     matched = first.shown(pack)
     matched_labels = matched.labels.to(task.device)
     network = networks(task, settings)
-    matching = matching_of(task, matched, batch_real=settings.batch_real, micro_batch=settings.micro_batch)
+    views = Views(task, name, settings.views)
+    matching = matching_of(task, matched, views, batch_real=settings.batch_real, micro_batch=settings.micro_batch)
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
         def augmented(x: Tensor) -> Tensor:
             return augment.apply(x, augment.draw(generator, len(x), size=size, mirror=mirror))
 
         images, velocity = state.images, state.velocity
-        matching.begin(network(generator))
+        view, source = views.next(generator)
+        matching.begin(network(source))
         total = torch.zeros((), device=images.device)
         for j in range(outer):
             draws = [
-                augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
+                augment.draw(source, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
             ]
-            away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, generator)
+            away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, source, view)
+            # What follows is under a network that the synthetic images have moved: no view's.
+            view, source = None, generator
             total = total + away
             # The velocity is kept across networks, as published.
             velocity = settings.momentum_img * velocity + pulled_back(gradient, pack)

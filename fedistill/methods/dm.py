@@ -19,6 +19,7 @@ from fedistill.methods.engine.groups import RecordedGroups
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import PackSettings, Start, StartFrom, sample, start
+from fedistill.methods.engine.views import RealSide, Views, ViewSettings
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -26,10 +27,10 @@ from fedistill.training.packing import pulled_back, shown
 
 
 @dataclass(frozen=True)
-class DMSettings(PackSettings, ClusterSettings, EarlySettings, SteadySettings):
+class DMSettings(PackSettings, ClusterSettings, EarlySettings, ViewSettings, SteadySettings):
     """Settings of DM, named as in its paper.
 
-    Beside them those of `SteadySettings`, `EarlySettings`, `ClusterSettings` and `PackSettings`.
+    Beside them those of `SteadySettings`, `EarlySettings`, `ViewSettings`, `ClusterSettings` and `PackSettings`.
 
     Args:
         iterations: networks matched under, one step on the images each.
@@ -68,28 +69,44 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     matched = first.shown(pack)
     matched_labels = matched.labels.to(task.device)
 
+    views = Views(task, "dm", settings.views)
     recorded = _InOneGraph(task, settings, matched) if graphs.used_on(task.device) else None
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
+        view, source = views.next(generator)
+        params = network(source)
         if recorded is not None:
             seen = shown(state.images, pack)
-            total, gradient = recorded.gradient(network(generator), seen, matched_labels, generator)
+            total, gradient = recorded.gradient(params, seen, matched_labels, source)
             return moved(state, pace, total, pulled_back(gradient, pack))
-        params = tuple(p.to(task.dtype) for p in network(generator))
+        params = tuple(p.to(task.dtype) for p in params)
+        batches, draws = drawn(source)
+        wanted = views.real_side(view, lambda: real_side(params, batches, draws))
         x = state.images.detach().requires_grad_()
         seen = shown(x, pack)
         total = torch.zeros((), device=x.device)
-        for at, group in zip(matched.held, matched.groups, strict=True):
-            batch = real[at[torch.randperm(len(at), generator=generator)[: settings.batch_real]].to(real.device)]
-            synthetic = seen[group]
-            if settings.augment:
-                draw = augment.draw(generator, 1, size=size, mirror=mirror, shared=True)
-                batch, synthetic = augment.apply(batch, draw), augment.apply(synthetic, draw)
-            with torch.no_grad():
-                wanted = mean_embedding(net, params, batch)
-            total = total + (mean_embedding(net, params, synthetic) - wanted).square().sum()
+        for group, draw, [mean] in zip(matched.groups, draws, wanted, strict=True):
+            synthetic = seen[group] if draw is None else augment.apply(seen[group], draw)
+            total = total + (mean_embedding(net, params, synthetic) - mean).square().sum()
         [gradient] = torch.autograd.grad(total, x)
         return moved(state, pace, total, gradient)
+
+    def drawn(source: torch.Generator) -> tuple[list[Tensor], list[Draw | None]]:
+        """Draw each group's real batch and the augmentation of its real and synthetic images."""
+        batches: list[Tensor] = []
+        draws: list[Draw | None] = []
+        for at in matched.held:
+            batches.append(at[torch.randperm(len(at), generator=source)[: settings.batch_real]])
+            draws.append(augment.draw(source, 1, size=size, mirror=mirror, shared=True) if settings.augment else None)
+        return batches, draws
+
+    def real_side(params: Params, batches: list[Tensor], draws: list[Draw | None]) -> RealSide:
+        means = []
+        for at, draw in zip(batches, draws, strict=True):
+            batch = real[at.to(real.device)]
+            with torch.no_grad():
+                means.append([mean_embedding(net, params, batch if draw is None else augment.apply(batch, draw))])
+        return means
 
     def moved(state: State, pace: float, total: Tensor, gradient: Tensor) -> Advance:
         velocity = settings.momentum_img * state.velocity + gradient

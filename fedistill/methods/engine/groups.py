@@ -14,6 +14,7 @@ from fedistill.methods.engine.matching import match, real_gradient
 from fedistill.methods.engine.method import Task
 from fedistill.methods.engine.sgd import Training
 from fedistill.methods.engine.start import Start, sample
+from fedistill.methods.engine.views import RealSide, Views
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -38,7 +39,12 @@ class Matching(Protocol):
         """Go on with this network."""
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], generator: torch.Generator
+        self,
+        images: Tensor,
+        labels: Tensor,
+        draws: Sequence[Draw | None],
+        generator: torch.Generator,
+        view: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the sum of the groups' distances (), and its gradient in the images (N, C, H, W).
 
@@ -47,28 +53,30 @@ class Matching(Protocol):
             labels: theirs.
             draws: the augmentation of each group's real and synthetic images, or None.
             generator: of the real batches.
+            view: its number, where the network, the draws and the generator are a view's.
         """
 
 
-def matching_of(task: Task, first: Start, *, batch_real: int, micro_batch: int) -> Matching:
+def matching_of(task: Task, first: Start, views: Views, *, batch_real: int, micro_batch: int) -> Matching:
     """Return the matching of a task on its device.
 
     Args:
         task: gives the real images, the network and the device.
         first: the groups.
+        views: keep real gradients, on a processor; a GPU computes them in the graph of their iteration.
         batch_real: real images of a group in a batch.
         micro_batch: of these in one piece, on a processor.
     """
     if graphs.used_on(task.device):
         return _GroupsInOneGraph(task, first, batch_real)
-    return _OneByOne(task, first, batch_real, micro_batch)
+    return _OneByOne(task, first, views, batch_real, micro_batch)
 
 
 class _OneByOne:
     """A group with fewer images than a batch is taken whole."""
 
-    def __init__(self, task: Task, first: Start, batch_real: int, micro_batch: int) -> None:
-        self._net, self._dtype = task.network(), task.dtype
+    def __init__(self, task: Task, first: Start, views: Views, batch_real: int, micro_batch: int) -> None:
+        self._net, self._dtype, self._views = task.network(), task.dtype, views
         self._held, self._groups = first.held, first.groups
         self._real, self._targets = task.images.pixels(), task.images.targets()
         self._batch, self._piece = batch_real, micro_batch
@@ -78,20 +86,30 @@ class _OneByOne:
         self.trained.restart(params)
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], generator: torch.Generator
+        self,
+        images: Tensor,
+        labels: Tensor,
+        draws: Sequence[Draw | None],
+        generator: torch.Generator,
+        view: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         params, total, gradient = self.trained.params, torch.zeros(()), torch.empty_like(images)
-        for at, own, draw in zip(self._held, self._groups, draws, strict=True):
-            batch = at[torch.randperm(len(at), generator=generator)[: self._batch]]
-            x = self._real[batch] if draw is None else augment.apply(self._real[batch], draw)
-            wanted = real_gradient(
-                self._net, params, x, self._targets[batch], micro_batch=self._piece, precision=self._dtype
-            )
+        side = self._views.real_side(view, lambda: self._real_side(draws, generator))
+        for own, draw, wanted in zip(self._groups, draws, side, strict=True):
             away, gradient[own] = match(
                 self._net, params, images[own], labels[own], wanted, draw=draw, precision=self._dtype
             )
             total = total + away
         return total, gradient
+
+    def _real_side(self, draws: Sequence[Draw | None], generator: torch.Generator) -> RealSide:
+        side = []
+        for at, draw in zip(self._held, draws, strict=True):
+            batch = at[torch.randperm(len(at), generator=generator)[: self._batch]]
+            x = self._real[batch] if draw is None else augment.apply(self._real[batch], draw)
+            params, y = self.trained.params, self._targets[batch]
+            side.append(real_gradient(self._net, params, x, y, micro_batch=self._piece, precision=self._dtype))
+        return side
 
 
 class _GroupsInOneGraph:
@@ -108,7 +126,12 @@ class _GroupsInOneGraph:
         self.trained.restart(params)
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], generator: torch.Generator
+        self,
+        images: Tensor,
+        labels: Tensor,
+        draws: Sequence[Draw | None],
+        generator: torch.Generator,
+        view: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         batches = [sample(at, self._batch, generator) for at in self._held]
         return self._groups.gradient(images, labels, batches, draws)

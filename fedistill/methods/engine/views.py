@@ -1,0 +1,79 @@
+"""Views: the real side of an iteration (a network, real images, augmentations), drawn a number of times and met again.
+
+The real images' side does not move with the synthetic images. Met again, it need not be computed again, and real images
+are nearly all that an iteration of DM or DC costs. `tdm` has views of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from fedistill.core import seeds
+from fedistill.core.ranges import QUIET, Count
+from fedistill.methods.engine.method import Task
+
+RealSide = Sequence[Sequence[Tensor]]
+"""Each group's tensors: its mean embedding, or its gradient."""
+
+KEPT = 2**29
+"""Bytes of real sides in memory, at most; those beyond are computed again."""
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """Settings of how many real sides a method draws.
+
+    Args:
+        views: each a network, a real batch of every group and their augmentations; None: a new one for every iteration,
+            as published. With an inner loop, the first step under a network is a view's.
+    """
+
+    views: Annotated[Count | None, QUIET] = None
+
+
+class Views:
+    """The real sides of a distillation.
+
+    Which view an iteration takes and what the view draws come from their numbers alone, so that a resumed run, a GPU
+    and a machine with little memory meet the same ones.
+
+    Args:
+        task: gives the seed.
+        name: of the method.
+        views: how many; None for no end of them.
+    """
+
+    def __init__(self, task: Task, name: str, views: int | None) -> None:
+        self._task, self._name, self._views = task, name, views
+        self._kept: dict[int, RealSide] = {}
+        self._bytes = 0
+
+    def next(self, generator: torch.Generator) -> tuple[int | None, torch.Generator]:
+        """Return the number of an iteration's view and the generator that all of its real side is to be drawn from.
+
+        Args:
+            generator: the iteration's; without views the real side is drawn from it, and the number is None.
+        """
+        if self._views is None:
+            return None, generator
+        number = int(torch.randint(self._views, (1,), generator=generator))
+        return number, seeds.generator(self._task.seed, self._name, self._task.budget, "view", number)
+
+    def real_side(self, number: int | None, compute: Callable[[], RealSide]) -> RealSide:
+        """Return what a view's real images give: as it was kept, or computed.
+
+        Args:
+            number: the view's; None keeps nothing.
+            compute: gives the same for the same number, each group's tensors.
+        """
+        if number is not None and number in self._kept:
+            return self._kept[number]
+        side = compute()
+        size = sum(t.nbytes for tensors in side for t in tensors)
+        if number is not None and self._bytes + size <= KEPT:
+            self._kept[number] = side
+            self._bytes += size
+        return side
