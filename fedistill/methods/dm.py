@@ -56,6 +56,21 @@ def mean_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
     return net.embed(params, x.to(params[0].dtype)).to(x.dtype).mean(0)
 
 
+def distance(net: Network, params: Params, x: Tensor, groups: list[slice], means: list[Tensor]) -> Tensor:
+    """Return the squared distances of the groups' mean embeddings from these, summed, ().
+
+    Args:
+        net: the network; it computes in the type of `params`.
+        params: its weights.
+        x: synthetic images (N, C, H, W), all in one batch: groups are small, and each start of the network costs.
+        groups: where each group's are.
+        means: mean embedding (D,) of each group's real images.
+    """
+    embedded = net.embed(params, x.to(params[0].dtype)).to(x.dtype)
+    away = [(embedded[group].mean(0) - mean).square().sum() for group, mean in zip(groups, means, strict=True)]
+    return torch.stack(away).sum()
+
+
 def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     """Distil images whose mean embedding under random networks is the real ones' (DM, arXiv 2110.04181).
 
@@ -83,11 +98,14 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         batches, draws = drawn(source)
         wanted = views.real_side(view, lambda: real_side(params, batches, draws))
         x = state.images.detach().requires_grad_()
-        seen = shown(x, pack)
-        total = torch.zeros((), device=x.device)
-        for group, draw, [mean] in zip(matched.groups, draws, wanted, strict=True):
-            synthetic = seen[group] if draw is None else augment.apply(seen[group], draw)
-            total = total + (mean_embedding(net, params, synthetic) - mean).square().sum()
+        seen, means = shown(x, pack), [mean for [mean] in wanted]
+        if view is None:  # one by one, so that settings of before still give the images of before to the last bit
+            total = torch.zeros((), device=x.device)
+            for group, draw, mean in zip(matched.groups, draws, means, strict=True):
+                synthetic = seen[group] if draw is None else augment.apply(seen[group], draw)
+                total = total + distance(net, params, synthetic, [slice(None)], [mean])
+        else:
+            total = distance(net, params, augmented(seen, draws), matched.groups, means)
         [gradient] = torch.autograd.grad(total, x)
         return moved(state, pace, total, gradient)
 
@@ -99,6 +117,9 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
             batches.append(at[torch.randperm(len(at), generator=source)[: settings.batch_real]])
             draws.append(augment.draw(source, 1, size=size, mirror=mirror, shared=True) if settings.augment else None)
         return batches, draws
+
+    def augmented(x: Tensor, draws: list[Draw | None]) -> Tensor:
+        return augment.apply_each(x, [draw for draw in draws if draw is not None]) if settings.augment else x
 
     def real_side(params: Params, batches: list[Tensor], draws: list[Draw | None]) -> RealSide:
         means = []
