@@ -150,17 +150,18 @@ def _redrawn(
     All sides have the same seeds redrawn, and each has its own networks redrawn within each of them. A side with a
     single seed has its networks drawn once: comparing the same networks with every seed of the other adds no evidence.
     """
-    values = [np.stack([side[seed] for seed in (seeds if len(side) > 1 else side)]) for side in sides]
+    values = [np.stack([side[seed] for seed in (seeds if len(side) > 1 else list(side))]) for side in sides]
     replicates = values[0].shape[2]
     shapes = [(len(seeds) if len(each) > 1 else 1, each.shape[1]) for each in values]
     # One call draws everything: first the seeds of a replicate, then each side's networks, then the next replicate.
     below = [len(seeds)] * len(seeds) + [networks for times, networks in shapes for _ in range(times * networks)]
     drawn = generator.integers(np.broadcast_to(below, (replicates, len(below))))
-    seed_at, at, means = drawn[:, : len(seeds)], len(seeds), []
+    seed_at, at = drawn[:, : len(seeds)], len(seeds)
+    means: list[np.ndarray] = []
     for each, (times, networks) in zip(values, shapes, strict=True):
         network_at = drawn[:, at : at + times * networks].reshape(replicates, times, networks)
         at += times * networks
-        side_at = seed_at[:, :, None] if len(each) > 1 else 0
+        side_at: np.ndarray | int = seed_at[:, :, None] if len(each) > 1 else 0
         means.append(each[side_at, network_at, np.arange(replicates)[:, None, None]].mean(2).mean(1))
     return means
 
