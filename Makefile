@@ -9,13 +9,20 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/fedistill run quickstart
 
-# A process a core, a file each: every process computes with one thread, so that they do not wait for each other.
-test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not deployment"
+# A process a core, a file each, in the order of tests/conftest.py: every process computes with one thread, so that they
+# do not wait for each other.
+SPREAD := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# What takes more than ten seconds each: Ray, Flower's own runtime, a wheel, audits.
+test: $(VENV)/.installed-test
+	$(SPREAD) -m "not slow and not deployment"
+
+# What takes more than ten seconds each: audits, a wheel, notebooks; then, alone, what starts Ray, for it takes all cores.
+# Both are run whatever the first ends with, and either fails them all.
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "slow and not deployment"
+	failed=0; \
+	$(SPREAD) -m "slow and not ray and not deployment" || failed=1; \
+	$(BIN)/python -m pytest -m "slow and ray and not deployment" || failed=1; \
+	exit $$failed
 
 # A server and three sites as processes of their own, over TLS; minutes, most of them waiting for a dead site's heartbeat.
 deployment: $(VENV)/.installed-test

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fedistill.core.accounting import ORDERS, Mechanism, epsilon_of, sigma_for
+from fedistill.core.accounting import (
+    ORDERS,
+    PRECISE,
+    Mechanism,
+    _least,
+    _least_smooth,
+    epsilon_of,
+    sigma_for,
+)
 from fedistill.errors import SettingError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the textbook versions, as `oracles.rdp`
@@ -93,6 +101,25 @@ def test_the_noise_found_is_enough_and_hardly_more(accountant, rate, epsilon):
     sigma = sigma_for(epsilon=epsilon, delta=1e-5, steps=20, rate=rate, accountant=accountant)
     spent = [epsilon_of(Mechanism(s, 20, rate), delta=1e-5, accountant=accountant) for s in (sigma, sigma * 0.995)]
     assert spent[0] <= epsilon * (1 + 1e-9) and spent[1] > epsilon
+
+
+@pytest.mark.parametrize("precise", [PRECISE, 0.05])
+def test_the_bracketed_search_finds_what_the_plain_one_finds_and_asks_for_less(precise):
+    """On curves like those of epsilon: steep where there is little noise, flat where there is much."""
+    for epsilon in (0.05, 0.7, 1.0, 2.0, 9.0, 300.0):
+        for scale in (0.1, 1.0, 8.0):
+            asked = []
+
+            def spends(sigma, scale=scale, asked=asked):
+                asked.append(sigma)
+                return scale / sigma + scale**2 / (2 * sigma**2)
+
+            wanted = _least(lambda sigma, e=epsilon, f=spends: f(sigma) <= e, 1.0, precise)
+            plain = len(asked)
+            asked.clear()
+            assert _least_smooth(spends, epsilon, precise) == wanted
+            assert len(asked) <= min(9, plain)
+    assert _least_smooth(lambda sigma: 0.0 if sigma > 0.5 else math.inf, 1.0) == _least(lambda s: s > 0.5, 1.0)
 
 
 def test_what_costs_more_noise():

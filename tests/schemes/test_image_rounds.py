@@ -131,6 +131,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(whole, study, tmp_path, monkeypa
     same(resumed.rows, whole.rows)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_on_ray_the_rows_are_the_same(whole, study, tmp_path):
     same(run(study, out=tmp_path / "run", engine="local", workers=2).rows, whole.rows)

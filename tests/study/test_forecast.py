@@ -26,12 +26,17 @@ rounds = [1, 2]
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory):
+def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cost")
     policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
     path = write_tiny(folder, federation=policy, more="seeds = 2")
     with Path(path).open("a") as file:
         file.write(ALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plan(path):
     return load_plan(path)
 
 
@@ -46,8 +51,10 @@ def found(plan):
     return made
 
 
-def test_tasks_are_those_of_the_run(plan, found, tmp_path):
-    done = run(plan, out=tmp_path / "out", engine="inline")
+def test_tasks_are_those_of_the_run(path, found, tmp_path):
+    """Sites' tasks: how many networks are then trained on their images, and how, changes none of them."""
+    quick = load_plan(path, changes=["networks=1", "recipe.lr=0.01", "recipe.max_steps=4"])
+    done = run(quick, out=tmp_path / "out", engine="inline")
     tasks = {(work.what, work.at_sites): work.tasks for work in found.work}
     # Two sites and two seeds; full once; all data together at one place.
     assert {what: n for (what, at_sites), n in tasks.items() if what != "networks"} == {

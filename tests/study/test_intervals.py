@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from oracles.intervals import difference_means, interval_means
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from fedistill.study.tables.intervals import (
@@ -60,6 +61,35 @@ def test_the_interval_of_a_mean_holds_it_and_knows_of_seeds():
     low, high = interval(scattered, generator)
     assert low < 0.75 and high > 0.85
     assert np.isnan(interval({0: np.full((2, 50), np.nan)}, generator)).all()
+
+
+SIDES = {
+    "one seed": ({0: 3}, {0: 3}),
+    "one network": ({0: 1, 1: 1, 2: 1}, {0: 2, 1: 2, 2: 2}),
+    "several of both": ({0: 5, 1: 5, 2: 5}, {0: 5, 1: 5, 2: 5}),
+    "some seeds in common": ({0: 4, 1: 4, 2: 4, 5: 4}, {1: 2, 2: 2, 3: 2, 5: 2}),
+    "one seed in common": ({0: 4, 1: 4}, {1: 2, 2: 2}),
+    "asked once, against many": ({0: 9}, {s: 9 for s in range(12)}),
+    "many, against one asked once": ({s: 3 for s in range(12)}, {0: 1}),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SIDES.values(), ids=SIDES)
+def test_intervals_are_those_of_a_loop_to_the_last_bit(one, other):
+    """All draws of all replicates are made in one call: they are the same draws, and the means are summed alike."""
+    generator = np.random.default_rng(3)
+    one, other = ({s: generator.random((n, 60)) for s, n in side.items()} for side in (one, other))
+    other[next(iter(other))][0, :5] = np.nan  # where AUC is undefined in a replicate
+
+    def middle(means):
+        return tuple(np.quantile(means[~np.isnan(means)], [0.025, 0.975]))
+
+    def alike():
+        return np.random.default_rng(7)
+
+    assert interval(one, alike()) == middle(interval_means(one, alike()))
+    assert difference(one, other, alike()) == middle(difference_means(one, other, alike()))
+    assert difference(other, one, alike()) == middle(difference_means(other, one, alike()))
 
 
 def test_weights_draw_as_many_images_as_there_are():

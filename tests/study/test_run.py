@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from fedistill.errors import DataError, RunError
 from fedistill.methods import METHODS, SyntheticSet
 from fedistill.release.release import Release
 from fedistill.schemes import images as images_scheme
+from fedistill.schemes.server import tasks as stages
 from fedistill.study import run
 from fedistill.training.metrics import Tally
 from fedistill.transport.site import scoring
@@ -27,11 +29,26 @@ PROMISED = (
 ).split()
 
 
+SMALL = ["ipc=[2]", "networks=1"]
+"""Every scheme once: enough wherever repeats, budgets and several networks are not what is looked at."""
+
+FEWER = [*SMALL, "recipe.lr=0.01", "recipe.max_steps=4"]
+"""The same, with nothing to choose."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     simulation = load_simulation(write_tiny(folder, more="seeds = 2"))
     return run(simulation, out=folder / "out", engine="inline")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run of every scheme, and the store that it filled."""
+    folder = tmp_path_factory.mktemp("small")
+    simulation = load_simulation(write_tiny(folder), changes=SMALL)
+    return run(simulation, out=folder / "out", engine="inline", cache=folder / "store"), folder / "store"
 
 
 def test_the_table_is_as_promised(finished):
@@ -86,12 +103,21 @@ def test_majority_and_intervals(finished):
     assert table.loc[table["scheme"] == "random", "auc_vs_random_low"].isna().all()
 
 
-def test_native_recipes_stand_beside_the_common_one(tmp_path):
+def test_native_recipes_stand_beside_the_common_one(tmp_path, monkeypatch):
+    """Which recipes are trained by, and named; that training takes its steps is shown with `fit`."""
+    train, asked = stages.fit_ensemble, set()
+
+    def few(network, images, labels, recipe, **rest):
+        asked.add((recipe.name, recipe.steps_for(images.shape[-4])))
+        return train(network, images, labels, replace(recipe, steps=2), **rest)
+
+    monkeypatch.setattr(stages, "fit_ensemble", few)
     more = "recipes = ['common', 'native']"
     path = write_tiny(tmp_path, more=more)
     done = run(load_simulation(path, changes=["ipc=[1]", "networks=1"]), out=tmp_path / "out", engine="inline")
     native = done.rows[done.rows["recipe"] == "native"].set_index("scheme")
     assert list(native.index) == ["dc", "mtt"] and native["steps"].tolist() == [300, 1000]
+    assert asked >= {("native", 300), ("native", 1000)}
     learned = [Release.from_bytes(p.read_bytes()).sets[1].lr for p in done.root.rglob("mtt-seed0.safetensors")]
     wanted = np.exp(np.mean(np.log([float(lr[0]) for lr in learned])))
     assert native.loc["mtt", "lr"] == pytest.approx(wanted)
@@ -104,22 +130,23 @@ def test_run_again_computes_nothing(finished):
     same(again.rows, finished.rows)
 
 
-def test_fresh_gives_the_same_rows(finished):
+def test_fresh_gives_the_same_rows(small):
+    finished, _ = small
     fresh = run(finished.simulation, out=finished.root, engine="inline", fresh=True)
     assert fresh.computed > 0
     same(fresh.rows, finished.rows)
     assert (finished.root.parent / "out.old-1" / "results.csv").exists()
 
 
-def test_another_seed_gives_other_rows(finished, tmp_path):
+def test_another_seed_gives_other_rows(small, tmp_path):
+    finished, _ = small
     other = run(finished.simulation.model_copy(update={"seed": 1}), out=tmp_path / "out", engine="inline")
     assert not other.rows["auc"].equals(finished.rows["auc"])
 
 
-def test_a_shared_store_is_shared(tmp_path):
-    simulation = load_simulation(write_tiny(tmp_path))
-    run(simulation, out=tmp_path / "one", engine="inline", cache=tmp_path / "store")
-    again = run(simulation, out=tmp_path / "two", engine="inline", cache=tmp_path / "store")
+def test_a_shared_store_is_shared(small, tmp_path):
+    finished, store = small
+    again = run(finished.simulation, out=tmp_path / "two", engine="inline", cache=store)
     assert again.computed == 0
     assert not (tmp_path / "two" / "work").exists()
 
@@ -142,6 +169,9 @@ class Fault:
             return carry_out(job, site, on_event)
 
         monkeypatch.setattr(images_scheme, "carry_out", at)
+
+
+MTT = "{iterations=1, experts=1, epochs=2, expert_epochs=1, max_start_epoch=1, syn_steps=2}"
 
 
 def raises(made):
@@ -173,7 +203,8 @@ def wrong_label(made):
 )
 def test_one_faulty_site_is_named_and_the_run_goes_on(monkeypatch, tmp_path, make, line):
     Fault(monkeypatch, "dc", make)
-    simulation = load_simulation(write_tiny(tmp_path, more="min_sites = 1"))
+    changes = [*FEWER, "scheme={dc={iterations=1, outer=1}, mtt=" + MTT + "}"]
+    simulation = load_simulation(write_tiny(tmp_path, more="min_sites = 1"), changes=changes)
     done = run(simulation, out=tmp_path / "out", engine="inline")
     dc = done.rows[done.rows["scheme"] == "dc"]
     assert (dc["n_sites"] == 1).all() and (done.rows.loc[done.rows["scheme"] == "mtt", "n_sites"] == 2).all()
@@ -186,7 +217,7 @@ def test_one_faulty_site_is_named_and_the_run_goes_on(monkeypatch, tmp_path, mak
 def test_too_few_sites_end_the_run_and_keep_what_is_done(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         Fault(patch, "dc", raises)
-        simulation = load_simulation(write_tiny(tmp_path))
+        simulation = load_simulation(write_tiny(tmp_path), changes=FEWER)
         with pytest.raises(RunError, match=r"Too few sites answered for 'dc'[\s\S]*on fire") as raised:
             run(simulation, out=tmp_path / "out", engine="inline")
         assert raised.value.exit_code == 1
@@ -210,6 +241,7 @@ def test_a_policy_refuses_at_the_site(tmp_path):
 def test_multilabel_and_ordinal_sets(tmp_path):
     for name in ("chest", "retina"):
         changes = [f"federation.dataset='phantom:{name}'", "federation.partition={by='iid'}", f"name='{name}'"]
+        changes += FEWER
         done = run(load_simulation(write_tiny(tmp_path), changes=changes), out=tmp_path / name, engine="inline")
         shared = done.sites[done.sites["scheme"] == "dc"]
         # Multi-label: two images for each of the 14 labels; else two for every class that the site holds.
@@ -220,7 +252,8 @@ def test_multilabel_and_ordinal_sets(tmp_path):
 
 def test_a_site_without_a_class(tmp_path):
     more = "partition = { by = 'pathological', classes = 1 }, policy = { allow_real_images = true, start = 'real' }"
-    done = run(load_simulation(write_tiny(tmp_path, federation=more)), out=tmp_path / "out", engine="inline")
+    simulation = load_simulation(write_tiny(tmp_path, federation=more), changes=FEWER)
+    done = run(simulation, out=tmp_path / "out", engine="inline")
     dc = done.sites[done.sites["scheme"] == "dc"]
     assert (dc["classes_shared"] == 1).all() and (dc["images_shared"] == dc["ipc"]).all()
     assert done.rows["auc"].notna().all()
@@ -240,7 +273,8 @@ def test_a_site_whose_counts_cannot_be(monkeypatch, tmp_path):
         return true(labels, probabilities) if len(labels) != wrong else Tally(*[np.full(3, -1.0)] * 4)
 
     path = write_tiny(tmp_path, more="min_sites = 1")
-    simulation = load_simulation(path, changes=["federation.partition={by='linear'}", "recipe.chosen_on='sites'"])
+    changes = [*SMALL, "federation.partition={by='linear'}", "recipe.chosen_on='sites'", "scheme={random={}}"]
+    simulation = load_simulation(path, changes=changes)
     sizes = [len(share.val) for share in holdings(simulation.federation, 0, None).shares]
     wrong = max(sizes)
     assert sizes.count(wrong) == 1

@@ -6,7 +6,7 @@ differences are the interval. With 156 test images, their draw alone moves an AU
 would be too narrow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -110,12 +110,10 @@ def _share(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarr
 def interval(one: Mapping[int, np.ndarray], generator: np.random.Generator) -> tuple[float, float]:
     """Return the 95 % interval of the mean, over seeds, networks and test images.
 
-    ``one`` has by seed each network's metric in every replicate, float64 (networks, replicates).
+    ``one`` has by seed each network's metric in every replicate, float64 (networks, replicates), of equally many
+    networks for each seed.
     """
-    seeds, replicates = sorted(one), next(iter(one.values())).shape[1]
-    means = np.empty(replicates)
-    for r in range(replicates):
-        means[r] = _mean_of(one, [seeds[i] for i in generator.integers(len(seeds), size=len(seeds))], r, generator)
+    [means] = _redrawn([one], sorted(one), generator)
     return _middle(means)
 
 
@@ -124,19 +122,15 @@ def difference(
 ) -> tuple[float, float]:
     """Return the 95 % interval (low, high) of the mean difference; NaN if it is undefined.
 
-    ``one`` and ``other`` have by seed each network's metric in every replicate, float64 (networks, replicates). A
-    scheme with a single seed is compared with every seed of the other.
+    ``one`` and ``other`` have by seed each network's metric in every replicate, float64 (networks, replicates), of
+    equally many networks for each seed. A scheme with a single seed is compared with every seed of the other.
     """
     several = [set(side) for side in (one, other) if len(side) > 1]
     seeds = sorted(set.intersection(*several)) if several else [0]
     if not seeds:
         return float("nan"), float("nan")
-    replicates = next(iter(one.values())).shape[1]
-    means = np.empty(replicates)
-    for r in range(replicates):
-        drawn = [seeds[i] for i in generator.integers(len(seeds), size=len(seeds))]
-        means[r] = _mean_of(one, drawn, r, generator) - _mean_of(other, drawn, r, generator)
-    return _middle(means)
+    means, against = _redrawn([one, other], seeds, generator)
+    return _middle(means - against)
 
 
 def _middle(means: np.ndarray) -> tuple[float, float]:
@@ -148,15 +142,28 @@ def _middle(means: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _mean_of(side: Mapping[int, np.ndarray], seeds: list[int], r: int, generator: np.random.Generator) -> float:
-    """Return the mean over these seeds, with networks redrawn within each.
+def _redrawn(
+    sides: Sequence[Mapping[int, np.ndarray]], seeds: Sequence[int], generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the mean of each side in every replicate, float64 (replicates,), over redrawn seeds and networks.
 
-    A scheme with a single seed has its networks drawn once: comparing the same networks with every seed of the other
-    adds no evidence.
+    All sides have the same seeds redrawn, and each has its own networks redrawn within each of them. A side with a
+    single seed has its networks drawn once: comparing the same networks with every seed of the other adds no evidence.
     """
-    chosen = [side[seed] for seed in seeds] if len(side) > 1 else list(side.values())
-    means = [values[generator.integers(len(values), size=len(values)), r].mean() for values in chosen]
-    return float(np.mean(means))
+    values = [np.stack([side[seed] for seed in (seeds if len(side) > 1 else list(side))]) for side in sides]
+    replicates = values[0].shape[2]
+    shapes = [(len(seeds) if len(each) > 1 else 1, each.shape[1]) for each in values]
+    # One call draws everything: first the seeds of a replicate, then each side's networks, then the next replicate.
+    below = [len(seeds)] * len(seeds) + [networks for times, networks in shapes for _ in range(times * networks)]
+    drawn = generator.integers(np.broadcast_to(below, (replicates, len(below))))
+    seed_at, at = drawn[:, : len(seeds)], len(seeds)
+    means: list[np.ndarray] = []
+    for each, (times, networks) in zip(values, shapes, strict=True):
+        network_at = drawn[:, at : at + times * networks].reshape(replicates, times, networks)
+        at += times * networks
+        side_at: np.ndarray | int = seed_at[:, :, None] if len(each) > 1 else 0
+        means.append(each[side_at, network_at, np.arange(replicates)[:, None, None]].mean(2).mean(1))
+    return means
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
