@@ -73,7 +73,7 @@ def work(order: Order, mailbox: Any, payload: bytes, *shared: bytes) -> tuple[fl
             if order.app:
                 load(order.app)
             function, arguments = _unpacked(payload, shared)  # likewise: unpickling imports
-            ray.wait(last_post, timeout=5)  # a job may kill its process at once: that it was started is told all the same
+            ray.wait(last_post, timeout=5)  # told even if the job kills its process at once
             start = time.perf_counter()
             try:
                 value = function(*arguments)
