@@ -24,6 +24,7 @@ lr = 0.01
 [scheme.random]
 [scheme.dm]
 iterations = 4
+early_networks = 1
 early_steps = 4
 looks = 2
 [scheme.central-dm]

@@ -28,6 +28,11 @@ def typed(typed, monkeypatch, tmp_path):
     return lambda *words, width=60: typed(*words, width=width)
 
 
+FEW = ["ipc=[1]", "networks=1", "recipe.lr=0.01", "recipe.max_steps=4", "scheme={random={}}"]
+FEW = [word for change in FEW for word in ("--set", change)]
+"""The least that is a run, for tests of what is around it."""
+
+
 def test_a_run_in_a_narrow_terminal(typed, tmp_path):
     code, text = typed("run", write_tiny(tmp_path), "--engine", "inline", "--out", "out")
     assert code == 0
@@ -54,7 +59,8 @@ def test_a_sweep_from_the_command_line(typed, tmp_path):
 def test_words_of_the_user_are_escaped_in_the_report(typed, tmp_path):
     custom_file(tmp_path / "<b>mine.npz")
     path = write_tiny(tmp_path)
-    words = ["run", path, "--engine", "inline", "--out", "out", "--set", f"federation.dataset='{tmp_path}/<b>mine.npz'"]
+    words = ["run", path, "--engine", "inline", "--out", "out", *FEW]
+    words += ["--set", f"federation.dataset='{tmp_path}/<b>mine.npz'"]
     code, text = typed(*words)
     assert code == 2 and "images" in text  # of which only phantoms have a number
     text = (tmp_path / "tiny.toml").read_text().replace("images = 60,", "")
@@ -103,7 +109,7 @@ def test_the_engine_is_the_cluster_of_the_environment_unless_said(typed, tmp_pat
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     code, text = typed("run", write_tiny(tmp_path), "--out", "out", width=200)
     assert code == 1 and "no Ray cluster answers at 127.0.0.1:9" in text
-    assert typed("run", write_tiny(tmp_path), "--out", "out", "--engine", "inline")[0] == 0
+    assert typed("run", write_tiny(tmp_path), "--out", "out", "--engine", "inline", *FEW)[0] == 0
 
 
 def test_data_that_cannot_be_had_name_file_address_folder_and_phantom(typed, tmp_path, monkeypatch):
@@ -122,9 +128,9 @@ def test_data_that_cannot_be_had_name_file_address_folder_and_phantom(typed, tmp
 
 def test_a_folder_of_another_simulation(typed, tmp_path):
     one, other = write_tiny(tmp_path), write_tiny(tmp_path, name="other")
-    assert typed("run", one, "--engine", "inline", "--out", "out")[0] == 0
+    assert typed("run", one, "--engine", "inline", "--out", "out", *FEW)[0] == 0
     before = (tmp_path / "out" / "results.csv").read_bytes()
-    code, text = typed("run", other, "--engine", "inline", "--out", "out")
+    code, text = typed("run", other, "--engine", "inline", "--out", "out", *FEW)
     assert code == 2 and "belongs to another simulation" in text
     assert (tmp_path / "out" / "results.csv").read_bytes() == before
 
@@ -155,16 +161,16 @@ def test_one_hospital_alone(typed, tmp_path):
     assert code == 2 and "existing files are never overwritten" in text
 
 
-def test_a_killed_distillation_goes_on_where_it_was(tmp_path):
-    """SIGTERM in the middle; the same command ends with the file of a run that nobody stopped."""
-    command = [sys.executable, "-m", "fedistill.cli", "distill", "phantom:breast", "--method", "dsa", "--ipc", "1"]
-    command += ["--width", "4", "--set", "iterations=60", "--set", "batch_real=8", "--set", "patience=0"]
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+def test_a_killed_distillation_goes_on_where_it_was(typed, tmp_path):
+    """SIGTERM in the middle of a process; the same command ends with the file of a run that nobody stopped."""
+    words = ["distill", "phantom:breast", "--method", "dsa", "--ipc", "1", "--width", "4"]
+    words += ["--set", "iterations=60", "--set", "batch_real=8", "--set", "patience=0"]
     whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
-    assert subprocess.run([*command, "--out", str(whole)], capture_output=True, env=alone).returncode == 0
+    assert typed(*words, "--out", whole)[0] == 0  # here, as it is never stopped
 
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([*command, "--out", str(stopped)], stdout=pipe, stderr=pipe, text=True, env=alone)
+    pipe, alone = subprocess.PIPE, os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "fedistill.cli", *words, "--out", str(stopped)]
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=alone)
     assert process.stdout is not None
     assert "/60" in process.stdout.readline()  # it is at work
     process.terminate()
@@ -172,9 +178,9 @@ def test_a_killed_distillation_goes_on_where_it_was(tmp_path):
     assert process.returncode == 143 and "resume" in said
     assert not stopped.exists() and len(list(tmp_path.rglob("checkpoint/*.safetensors"))) == 1
 
-    again = subprocess.run([*command, "--out", str(stopped)], capture_output=True, text=True, env=alone)
-    assert again.returncode == 0
-    step = int(re.search(r"(\d+)/60", again.stdout).group(1))
+    code, text = typed(*words, "--out", stopped, width=200)
+    assert code == 0
+    step = int(re.search(r"(\d+)/60", text).group(1))
     assert step > 1  # not from the beginning
     assert stopped.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.safetensors", "whole.safetensors"]

@@ -132,12 +132,12 @@ def test_a_custom_file_has_no_phantom(tmp_path):
 
 def test_sites_with_data_of_their_own(tmp_path):
     text = """
-federation = { name = "own", sites = ["a", "b"], site = { a = { dataset = "phantom:organc" }, b = {%s} } }
+federation = { name = "own", images = 200, sites = ["a", "b"], site = { a = { dataset = "phantom:organc" }, b = {%s} } }
 [scheme.dc]
 """
     both = load_simulation(written(tmp_path, text % 'dataset = "phantom:organs"'))
     held = holdings(both.federation, 0, None)
-    assert [len(share.train) for share in held.shares] == [1200, 1200]
+    assert [len(share.train) for share in held.shares] == [200, 200]
     with pytest.raises(PlanError, match="no data for \\['b'\\]"):
         load_simulation(written(tmp_path, text % ""))
     with pytest.raises(PlanError, match="two sites bring the same"):
@@ -148,7 +148,7 @@ federation = { name = "own", sites = ["a", "b"], site = { a = { dataset = "phant
 
 
 def test_redraws_differ_and_repeat(tmp_path):
-    federation = load_simulation("quickstart").federation
+    federation = load_simulation("quickstart", changes=["federation.images=200"]).federation
     prints = [[s.train.fingerprint() for s in holdings(federation, redraw, None).shares] for redraw in (0, 1, 0)]
     assert prints[0] == prints[2] != prints[1]
 

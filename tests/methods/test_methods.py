@@ -22,7 +22,7 @@ QUICK = {
     "patches": {"pack": 1, "steps": 3, "crops": 2},
     "dc": {"iterations": 2, "outer": 2, "inner": 1},
     "dsa": {"iterations": 2, "outer": 2, "inner": 1},
-    "dm": {"iterations": 2, "early_steps": 4},
+    "dm": {"iterations": 2, "early_networks": 2, "early_steps": 4},
     "tdm": {"iterations": 2, "networks": 1, "network_steps": 2, "views": 2},
     "mtt": {"iterations": 2, "experts": 1, "epochs": 3, "expert_epochs": 1, "max_start_epoch": 2, "syn_steps": 2},
     # So much epsilon that there is hardly any noise: what noise does is tested in test_dp.py.

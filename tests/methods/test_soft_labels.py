@@ -33,7 +33,7 @@ def test_they_are_the_mean_of_the_networks_probabilities_at_a_temperature(blobs)
 @pytest.mark.parametrize("method", ["random", "dm"])
 def test_any_method_s_images_may_have_them_and_stay_the_same(blobs, method):
     x = blobs()
-    quick = {"iterations": 1, "early_steps": 4} if method == "dm" else {}
+    quick = {"iterations": 1, "early_networks": 2, "early_steps": 4} if method == "dm" else {}
     hard, soft = (distill(x, method=method, ipc=2, width=4, settings=quick | more) for more in ({}, SOFT))
     assert torch.equal(hard.images, soft.images) and torch.equal(hard.labels, soft.labels) and hard.soft is None
     assert soft.soft is not None and soft.soft.shape == (6, 3) and soft.soft.dtype == torch.float32

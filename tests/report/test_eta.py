@@ -101,7 +101,7 @@ def finished(tmp_path_factory):
         "ipc=[1]",
         "networks=1",
         "recipe.lr=0.01",
-        "scheme={random={}, dm={iterations=2, early_steps=4}, central-dm={}, local={}}",
+        "scheme={random={}, dm={iterations=2, early_networks=1, early_steps=4}, central-dm={}, local={}}",
     ]
     policy = "policy = { allow_real_images = true, allow_weights = true, start = 'real' }"
     return run(load_plan(write_tiny(root, federation=policy), changes=few), out=root / "out", engine="inline").root

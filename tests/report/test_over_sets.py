@@ -13,7 +13,12 @@ from fedistill.study import run
 pytestmark = pytest.mark.slow
 
 SETS = ("phantom:breast", "phantom:pneumonia", "phantom:oct")
-FEW = ["ipc=[1]", "networks=2", "recipe.lr=0.01", "scheme={random={}, dm={iterations=1, early_steps=4}}"]
+FEW = [
+    "ipc=[1]",
+    "networks=2",
+    "recipe.lr=0.01",
+    "scheme={random={}, dm={iterations=1, early_networks=1, early_steps=4}}",
+]
 
 
 @pytest.fixture(scope="module")

@@ -53,16 +53,6 @@ class Parsed(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def recorded(hostile):
-    return read_run(hostile)
-
-
-@pytest.fixture(scope="module")
-def made(recorded):
-    return page(recorded)
-
-
-@pytest.fixture(scope="module")
 def parsed(made):
     return Parsed(made)
 
@@ -246,8 +236,8 @@ def test_a_folder_without_results_is_named(tmp_path):
         rebuild(tmp_path)
 
 
-def test_phantoms_are_called_so_everywhere(recorded):
-    assert "Phantoms" not in page(recorded).split("<h2>What left")[0]
+def test_phantoms_are_called_so_everywhere(recorded, made):
+    assert "Phantoms" not in made.split("<h2>What left")[0]
     points = load_plan(write_tiny(recorded.folder.parent, name="drawn"), changes=["name='hostile'"]).points
     federation = points[0].simulation.federation.model_copy(update={"sites": recorded.sites})
     simulation = recorded.plan.first.model_copy(update={"federation": federation})

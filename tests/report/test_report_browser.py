@@ -19,7 +19,6 @@ import pytest
 
 from fedistill.report.html.compare import page as page_of_several
 from fedistill.report.html.page import page
-from fedistill.report.run_data import read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -90,14 +89,13 @@ def seen(folder, html, *, width, dark=False):
 
 
 @pytest.fixture(scope="module")
-def pages(hostile, tmp_path_factory):
+def pages(hostile, recorded, made, tmp_path_factory):
     """The page of one run, and of two."""
-    recorded = read_run(hostile)
     again = tmp_path_factory.mktemp("again") / ("a run of a long name" * 3)
     shutil.copytree(hostile, again, ignore=shutil.ignore_patterns("work"))
     long = recorded.by_site.assign(why="brokenwordsbrokenwordsbrokenwords" * 6, status="failed")
     return {
-        "one": page(recorded),
+        "one": made,
         "failed": page(replace(recorded, by_site=long)),
         "two": page_of_several([hostile, again]),
     }

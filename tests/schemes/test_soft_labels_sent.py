@@ -103,7 +103,8 @@ def test_a_study_has_rows_of_their_own_and_the_label_robust_score(tmp_path):
     policy = "policy = { allow_real_images = true, start = 'real', allow_soft_labels = true }"
     path = write_tiny(tmp_path, federation=policy, more=STUDY)
     assert hard_counterparts(load_simulation(path)) == {"random-soft": "random", "dc-soft": "dc"}
-    rows = run_simulation(path, out=tmp_path / "run", engine="inline")
+    few = ["ipc=[2]", "networks=1", "recipe.lr=0.01", "recipe.max_steps=4"]
+    rows = run_simulation(path, out=tmp_path / "run", engine="inline", changes=few)
     of = {scheme: group for scheme, group in rows[rows["ipc"] == 2].groupby("scheme")}
     assert (of["dc-soft"]["bytes_shared"].mean() > of["dc"]["bytes_shared"].mean()).all()
     # A class with too few images for two packed ones sends one.

@@ -15,7 +15,7 @@ CHANGES = [
     "networks=1",
     "recipe.lr=0.01",
     "recipe.max_steps=4",
-    "scheme={full={}, dm={iterations=1, looks=0, early_steps=4}, central-dm={}}",
+    "scheme={full={}, dm={iterations=1, looks=0, early_networks=1, early_steps=4}, central-dm={}}",
 ]
 NAMES = ["everyone", "NA"]
 
