@@ -26,7 +26,7 @@ from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import PackSettings, StartFrom, start
-from fedistill.methods.engine.views import Views, ViewSettings
+from fedistill.methods.engine.views import Source, Views, ViewSettings
 from fedistill.training import augment
 from fedistill.training.packing import pulled_back, shown
 
@@ -112,16 +112,17 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
             return augment.apply(x, augment.draw(generator, len(x), size=size, mirror=mirror))
 
         images, velocity = state.images, state.velocity
-        view, source = views.next(generator)
-        matching.begin(network(source))
+        source = views.next(generator)
+        matching.begin(network(source.generator))
         total = torch.zeros((), device=images.device)
         for j in range(outer):
             draws = [
-                augment.draw(source, 1, size=size, mirror=mirror, shared=True) if siamese else None for _ in groups
+                augment.draw(source.generator, 1, size=size, mirror=mirror, shared=True) if siamese else None
+                for _ in groups
             ]
-            away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, source, view)
+            away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, source)
             # What follows is under a network that the synthetic images have moved: no view's.
-            view, source = None, generator
+            source = Source(generator)
             total = total + away
             # The velocity is kept across networks, as published.
             velocity = settings.momentum_img * velocity + pulled_back(gradient, pack)

@@ -88,18 +88,20 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
     recorded = _InOneGraph(task, settings, matched) if graphs.used_on(task.device) else None
 
     def advance(state: State, pace: float, generator: torch.Generator) -> Advance:
-        view, source = views.next(generator)
-        params = network(source)
+        source = views.next(generator)
+        params = network(source.generator)
         if recorded is not None:
             seen = shown(state.images, pack)
-            total, gradient = recorded.gradient(params, seen, matched_labels, source)
+            total, gradient = recorded.gradient(params, seen, matched_labels, source.generator)
             return moved(state, pace, total, pulled_back(gradient, pack))
         params = tuple(p.to(task.dtype) for p in params)
-        batches, draws = drawn(source)
-        wanted = views.real_side(view, lambda: real_side(params, batches, draws))
+        batches, draws = drawn(source.generator)
+        wanted = views.real_side(source, lambda: real_side(params, batches, draws))
         x = state.images.detach().requires_grad_()
         seen, means = shown(x, pack), [mean for [mean] in wanted]
-        if view is None:  # one by one, so that settings of before still give the images of before to the last bit
+        if (
+            source.view is None
+        ):  # one by one, so that settings of before still give the images of before to the last bit
             total = torch.zeros((), device=x.device)
             for group, draw, mean in zip(matched.groups, draws, means, strict=True):
                 synthetic = seen[group] if draw is None else augment.apply(seen[group], draw)
@@ -109,13 +111,15 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         [gradient] = torch.autograd.grad(total, x)
         return moved(state, pace, total, gradient)
 
-    def drawn(source: torch.Generator) -> tuple[list[Tensor], list[Draw | None]]:
+    def drawn(generator: torch.Generator) -> tuple[list[Tensor], list[Draw | None]]:
         """Draw each group's real batch and the augmentation of its real and synthetic images."""
         batches: list[Tensor] = []
         draws: list[Draw | None] = []
         for at in matched.held:
-            batches.append(at[torch.randperm(len(at), generator=source)[: settings.batch_real]])
-            draws.append(augment.draw(source, 1, size=size, mirror=mirror, shared=True) if settings.augment else None)
+            batches.append(at[torch.randperm(len(at), generator=generator)[: settings.batch_real]])
+            draws.append(
+                augment.draw(generator, 1, size=size, mirror=mirror, shared=True) if settings.augment else None
+            )
         return batches, draws
 
     def augmented(x: Tensor, draws: list[Draw | None]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Every attack on every scheme, from the `privacy.csv` of runs, as Markdown: a table for each run's hospital.
+"""Every attack on every scheme, from the tables of runs, as Markdown: for each run's hospital the strongest, and all.
 
 PYTHONPATH=tests .venv/bin/python -m benchmarks.attacks RUN ...
 """
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+
+BEFORE = {"nearest-pixels", "nearest-features", "lira", "lira-offline", "rmia", "rmia-offline"}
+"""The attacks that the audit had before tracing and learning."""
 
 CONDITIONS = ["ipc", "rounds", "epsilon", "start", "seed_known", "population_known", "members_known", "releases"]
 
@@ -55,6 +58,41 @@ def table(privacy: pd.DataFrame) -> str:
     )
 
 
+def strongest(privacy: pd.DataFrame, comparison: pd.DataFrame) -> str:
+    """Return a line for each scheme of one budget: its networks' AUC, and the strongest attack before and now.
+
+    Args:
+        privacy, comparison: as a run writes them.
+    """
+    rows = privacy[privacy["records"] == "halves"]
+    worth = comparison.set_index("scheme")
+
+    def best(of: pd.DataFrame) -> str:
+        row = of.loc[of["auc"].idxmax()]
+        return f"{row.attack} {_share(row, 'auc', 'auc')}"
+
+    lines = [
+        "| scheme | AUC of networks | strongest before | strongest today | named at 1 % | at 0.1 % |",
+        "|---" * 6 + "|",
+    ]
+    for scheme in dict.fromkeys(rows["scheme"]):
+        own = rows[rows["scheme"] == scheme]
+        top, auc = own.loc[own["auc"].idxmax()], worth.loc[scheme]
+        cells = [
+            f"{100 * auc['auc']:.1f} ±{100 * auc['auc_within']:.1f}",
+            best(own[own["attack"].isin(BEFORE)]),
+            best(own),
+        ]
+        cells += [_share(top, "tpr_at_1", "tpr"), _share(top, "tpr_at_01", "tpr_at_01")]
+        lines.append("| " + " | ".join([scheme, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _share(row: pd.Series, name: str, stem: str) -> str:
+    return f"{100 * row[name]:.1f} ({100 * row[f'{stem}_low']:.1f} to {100 * row[f'{stem}_high']:.1f})"
+
+
 if __name__ == "__main__":
-    for run in sys.argv[1:]:
-        print(f"\n{run}\n\n{table(pd.read_csv(Path(run) / 'privacy.csv'))}")
+    for run in map(Path, sys.argv[1:]):
+        attacks = pd.read_csv(run / "privacy.csv")
+        print(f"\n{run}\n\n{strongest(attacks, pd.read_csv(run / 'comparison.csv'))}\n\n{table(attacks)}")

@@ -137,7 +137,9 @@ def docstrings(trees: dict[str, ast.Module]) -> Iterator[str]:
 
 def kind_tests(trees: dict[str, ast.Module]) -> list[str]:
     """List the places outside ``schemes`` that ask what kind a scheme is."""
-    pattern = re.compile(r"is(instance|subclass)\(.*(Settings|Scheme|Method)\b|\.kind\b|\.kind ==|\.sends ==")
+    pattern = re.compile(
+        r"is(instance|subclass)\(.*(Settings|Scheme|Method)\b|(scheme|method|settings|condition)\.(kind|sends)\b"
+    )
     return [
         f"{name}: {ast.unparse(node)[:100]}"
         for name, tree in trees.items()

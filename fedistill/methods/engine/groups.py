@@ -14,7 +14,7 @@ from fedistill.methods.engine.matching import match, real_gradient
 from fedistill.methods.engine.method import Task
 from fedistill.methods.engine.sgd import Training
 from fedistill.methods.engine.start import Start, sample
-from fedistill.methods.engine.views import RealSide, Views
+from fedistill.methods.engine.views import RealSide, Source, Views
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -39,12 +39,7 @@ class Matching(Protocol):
         """Go on with this network."""
 
     def gradient(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        draws: Sequence[Draw | None],
-        generator: torch.Generator,
-        view: int | None = None,
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
     ) -> tuple[Tensor, Tensor]:
         """Return the sum of the groups' distances (), and its gradient in the images (N, C, H, W).
 
@@ -52,8 +47,7 @@ class Matching(Protocol):
             images: the synthetic ones, (N, C, H, W), group after group.
             labels: theirs.
             draws: the augmentation of each group's real and synthetic images, or None.
-            generator: of the real batches.
-            view: its number, where the network, the draws and the generator are a view's.
+            source: of the real batches; the network and the draws are a view's where it is.
         """
 
 
@@ -86,15 +80,10 @@ class _OneByOne:
         self.trained.restart(params)
 
     def gradient(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        draws: Sequence[Draw | None],
-        generator: torch.Generator,
-        view: int | None = None,
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
     ) -> tuple[Tensor, Tensor]:
         params, total, gradient = self.trained.params, torch.zeros(()), torch.empty_like(images)
-        side = self._views.real_side(view, lambda: self._real_side(draws, generator))
+        side = self._views.real_side(source, lambda: self._real_side(draws, source.generator))
         for own, draw, wanted in zip(self._groups, draws, side, strict=True):
             away, gradient[own] = match(
                 self._net, params, images[own], labels[own], wanted, draw=draw, precision=self._dtype
@@ -126,14 +115,9 @@ class _GroupsInOneGraph:
         self.trained.restart(params)
 
     def gradient(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        draws: Sequence[Draw | None],
-        generator: torch.Generator,
-        view: int | None = None,
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
     ) -> tuple[Tensor, Tensor]:
-        batches = [sample(at, self._batch, generator) for at in self._held]
+        batches = [sample(at, self._batch, source.generator) for at in self._held]
         return self._groups.gradient(images, labels, batches, draws)
 
     def _match(self, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,14 @@ class ViewSettings:
     views: Annotated[Count | None, QUIET] = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """Of a real side: the generator that all of it is drawn from, and the number of its view, None for no view."""
+
+    generator: torch.Generator
+    view: int | None = None
+
+
 class Views:
     """The real sides of a distillation.
 
@@ -51,24 +59,25 @@ class Views:
         self._kept: dict[int, RealSide] = {}
         self._bytes = 0
 
-    def next(self, generator: torch.Generator) -> tuple[int | None, torch.Generator]:
-        """Return the number of an iteration's view and the generator that all of its real side is to be drawn from.
+    def next(self, generator: torch.Generator) -> Source:
+        """Return the source of an iteration's real side.
 
         Args:
-            generator: the iteration's; without views the real side is drawn from it, and the number is None.
+            generator: the iteration's; without views the real side is drawn from it.
         """
         if self._views is None:
-            return None, generator
+            return Source(generator)
         number = int(torch.randint(self._views, (1,), generator=generator))
-        return number, seeds.generator(self._task.seed, self._name, self._task.budget, "view", number)
+        return Source(seeds.generator(self._task.seed, self._name, self._task.budget, "view", number), number)
 
-    def real_side(self, number: int | None, compute: Callable[[], RealSide]) -> RealSide:
-        """Return what a view's real images give: as it was kept, or computed.
+    def real_side(self, source: Source, compute: Callable[[], RealSide]) -> RealSide:
+        """Return what the real images give: as it was kept for this view, or computed.
 
         Args:
-            number: the view's; None keeps nothing.
-            compute: gives the same for the same number, each group's tensors.
+            source: of the real side.
+            compute: gives each group's tensors, the same for the same view.
         """
+        number = source.view
         if number is not None and number in self._kept:
             return self._kept[number]
         side = compute()
