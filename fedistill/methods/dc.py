@@ -26,7 +26,7 @@ from fedistill.methods.engine.groups import matching_of
 from fedistill.methods.engine.loop import Advance, State, SteadySettings, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import PackSettings, StartFrom, start
-from fedistill.methods.engine.views import Source, Views, ViewSettings
+from fedistill.methods.engine.views import SideSource, Views, ViewSettings
 from fedistill.training import augment
 from fedistill.training.packing import pulled_back, shown
 
@@ -122,7 +122,7 @@ def _distil(task: Task, settings: DCSettings, name: str, *, siamese: bool) -> Sy
             ]
             away, gradient = matching.gradient(shown(images, pack), matched_labels, draws, source)
             # What follows is under a network that the synthetic images have moved: no view's.
-            source = Source(generator)
+            source = SideSource(generator)
             total = total + away
             # The velocity is kept across networks, as published.
             velocity = settings.momentum_img * velocity + pulled_back(gradient, pack)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
+from fedistill.core.malloc import keep_freed_memory
 from fedistill.data import load_dataset
 from fedistill.methods import METHODS, Task, settings_for
 from fedistill.models import build
@@ -36,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--as-before", action="store_true")
     asked = parser.parse_args(words)
+    keep_freed_memory()  # as every process of FeDistill's own does
     named = {"images": asked.images, "data_root": asked.data_root}
     train, val = (load_dataset(asked.dataset, split=split, **named) for split in ("train", "val"))
     settings = settings_for(asked.method, ipc=asked.ipc)

@@ -14,7 +14,7 @@ from fedistill.methods.engine.matching import match, real_gradient
 from fedistill.methods.engine.method import Task
 from fedistill.methods.engine.sgd import Training
 from fedistill.methods.engine.start import Start, sample
-from fedistill.methods.engine.views import RealSide, Source, Views
+from fedistill.methods.engine.views import RealSide, SideSource, Views
 from fedistill.models import Network, Params
 from fedistill.training import augment, graphs
 from fedistill.training.augment import Draw
@@ -39,7 +39,7 @@ class Matching(Protocol):
         """Go on with this network."""
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: SideSource
     ) -> tuple[Tensor, Tensor]:
         """Return the sum of the groups' distances (), and its gradient in the images (N, C, H, W).
 
@@ -80,7 +80,7 @@ class _OneByOne:
         self.trained.restart(params)
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: SideSource
     ) -> tuple[Tensor, Tensor]:
         params, total, gradient = self.trained.params, torch.zeros(()), torch.empty_like(images)
         side = self._views.real_side(source, lambda: self._real_side(draws, source.generator))
@@ -115,7 +115,7 @@ class _GroupsInOneGraph:
         self.trained.restart(params)
 
     def gradient(
-        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: Source
+        self, images: Tensor, labels: Tensor, draws: Sequence[Draw | None], source: SideSource
     ) -> tuple[Tensor, Tensor]:
         batches = [sample(at, self._batch, source.generator) for at in self._held]
         return self._groups.gradient(images, labels, batches, draws)

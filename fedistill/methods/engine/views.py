@@ -35,8 +35,8 @@ class ViewSettings:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Of a real side: the generator that all of it is drawn from, and the number of its view, None for no view."""
+class SideSource:
+    """The generator that all of a real side is drawn from, and the number of its view, None for no view."""
 
     generator: torch.Generator
     view: int | None = None
@@ -59,18 +59,18 @@ class Views:
         self._kept: dict[int, RealSide] = {}
         self._bytes = 0
 
-    def next(self, generator: torch.Generator) -> Source:
+    def next(self, generator: torch.Generator) -> SideSource:
         """Return the source of an iteration's real side.
 
         Args:
             generator: the iteration's; without views the real side is drawn from it.
         """
         if self._views is None:
-            return Source(generator)
+            return SideSource(generator)
         number = int(torch.randint(self._views, (1,), generator=generator))
-        return Source(seeds.generator(self._task.seed, self._name, self._task.budget, "view", number), number)
+        return SideSource(seeds.generator(self._task.seed, self._name, self._task.budget, "view", number), number)
 
-    def real_side(self, source: Source, compute: Callable[[], RealSide]) -> RealSide:
+    def real_side(self, source: SideSource, compute: Callable[[], RealSide]) -> RealSide:
         """Return what the real images give: as it was kept for this view, or computed.
 
         Args:
@@ -83,6 +83,13 @@ class Views:
         side = compute()
         size = sum(t.nbytes for tensors in side for t in tensors)
         if number is not None and self._bytes + size <= KEPT:
-            self._kept[number] = side
+            side = self._kept[number] = _in_one_piece(side)
             self._bytes += size
         return side
+
+
+def _in_one_piece(side: RealSide) -> RealSide:
+    """Return the same tensors, side by side: hundreds of small ones would keep the memory between them from use."""
+    flat = torch.cat([t.flatten() for tensors in side for t in tensors])
+    pieces = iter(flat.split([t.numel() for tensors in side for t in tensors]))
+    return [[next(pieces).view(t.shape) for t in tensors] for tensors in side]
