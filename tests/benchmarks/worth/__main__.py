@@ -10,7 +10,6 @@ in OUT is not made again: the same command resumes. `METHOD@LABEL` names one of 
 import argparse
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -28,14 +27,12 @@ from benchmarks.worth.figure import draw
 from benchmarks.worth.form import BASELINES, Form, Piece, pieces
 from benchmarks.worth.report import lines_said, results, sheets
 from benchmarks.worth.sets import GROUPS, chosen
-from benchmarks.worth.work import Measured, measure
+from benchmarks.worth.work import Done, Measured, attempt
 from fedistill.config.literals import assign
 from fedistill.core.files import write_atomic
 from fedistill.errors import SettingError, UserError
 
 OPENING = "A method's images against random, herded and all real ones, as one hospital would share them."
-Done = tuple[Piece, Measured | None, bool, str]
-"""A piece, what it came to, whether it was computed, and why it failed."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -77,7 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _measured(wanted: Sequence[Piece], form: Form, given: argparse.Namespace) -> Iterator[Done]:
     """Yield every piece as it is done: here, or in processes of one thread each."""
-    one = partial(_one, form=form, folder=given.out / "pieces", root=given.data_root)
+    one = partial(attempt, form=form, folder=given.out / "pieces", root=given.data_root)
     if given.jobs == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -90,14 +87,6 @@ def _measured(wanted: Sequence[Piece], form: Form, given: argparse.Namespace) ->
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for future in as_completed([pool.submit(one, piece) for piece in wanted]):
             yield future.result()
-
-
-def _one(piece: Piece, form: Form, folder: Path, root: str | None) -> Done:
-    try:
-        each, new = measure(piece, form, folder, root)
-    except Exception:  # whatever a method under development does: the other pieces are measured all the same
-        return piece, None, False, traceback.format_exc()
-    return piece, each, new, ""
 
 
 def _schemes(given: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from benchmarks.worth.sets import load
 from fedistill.core.files import write_atomic
 from fedistill.core.seeds import spawn
 from fedistill.data import ImageSet
-from fedistill.methods import METHODS, SyntheticSet, Task, settings_for
+from fedistill.methods import METHODS, SyntheticSet, Task
+from fedistill.methods.run import distill_budgets
 from fedistill.models import build
 from fedistill.release.release import Release, pack, unpack
 from fedistill.training.fit import fit, predict, probabilities
@@ -37,6 +39,19 @@ class Measured:
     size: int
     images: int
     labels: np.ndarray
+
+
+Done = tuple[Piece, Measured | None, bool, str]
+"""A piece, what it came to, whether it was computed, and why it failed."""
+
+
+def attempt(piece: Piece, form: Form, folder: Path, root: str | None) -> Done:
+    """Measure a piece; where a method under development fails, say why, so that the other pieces are measured."""
+    try:
+        each, new = measure(piece, form, folder, root)
+    except Exception:
+        return piece, None, False, traceback.format_exc()
+    return piece, each, new, ""
 
 
 def measure(piece: Piece, form: Form, folder: Path, root: str | None) -> tuple[Measured, bool]:
@@ -65,7 +80,7 @@ def measure(piece: Piece, form: Form, folder: Path, root: str | None) -> tuple[M
     sent = Release("alone", piece.method, piece.seed, real, {made.ipc: packed}, {}, {})
     single = sent if made.draw is None else sent.only(made.ipc, draw=0)
     about = {"seconds": seconds, "size": len(single.to_bytes()), "images": len(single.sets[made.ipc])}
-    scores = _scores(piece, form, unpack(packed, made.ipc), scored)
+    scores = _scores(piece, form, unpack(packed, made.ipc).shown(), scored)
     kept_images = {} if real else {"images": packed.images.numpy(), "image_labels": packed.labels.numpy()}
 
     def write(partly: Path) -> None:
@@ -77,20 +92,20 @@ def measure(piece: Piece, form: Form, folder: Path, root: str | None) -> tuple[M
 
 
 def _make(piece: Piece, form: Form, train: ImageSet, val: ImageSet | None) -> SyntheticSet:
-    method = METHODS[piece.method]
     task = Task(
         train,
-        form.ipc if method.budget else None,
+        None,
         seed=piece.seed,
-        draws=form.networks if method.drawn else 1,
+        draws=form.networks if METHODS[piece.method].drawn else 1,
         width=form.width,
         val=val,
     )
-    return method.run(task, settings_for(piece.method, piece.settings, ipc=form.ipc))
+    [made] = distill_budgets(task, piece.method, [form.ipc], piece.settings).values()
+    return made
 
 
 def _scores(piece: Piece, form: Form, made: SyntheticSet, scored: ImageSet) -> np.ndarray:
-    """Return the probabilities of networks trained on these images, each on its own draw where there are several.
+    """Return the probabilities of networks trained on these images, unpacked; each on its own draw if there are any.
 
     A network's seed is its number alone: those of all schemes begin alike, and are compared as pairs.
     """
@@ -101,10 +116,11 @@ def _scores(piece: Piece, form: Form, made: SyntheticSet, scored: ImageSet) -> n
         params = fit(
             network,
             made.images[own],
-            made.labels[own],
+            (made.labels if made.soft is None else made.soft)[own],
             form.recipe(piece.scheme),
             seed=spawn(number, "evaluate"),
             mirror=scored.mirror,
+            soft=made.soft is not None,
         )
         rows.append(probabilities(predict(network, params, x), multilabel=scored.multilabel).numpy())
     return np.stack(rows)
