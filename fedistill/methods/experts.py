@@ -5,7 +5,8 @@ of 256-image batches would be a step or two, and `expert_epochs` of them less mo
 can make: the learned step size then collapses and nothing is learned. So an epoch here is a number of SGD steps: one
 pass over the data, as the paper means it, where the site is large, and never fewer steps than put `AHEAD` times
 `syn_steps` into a segment. Where 256-image batches give fewer, batches are smaller, down to `SMALLEST`, and where
-these still do, an epoch is several passes.
+these still do, an epoch is several passes. With `epoch_images` an epoch of a large site is a part of a pass, and the
+next one goes on with the other images: a few thousand of them move a network as far as a segment needs.
 """
 
 import math
@@ -39,7 +40,10 @@ def epoch_shape(n: int, settings: MTTSettings) -> tuple[int, int]:
 
     >>> epoch_shape(60_000, MTTSettings()), epoch_shape(182, MTTSettings())
     ((235, 256), (34, 32))
+    >>> epoch_shape(60_000, MTTSettings(epoch_images=4000))
+    (35, 117)
     """
+    n = n if settings.epoch_images is None else min(n, settings.epoch_images)
     fewest = math.ceil(AHEAD * settings.syn_steps / settings.expert_epochs)
     batch = settings.batch_expert or min(LARGEST, max(SMALLEST, n // fewest))
     return max(fewest, math.ceil(n / batch)), min(batch, n)

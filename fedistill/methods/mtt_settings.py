@@ -39,6 +39,8 @@ class MTTSettings(PackSettings, SteadySettings):
         lr_teacher: of the experts' SGD; the learned step size starts there.
         start: one of `fedistill.methods.engine.start.STARTS`; ``real``, as published, gives patients' images away.
         batch_expert: real images in an expert's step; None fits it to the site's size (`experts.epoch_shape`).
+        epoch_images: images that an expert's epoch passes over, at most; None: all, as published. The next epoch goes
+            on with the others.
         augment: whether experts and segments are trained with DSA augmentation.
         lamb: weight of how far the angles of a segment's start, middle and end are from the expert's, beside the
             distance (HoP-TM: Dong et al., MICCAI 2025, arXiv 2509.24177; published 0.5 on PathMNIST, 1 on chest
@@ -65,6 +67,7 @@ class MTTSettings(PackSettings, SteadySettings):
     momentum_img: NonNegativeFloat = 0.5
     batch_expert: Count | None = None
     augment: bool = True
+    epoch_images: Annotated[Count | None, QUIET] = None
     expansion_end_epoch: Annotated[Count | None, QUIET] = None
     lamb: Annotated[NonNegativeFloat, QUIET] = 0.0
     base_threshold: Annotated[PositiveFloat | None, QUIET] = None

@@ -98,6 +98,22 @@ def test_a_distillation_is_stopped_when_enough_was_seen(plan, monkeypatch):
     assert METHODS["dm"].run(task, few) is not None
 
 
+def test_views_that_are_met_again_are_counted_once_each(plan, monkeypatch):
+    """Of ten iterations with four views, four cost what a new view costs and six what a known one does."""
+    given = []
+
+    def timed(method, task, settings):
+        given.append(settings.views)
+        each = 5.0 if settings.views > 10 else 2.0
+        return Clock(0.0, [9.0, 9.0 + each]), 0.0, False, 10
+
+    monkeypatch.setattr(meter, "_time_iterations", timed)
+    task = Task(holdings(plan.first.federation, 0, None).shares[0].train, 1, width=4)
+    settings = settings_for("dc", {"iterations": 10, "views": 4, "looks": 0})
+    assert time_distillation(task, "dc", settings, 1)["iterations"] == 4 * 5.0 + 6 * 2.0
+    assert given[0] > 1000 and given[1] == 1
+
+
 def test_the_clock_takes_no_start_for_a_step():
     def work(clock):
         clock.ticks += [5.0, 6.0, 7.0]

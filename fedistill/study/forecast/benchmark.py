@@ -19,10 +19,11 @@ from fedistill.methods import METHODS, experts
 from fedistill.methods.engine import early, trained
 from fedistill.methods.engine.early import EarlySettings
 from fedistill.methods.engine.loop import SteadySettings
-from fedistill.methods.engine.method import Task, Tensors
+from fedistill.methods.engine.method import Method, Task, Tensors
 from fedistill.methods.engine.quality import Judge
 from fedistill.methods.engine.start import start
 from fedistill.methods.engine.trained import TrainedSettings
+from fedistill.methods.engine.views import ViewSettings
 from fedistill.methods.mtt_settings import MTTSettings
 from fedistill.methods.tdm import TDMSettings
 from fedistill.models import Network
@@ -35,6 +36,7 @@ from fedistill.transport.backend.job import torch_threads
 ENOUGH_SECONDS = 1.5
 """Seconds for one benchmark; a longer step is timed once, after one to warm up."""
 FEWEST = 3  # steps, where they are short
+ENDLESS = 2**31  # views, so that no iteration meets one again
 KEPT_WARM = 1  # steps before those that count
 
 
@@ -84,18 +86,15 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
         quiet = replace(settings, looks=0) if isinstance(settings, SteadySettings) else settings
         if isinstance(quiet, TDMSettings):
             quiet = replace(quiet, views=1)  # before the first iteration; the other views are added below
-        steps: dict[str, int] = {}
-
-        def work(clock: Clock) -> None:
-            def listen(event: Event) -> None:
-                if event.steps and event.step:
-                    steps["all"] = event.steps
-                    clock.tick()
-
-            method.run(replace(task, on_event=listen, remember=_mock_store(task, settings)), quiet)
-
-        clock, seconds, whole = run_until_enough(work)
-        parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps["all"]
+        views = quiet.views if isinstance(quiet, ViewSettings) else None
+        if views is not None:
+            quiet = replace(quiet, views=ENDLESS)
+        clock, seconds, whole, steps = _time_iterations(method, task, quiet)
+        parts["iterations"] = seconds if whole or not clock.ticks else clock.each() * steps
+        if views is not None and clock.ticks:
+            met, *_ = _time_iterations(method, task, replace(quiet, views=1))
+            seen = min(views, steps)
+            parts["iterations"] = clock.each() * seen + met.each() * (steps - seen)
         if isinstance(settings, MTTSettings):
             parts["experts"] = time_expert_step(task, settings) * _expert_steps(len(task.images), settings)
         if isinstance(settings, TDMSettings):
@@ -113,6 +112,22 @@ def time_distillation(task: Task, scheme: str, settings: Any, threads: int) -> d
         if isinstance(settings, SteadySettings) and settings.looks:
             parts["looks"] = time_look(task, scheme) * settings.looks
     return {name: value / threads for name, value in parts.items()}
+
+
+def _time_iterations(method: Method, task: Task, settings: Any) -> tuple[Clock, float, bool, int]:
+    """Run a method until its iterations are timed; return as `run_until_enough` does, and the number of iterations."""
+    steps = 0
+
+    def work(clock: Clock) -> None:
+        def listen(event: Event) -> None:
+            nonlocal steps
+            if event.steps and event.step:
+                steps = event.steps
+                clock.tick()
+
+        method.run(replace(task, on_event=listen, remember=_mock_store(task, settings)), settings)
+
+    return *run_until_enough(work), steps
 
 
 def time_network_step(task: Task) -> float:
