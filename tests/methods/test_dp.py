@@ -15,7 +15,7 @@ from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import State
 from fedistill.methods.engine.matching import matched
 from fedistill.methods.private.dp_dc import DPDCSettings, per_image
-from fedistill.methods.private.dp_dm import DPDMSettings, grown, targets, unit
+from fedistill.methods.private.dp_dm import DPDMSettings, fitted, grown, targets, unit
 from fedistill.methods.private.noise import COUNT, ROOM
 from fedistill.methods.private.queries import Answers, PrivateSettings
 from fedistill.models import MODELS, build, objective
@@ -191,10 +191,29 @@ def test_images_between_points():
     assert (whole.diff(dim=3) >= 0).all()
 
 
+def test_a_packed_fit_is_that_of_the_images_in_it(blobs):
+    """One image of four cells is fitted as four images of twice the grain are, and holds them."""
+    x, random = blobs((40, 40)), torch.Generator().manual_seed(0)
+    means = 0.3 * torch.randn((1, 2, 8 * 8 * x.channels), generator=random)
+    spaces = [lambda images: unit(images.flatten(1))]
+    points = torch.randn((8, x.channels, 4, 4), generator=random)
+    rows = torch.stack(points.split(4))  # (2, 4, C, 4, 4)
+    top, bottom = (torch.cat([rows[:, i], rows[:, i + 1]], -1) for i in (0, 2))
+    ends = []
+    for begun, ipc, pack, grain in ((points, 4, 1, 2), (torch.cat([top, bottom], -2), 1, 2, 1)):
+        settings = settings_for("dp-dm", QUICK["dp-dm"] | {"iterations": 20, "pack": pack, "grain": grain})
+        labels = torch.tensor([0, 1]).repeat_interleave(ipc)
+        task = Task(x, ipc)
+        ends.append(fitted(task, "dp-dm", settings, begun, labels, spaces, means, 0.0, lr_img=0.05, pack=pack))
+    assert [end.pack for end in ends] == [1, 2] and len(ends[1]) == 2
+    torch.testing.assert_close(ends[1].shown().images, ends[0].images)
+    assert not torch.equal(ends[0].images, grown(points, 8))
+
+
 def test_dp_dm_comes_as_near_as_the_noise_and_no_nearer(blobs):
     """With little noise the classes' images come to differ as the real ones do; with much the fit stops at once."""
     x, told = blobs((40, 40)), []
-    more = QUICK["dp-dm"] | {"iterations": 60, "grain": 1}
+    more = QUICK["dp-dm"] | {"iterations": 60, "grain": 1, "pack": 1}
     made = distill(x, method="dp-dm", ipc=4, settings=more | {"epsilon": 1000.0})
     real = [x.pixels()[torch.from_numpy(x.labels == c)].mean(0) for c in range(2)]
     mine = [made.images[made.labels == c].mean(0) for c in range(2)]

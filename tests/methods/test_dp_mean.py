@@ -111,13 +111,13 @@ def test_settings_of_the_space_are_part_of_what_was_asked(blobs):
 def test_the_fit_comes_as_near_as_the_noise_and_no_nearer(blobs):
     x, told = blobs((40, 40)), []
     made = distill(
-        x, method="dp-mean", ipc=4, settings={**FEW, "axes": 12, "iterations": 80, "grain": 1, "epsilon": 1000.0}
+        x, method="dp-mean", ipc=4, settings={**FEW, "axes": 12, "iterations": 80, "grain": 1, "pack": 1, "epsilon": 1000.0}
     )
     real = [x.pixels()[torch.from_numpy(x.labels == c)].mean(0) for c in range(2)]
     mine = [made.images[made.labels == c].mean(0) for c in range(2)]
     apart = torch.nn.functional.cosine_similarity((real[1] - real[0]).flatten(), (mine[1] - mine[0]).flatten(), dim=0)
     assert apart > 0.5
-    settings = {**FEW, "axes": 12, "iterations": 80, "grain": 1, "epsilon": 3.0}
+    settings = {**FEW, "axes": 12, "iterations": 80, "grain": 1, "pack": 1, "epsilon": 3.0}
     distill(x, method="dp-mean", ipc=4, settings=settings, on_event=told.append)
     assert [event.loss for event in told if event.loss is not None][-1] == 0  # near enough, and it stopped there
 

@@ -30,22 +30,25 @@ from fedistill.core.ranges import Count, PositiveFloat, Range
 from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import Advance, State, steadily
 from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.start import PackSettings
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
 from fedistill.models import Network, Params, build
+from fedistill.training.packing import require_pack, shown
 
 NAME = "dp-dm"
 
 
 @dataclass(frozen=True)
-class DPDMSettings(PrivateSettings):
-    """Settings of dp-dm; beside them those of `PrivateSettings`.
+class DPDMSettings(PackSettings, PrivateSettings):
+    """Settings of dp-dm; beside them those of `PrivateSettings` and `PackSettings`.
 
     Args:
         clip: how much one patient can tell, in images: with groups, a patient of more images counts as this many.
         iterations: steps of the fit, each on all answers.
         grain: pixels in each direction between the points that are fitted; what lies between is interpolated. The
-            answers say little of fine patterns, and their noise draws them.
+            answers say little of fine patterns, and their noise draws them. An image of ``pack`` 2 and ``grain`` 1 holds
+            four of ``grain`` 2.
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
@@ -68,6 +71,7 @@ def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
         RunError: the images do not stay finite numbers.
     """
     x = task.images
+    require_pack(settings.pack, x.size)
     net = build(task.model, channels=x.channels, classes=x.n_classes, size=x.size, width=settings.width)
     # The networks are public: they are drawn before anything is asked, and say nothing of the images.
     networks = [
@@ -89,7 +93,9 @@ def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
     means = means.to(task.device)
 
     spaces = [partial(_unit_embedding, net, params) for params in networks]
-    return fitted(fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img)
+    return fitted(
+        fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img, pack=settings.pack
+    )
 
 
 def _unit_embedding(net: Network, params: Params, x: Tensor) -> Tensor:
@@ -107,6 +113,7 @@ def fitted(
     explained: float,
     *,
     lr_img: float,
+    pack: int,
 ) -> SyntheticSet:
     """Fit images to noisy class means until they are as near as the noise leaves the true ones.
 
@@ -120,6 +127,7 @@ def fitted(
         means: (Q, K, D).
         explained: the squared distance that noise alone explains.
         lr_img: step size on the images.
+        pack: smaller images along each side of one; each is seen at full size.
     """
     size, classes = task.images.size, means.shape[1]
 
@@ -128,7 +136,7 @@ def fitted(
         for c in range(classes):
             of_class = slice(c * task.budget, (c + 1) * task.budget)
             points = state.images[of_class].detach().requires_grad_()
-            seen = grown(points, size)
+            seen = shown(grown(points, size), pack)
             for space, wanted in zip(spaces, means[:, c], strict=True):
                 away = (space(seen).mean(0) - wanted).square().sum() / (classes * len(spaces))
                 gradient[of_class] += torch.autograd.grad(away, points, retain_graph=True)[0]
@@ -139,7 +147,7 @@ def fitted(
         return Advance(moved, loss, f"distance {distance:.3g}, of which noise {explained:.3g}")
 
     first = State(images, torch.zeros((2, *images.shape), device=images.device))
-    fitted_set = steadily(task, name, settings, labels, first, advance)
+    fitted_set = steadily(task, name, settings, labels, first, advance, pack=pack)
     return replace(fitted_set, images=grown(fitted_set.images, size))
 
 

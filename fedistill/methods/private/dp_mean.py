@@ -22,11 +22,13 @@ from torch import Tensor
 from fedistill.core import seeds
 from fedistill.core.ranges import Count, Fraction, PositiveFloat, Range
 from fedistill.methods.engine.method import SyntheticSet, Task
+from fedistill.methods.engine.start import PackSettings
 from fedistill.methods.private.dp_dm import fitted
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
 from fedistill.models import build
+from fedistill.training.packing import require_pack
 
 NAME = "dp-mean"
 
@@ -35,8 +37,8 @@ SPACE = ("coarse", "axes", "share", "whiten")
 
 
 @dataclass(frozen=True)
-class DPMeanSettings(PrivateSettings):
-    """Settings of dp-mean; beside them those of `PrivateSettings`.
+class DPMeanSettings(PackSettings, PrivateSettings):
+    """Settings of dp-mean; beside them those of `PrivateSettings` and `PackSettings`.
 
     Args:
         clip: how much one patient can tell, in images: with groups, a patient of more images counts as this many.
@@ -72,6 +74,7 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
         RunError: the images do not stay finite numbers.
     """
     x = task.images
+    require_pack(settings.pack, x.size)
     net = build(task.model, channels=x.channels, classes=x.n_classes, size=x.size, width=settings.width)
     # The spaces are public: they are made before anything is asked, and say nothing of the images.
     fresh = [net.init(seeds.generator(task.seed, NAME, "network", q)) for q in range(settings.queries)]
@@ -102,7 +105,9 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
     classes = answers.classes()
     means, explained = shrunk_means(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
-    return fitted(fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img)
+    return fitted(
+        fitting, NAME, settings, images, labels, spaces, means, explained, lr_img=settings.lr_img, pack=settings.pack
+    )
 
 
 def shrunk_means(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
