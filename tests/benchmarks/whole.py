@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests .venv/bin/python -m benchmarks.whole SET.npz dc [--as-before]
 
-`--as-before` takes a new real side for every iteration, and five looks, as presets did before they had views.
+`--as-before` has five looks, a new real side for every iteration of dc and dm, and whole epochs for mtt's experts, as
+presets had before. `--set looks=0` changes a setting.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from fedistill.config.literals import assign
 from fedistill.core import seeds
 from fedistill.core.events import Event
 from fedistill.core.malloc import keep_freed_memory
@@ -24,6 +27,7 @@ from fedistill.training.recipe import Recipe
 
 RECIPE = Recipe(steps=200, lr=0.01)
 NETWORKS = 3
+BEFORE = {"views": None, "epoch_images": None, "looks": 5}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -36,13 +40,17 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, help="of a phantom")
     parser.add_argument("--data-root")
     parser.add_argument("--as-before", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE", help="several times")
     asked = parser.parse_args(words)
+    given: dict[str, Any] = {}
+    for change in asked.set:
+        assign(given, change)
     keep_freed_memory()  # as every process of FeDistill's own does
     named = {"images": asked.images, "data_root": asked.data_root}
     train, val = (load_dataset(asked.dataset, split=split, **named) for split in ("train", "val"))
-    settings = settings_for(asked.method, ipc=asked.ipc)
+    settings = settings_for(asked.method, given, ipc=asked.ipc)
     if asked.as_before:
-        settings = replace(settings, views=None, looks=5)
+        settings = replace(settings, **{name: value for name, value in BEFORE.items() if hasattr(settings, name)})
 
     phases: defaultdict[str, float] = defaultdict(float)
     phase, since = "start", time.process_time()

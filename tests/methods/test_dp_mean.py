@@ -111,7 +111,10 @@ def test_settings_of_the_space_are_part_of_what_was_asked(blobs):
 def test_the_fit_comes_as_near_as_the_noise_and_no_nearer(blobs):
     x, told = blobs((40, 40)), []
     made = distill(
-        x, method="dp-mean", ipc=4, settings={**FEW, "axes": 12, "iterations": 80, "grain": 1, "pack": 1, "epsilon": 1000.0}
+        x,
+        method="dp-mean",
+        ipc=4,
+        settings={**FEW, "axes": 12, "iterations": 80, "grain": 1, "pack": 1, "epsilon": 1000.0},
     )
     real = [x.pixels()[torch.from_numpy(x.labels == c)].mean(0) for c in range(2)]
     mine = [made.images[made.labels == c].mean(0) for c in range(2)]

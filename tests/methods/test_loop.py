@@ -189,6 +189,18 @@ def test_the_images_of_the_last_iterations_are_averaged(average, mean, blobs):
     assert torch.equal(made.images, torch.full_like(made.images, mean))
 
 
+@pytest.mark.parametrize("name", SHORT)
+def test_images_leave_with_noise_that_changes_nothing_on_the_way(name, blobs):
+    """The noise has its spread, follows from the seed, and none of the steps or looks has seen it."""
+    method, task = METHODS[name], Task(blobs(), 2, width=4, val=blobs(seed=1))
+    plain, noisy, again = (
+        method.run(task, settings_for(name, SHORT[name] | {"looks": 1, **more}, ipc=2)).images
+        for more in ({}, {"pixel_noise": 0.5}, {"pixel_noise": 0.5})
+    )
+    added = noisy - plain
+    assert torch.equal(noisy, again) and abs(float(added.std()) - 0.5) < 0.1 and abs(float(added.mean())) < 0.1
+
+
 def test_looks_see_the_average(blobs, monkeypatch):
     seen = []
 

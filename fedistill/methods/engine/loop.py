@@ -15,14 +15,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from fedistill.core import seeds
 from fedistill.core.events import Event
-from fedistill.core.ranges import Count, Fraction, NonNegativeInt, detail
+from fedistill.core.ranges import QUIET, Count, Fraction, NonNegativeFloat, NonNegativeInt, detail
 from fedistill.errors import RunError
 from fedistill.methods.engine.early import VERSION as EARLY_VERSION
 from fedistill.methods.engine.method import SyntheticSet, Task, Tensors
@@ -55,12 +55,15 @@ class SteadySettings:
         patience: looks without improvement after which it stops; 0: it never stops early.
         average: share of the iterations, the last ones, whose images are averaged, so that looks see the average and
             it is returned; 0: none.
+        pixel_noise: standard deviation of noise that the images leave with, in pixels of -1..1; it is no differential
+            privacy, and hides less than it costs (fedistill/privacy/README.md).
     """
 
     iterations: Count = 1000
     looks: NonNegativeInt = 0
     patience: NonNegativeInt = 3
     average: Fraction = 0.0
+    pixel_noise: Annotated[NonNegativeFloat, QUIET] = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +185,11 @@ def steadily(
     checkpoint.save(*_kept(run))
     state = run.chosen if run.looks else run.shown
     lr = math.exp(state.numbers["log_lr"]) if "log_lr" in state.numbers else None
-    return SyntheticSet(state.images.cpu(), labels.cpu(), task.ipc, lr=lr, seconds_before=before, pack=pack)
+    images = state.images.cpu()
+    if settings.pixel_noise:
+        generator = seeds.generator(task.seed, name, task.budget, "pixel noise")
+        images = images + settings.pixel_noise * torch.randn(images.shape, generator=generator)
+    return SyntheticSet(images, labels.cpu(), task.ipc, lr=lr, seconds_before=before, pack=pack)
 
 
 def _accept(run: _Run, outcome: Advance, name: str) -> tuple[_Run, str]:
