@@ -55,8 +55,8 @@ class SteadySettings:
         patience: looks without improvement after which it stops; 0: it never stops early.
         average: share of the iterations, the last ones, whose images are averaged, so that looks see the average and
             it is returned; 0: none.
-        pixel_noise: standard deviation of noise that the images leave with, in pixels of -1..1; it is no differential
-            privacy, and hides less than it costs (fedistill/privacy/README.md).
+        pixel_noise: standard deviation of noise that the images leave with, in pixels of -1..1. It gives no privacy
+            bound; what it hides and costs is in fedistill/privacy/README.md.
     """
 
     iterations: Count = 1000
