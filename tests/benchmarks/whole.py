@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests .venv/bin/python -m benchmarks.whole SET.npz dc [--as-before]
 
-`--as-before` has five looks, a new real side for every iteration of dc and dm, and whole epochs for mtt's experts, as
-presets had before. `--set looks=0` changes a setting.
+`--as-before` has five looks, a new real side for every iteration of dc and dm, and for mtt whole epochs and all images
+in a step, as presets had before. `--set looks=0` changes a setting.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from fedistill.training.recipe import Recipe
 
 RECIPE = Recipe(steps=200, lr=0.01)
 NETWORKS = 3
-BEFORE = {"views": None, "epoch_images": None, "looks": 5}
+BEFORE = {"views": None, "epoch_images": None, "batch_syn": None, "looks": 5}
 
 
 def main(words: Sequence[str] | None = None) -> None:
