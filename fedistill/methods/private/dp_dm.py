@@ -47,8 +47,8 @@ class DPDMSettings(PackSettings, PrivateSettings):
         clip: how much one patient can tell, in images: with groups, a patient of more images counts as this many.
         iterations: steps of the fit, each on all answers.
         grain: pixels in each direction between the points that are fitted; what lies between is interpolated. The
-            answers say little of fine patterns, and their noise draws them. An image of ``pack`` 2 and ``grain`` 1
-            holds four of ``grain`` 2.
+            answers say little of fine patterns, and their noise draws them. An image of ``pack`` 2 and ``grain`` 1,
+            as in the preset, holds four of ``grain`` 2; with ``pack`` 1, set ``grain`` 2 as well.
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 

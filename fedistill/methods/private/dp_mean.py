@@ -47,7 +47,8 @@ class DPMeanSettings(PackSettings, PrivateSettings):
         share: of an image's squared norm that the reduced pixels have; the random embedding has the rest.
         whiten: how far axes are brought to the same spread, from 0, not at all, to 1, entirely.
         iterations: steps of the fit.
-        grain: pixels in each direction between the points that are fitted; what lies between is interpolated.
+        grain: pixels in each direction between the points that are fitted; what lies between is interpolated. With
+            ``pack`` 1, set 2, for the preset's 1 is for packed images.
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
