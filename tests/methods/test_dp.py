@@ -15,7 +15,7 @@ from fedistill.methods.engine.adam import adam
 from fedistill.methods.engine.loop import State
 from fedistill.methods.engine.matching import matched
 from fedistill.methods.private.dp_dc import DPDCSettings, per_image
-from fedistill.methods.private.dp_dm import DPDMSettings, fitted, grown, targets, unit
+from fedistill.methods.private.dp_dm import DPDMSettings, fitted, grown, side, targets, unit
 from fedistill.methods.private.noise import COUNT, ROOM
 from fedistill.methods.private.queries import Answers, PrivateSettings
 from fedistill.models import MODELS, build, objective
@@ -192,7 +192,7 @@ def test_images_between_points():
 
 
 def test_a_packed_fit_is_that_of_the_images_in_it(blobs):
-    """One image of four cells is fitted as four images of twice the grain are, and holds them."""
+    """One image of four cells is fitted as four images are, and holds them."""
     x, random = blobs((40, 40)), torch.Generator().manual_seed(0)
     means = 0.3 * torch.randn((1, 2, 8 * 8 * x.channels), generator=random)
     spaces = [lambda images: unit(images.flatten(1))]
@@ -200,8 +200,9 @@ def test_a_packed_fit_is_that_of_the_images_in_it(blobs):
     rows = torch.stack(points.split(4))  # (2, 4, C, 4, 4)
     top, bottom = (torch.cat([rows[:, i], rows[:, i + 1]], -1) for i in (0, 2))
     ends = []
-    for begun, ipc, pack, grain in ((points, 4, 1, 2), (torch.cat([top, bottom], -2), 1, 2, 1)):
-        settings = settings_for("dp-dm", QUICK["dp-dm"] | {"iterations": 20, "pack": pack, "grain": grain})
+    for begun, ipc, pack in ((points, 4, 1), (torch.cat([top, bottom], -2), 1, 2)):
+        settings = settings_for("dp-dm", QUICK["dp-dm"] | {"iterations": 20, "pack": pack})
+        assert side(8, settings.grain, pack) == begun.shape[-1]
         labels = torch.tensor([0, 1]).repeat_interleave(ipc)
         task = Task(x, ipc)
         ends.append(fitted(task, "dp-dm", settings, begun, labels, spaces, means, 0.0, lr_img=0.05, pack=pack))

@@ -46,9 +46,9 @@ class DPDMSettings(PackSettings, PrivateSettings):
     Args:
         clip: how much one patient can tell, in images: with groups, a patient of more images counts as this many.
         iterations: steps of the fit, each on all answers.
-        grain: pixels in each direction between the points that are fitted; what lies between is interpolated. The
-            answers say little of fine patterns, and their noise draws them. An image of ``pack`` 2 and ``grain`` 1,
-            as in the preset, holds four of ``grain`` 2; with ``pack`` 1, set ``grain`` 2 as well.
+        grain: pixels in each direction between the points that are fitted, in images as networks are shown them; what
+            lies between is interpolated. The answers say little of fine patterns, and their noise draws them. With
+            ``grain`` 2 a packed image of ``pack`` 2 holds four whole ones.
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
@@ -87,7 +87,7 @@ def dp_dm(task: Task, settings: DPDMSettings) -> SyntheticSet:
         return told
 
     answers = ask(task, settings, NAME, rows, net=net, each=1.0)
-    fitting, images, labels = begin(task, NAME, answers, side=-(-x.size // settings.grain))
+    fitting, images, labels = begin(task, NAME, answers, side=side(x.size, settings.grain, settings.pack))
     classes = answers.classes()
     means, explained = targets(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
@@ -165,6 +165,15 @@ def targets(sums: Tensor, counts: Tensor, noise: float) -> tuple[Tensor, float]:
     means = means / means.norm(dim=2, keepdim=True).clamp_min(1.0)
     explained = sums.shape[2] * (noise / held).square()
     return means, float(explained.clamp_max(1.0).mean())
+
+
+def side(size: int, grain: int, pack: int) -> int:
+    """Return the points along one side of an image, at most its pixels: those of each of the images packed in it.
+
+    >>> side(28, 2, 1), side(28, 2, 2), side(28, 1, 2)
+    (14, 28, 28)
+    """
+    return min(size, pack * -(-size // grain))
 
 
 def grown(points: Tensor, size: int) -> Tensor:

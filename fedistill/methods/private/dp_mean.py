@@ -23,7 +23,7 @@ from fedistill.core import seeds
 from fedistill.core.ranges import Count, Fraction, PositiveFloat, Range
 from fedistill.methods.engine.method import SyntheticSet, Task
 from fedistill.methods.engine.start import PackSettings
-from fedistill.methods.private.dp_dm import fitted
+from fedistill.methods.private.dp_dm import fitted, side
 from fedistill.methods.private.noise import counted
 from fedistill.methods.private.public_space import public_space
 from fedistill.methods.private.queries import PrivateSettings, ask, begin
@@ -47,8 +47,8 @@ class DPMeanSettings(PackSettings, PrivateSettings):
         share: of an image's squared norm that the reduced pixels have; the random embedding has the rest.
         whiten: how far axes are brought to the same spread, from 0, not at all, to 1, entirely.
         iterations: steps of the fit.
-        grain: pixels in each direction between the points that are fitted; what lies between is interpolated. With
-            ``pack`` 1, set 2, for the preset's 1 is for packed images.
+        grain: pixels in each direction between the points that are fitted, in images as networks are shown them; what
+            lies between is interpolated.
         lr_img: of the Adam on the images, in units of their pixels, which lie in -1..1.
     """
 
@@ -102,7 +102,7 @@ def dp_mean(task: Task, settings: DPMeanSettings) -> SyntheticSet:
         return told
 
     answers = ask(task, settings, NAME, rows, net=net, each=1.0)
-    fitting, images, labels = begin(task, NAME, answers, side=-(-x.size // settings.grain))
+    fitting, images, labels = begin(task, NAME, answers, side=side(x.size, settings.grain, settings.pack))
     classes = answers.classes()
     means, explained = shrunk_means(answers.sums[:, classes], answers.counts[classes], answers.noise)
     means = means.to(task.device)
