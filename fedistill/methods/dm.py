@@ -99,9 +99,8 @@ def dm(task: Task, settings: DMSettings) -> SyntheticSet:
         wanted = views.real_side(source, lambda: real_side(params, batches, draws))
         x = state.images.detach().requires_grad_()
         seen, means = shown(x, pack), [mean for [mean] in wanted]
-        if (
-            source.view is None
-        ):  # one by one, so that settings of before still give the images of before to the last bit
+        # Without views one by one, so that settings of before still give the images of before to the last bit.
+        if source.view is None:
             total = torch.zeros((), device=x.device)
             for group, draw, mean in zip(matched.groups, draws, means, strict=True):
                 synthetic = seen[group] if draw is None else augment.apply(seen[group], draw)
